@@ -1,0 +1,235 @@
+"""The configuration of a run: one frozen struct per part, each field with its meaning and unit.
+
+The same TOML file serves `simulate`, `up` and `node start`. Values that depend on each other (the
+model of a data set, the learning rate of a model) are left `None` here and resolved when the run is
+prepared; `run.toml` holds the resolved ones.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tomli_w
+
+from p2pgan.errors import ConfigError
+
+
+def _check(ok: bool, field: str, expected: str, value: object) -> None:
+    if not ok:
+        raise ConfigError(expected=expected, got=f"`{value}`", at=field)
+
+
+def _check_least(field: str, value: int, least: int) -> None:
+    _check(value >= least, field, f"a whole number of at least {least}", value)
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How each node trains between two exchanges."""
+
+    loss: str = "nonsaturating"
+    """`minimax`, `nonsaturating`, `hinge`, `lsgan` or `wgan-gp`."""
+    discriminator_steps: int = 1
+    """L: discriminator steps before each generator step."""
+    learning_rate_g: float | None = None
+    """Adam's step size of the generator; `None`: the model's usual one."""
+    learning_rate_d: float | None = None
+    """Adam's step size of the discriminator; `None`: the model's usual one."""
+    beta1: float = 0.5
+    """Adam's decay of the first moment; GANs want it lower than 0.9."""
+    beta2: float = 0.999
+    """Adam's decay of the second moment."""
+    gradient_penalty: float = 10.0
+    """Weight of the gradient penalty of `wgan-gp`; other losses ignore it."""
+    init: Literal["he", "glorot"] = "he"
+    """Initial weights: He et al. 2015 with the leaky-ReLU gain, or Glorot and Bengio 2010."""
+    conditional: bool = False
+    """ACGAN: labels enter the latent, and the discriminator also classifies."""
+
+    def __post_init__(self) -> None:
+        _check_least("train.discriminator_steps", self.discriminator_steps, 1)
+        for name in ("learning_rate_g", "learning_rate_d"):
+            rate = getattr(self, name)
+            if rate is not None:
+                _check(rate > 0, f"train.{name}", "a learning rate above 0", rate)
+        for name in ("beta1", "beta2"):
+            beta = getattr(self, name)
+            _check(0 <= beta < 1, f"train.{name}", "a decay in [0, 1)", beta)
+        _check(
+            self.gradient_penalty >= 0, "train.gradient_penalty", "0 or more", self.gradient_penalty
+        )
+
+
+class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is drawn at an exchange."""
+
+    draw: Literal["auto", "permutation", "push"] = "auto"
+    """`permutation`: everyone sends to one and hears from one; `push`: everyone sends to `fanout`
+    random neighbors and hears from whoever chose it. `auto`: permutation in lockstep, push in
+    daemons, which cannot agree on a permutation without a coordinator."""
+    fixed_points: bool = True
+    """Whether a permutation may leave a node with itself (the thesis lets it)."""
+    fanout: int = 1
+    """Neighbors that a push goes to. More mixes faster and costs as many times the traffic."""
+
+    def __post_init__(self) -> None:
+        _check_least("exchange.fanout", self.fanout, 1)
+
+
+class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When and how generators are scored."""
+
+    every: int | None = None
+    """Rounds between two scores; 0: only at the end; `None`: about ten times in a run."""
+    samples: int = 500
+    """Generated images per score (the thesis: 500). FID depends on it: compare equal sizes only."""
+    scorer: str | None = None
+    """The classifier in Inception's place; `None`: the data set's. `inception` needs an extra."""
+
+    def __post_init__(self) -> None:
+        if self.every is not None:
+            _check_least("score.every", self.every, 0)
+        _check_least("score.samples", self.samples, 2)
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What only real daemons need."""
+
+    wait_s: float = 30.0
+    """Seconds to wait for all neighbors before training starts without the missing; 0: at once."""
+    drain_s: float = 5.0
+    """Seconds that a stopping node gives its peers to finish what is on the way."""
+    chunk_bytes: int = 262_144
+    """Size of one frame of a vector. Large frames delay heartbeats until a slow link is cut."""
+    threads: int = 1
+    """CPU threads of the training thread."""
+
+    def __post_init__(self) -> None:
+        _check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
+        _check(self.drain_s >= 0, "daemon.drain_s", "0 or more seconds", self.drain_s)
+        _check(
+            1024 <= self.chunk_bytes <= 524_288,
+            "daemon.chunk_bytes",
+            "1024 to 524288",
+            self.chunk_bytes,
+        )
+        _check_least("daemon.threads", self.threads, 1)
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides a run, the machine apart."""
+
+    algorithm: str = "gossip"
+    """`standalone`, `centralised`, `gossip`, `gossip-ind` or `fl-gan`."""
+    nodes: int | None = None
+    """Number of nodes; `None`: those of the overlay file, else 10."""
+    overlay: str = "complete"
+    """A family such as `ring` or `watts-strogatz:4,0.1`, a ready file's name, or a path."""
+    allow_disconnected: bool = False
+    """Accept an overlay in more than one piece."""
+    dataset: str = "digits"
+    """`digits`, `mnist` or `cifar10`."""
+    partition: str = "iid"
+    """`iid`, `by-class`, `by-class:K` or `dirichlet:ALPHA`."""
+    model: str | None = None
+    """A pair of networks, such as `mlp-digits`; `None`: the data set's usual one."""
+    iterations: int = 3000
+    """Generator steps per node."""
+    exchange_every: int | None = None
+    """Iterations between two exchanges; `None`: `exchange_epochs` decides, else 20."""
+    exchange_epochs: float | None = None
+    """Passes over the shard between two exchanges; excludes `exchange_every`."""
+    batch_size: int | None = None
+    """Images per step; `None`: the model's usual number."""
+    seed: int = 0
+    """Every random draw follows from it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the networks live."""
+    train: TrainConfig = TrainConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+    score: ScoreConfig = ScoreConfig()
+    daemon: DaemonConfig = DaemonConfig()
+
+    def __post_init__(self) -> None:
+        if self.nodes is not None:
+            _check_least("nodes", self.nodes, 1)
+        _check_least("iterations", self.iterations, 1)
+        if self.exchange_every is not None:
+            _check_least("exchange_every", self.exchange_every, 1)
+        if self.exchange_epochs is not None:
+            _check(self.exchange_epochs > 0, "exchange_epochs", "more than 0", self.exchange_epochs)
+        if self.batch_size is not None:
+            _check_least("batch_size", self.batch_size, 1)
+        if self.exchange_every is not None and self.exchange_epochs is not None:
+            raise ConfigError(
+                expected="one of `exchange_every` and `exchange_epochs`",
+                got="both",
+                at="exchange_every, exchange_epochs",
+                hint="give the period in iterations or in epochs",
+            )
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables joined key by key; later layers win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping):
+                below = merged.get(key)
+                merged[key] = merge(below if isinstance(below, dict) else {}, value)
+            else:
+                merged[key] = value
+    return merged
+
+
+def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
+    """The configuration that nested tables describe; text is read as numbers where one is due.
+
+    Args:
+        tables: keys and sub-tables as in TOML; values may be text (options, environment).
+        at: where the tables come from, for the error.
+    Raises:
+        ConfigError: for an unknown key or a value of the wrong type or range.
+    """
+    try:
+        return msgspec.convert(tables, RunConfig, strict=False)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at ")
+        place = path.strip("`").removeprefix("$.").removeprefix("$")
+        raise ConfigError(
+            expected="a known key with a value of its type",
+            got=what[0].lower() + what[1:],
+            at=f"{at}: {place}" if place else at,
+            hint="`docs/reference/configuration.md` lists every key",
+        ) from None
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: if the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            expected="a readable TOML file", got=error.strerror or str(error), at=str(path)
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(expected="TOML", got=str(error), at=str(path)) from None
+
+
+def to_toml(config: RunConfig, **extra: Any) -> str:
+    """The configuration as TOML, `None` fields left out, with further top-level tables after it."""
+    tables = _without_none(msgspec.to_builtins(config))
+    return tomli_w.dumps(merge(tables, extra))
+
+
+def _without_none(tables: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in tables.items()
+        if value is not None
+    }

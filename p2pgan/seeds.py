@@ -1,0 +1,39 @@
+"""One seed for everything random, split by (node, purpose).
+
+A stream is a numpy generator whose draws do not depend on any other stream, nor on how many values
+are drawn at a time, so that a node sees the same batches and latents whether it is trained alone or
+in a cohort, ten iterations at a time or a thousand.
+"""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+
+Purpose = Literal[
+    "split",
+    "partition",
+    "overlay",
+    "initial-weights",
+    "batches",
+    "latents",
+    "draws",
+    "scores",
+    "sample",
+]
+"""What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
+
+EVERYONE = ""
+"""The node of a stream that belongs to the run as a whole."""
+
+
+def stream(seed: int, node: str, purpose: Purpose) -> np.random.Generator:
+    """The generator of `(seed, node, purpose)`, at its start.
+
+    Args:
+        seed: the run's seed, any integer.
+        node: id of the node that draws, or `EVERYONE`.
+        purpose: what the draws are for.
+    """
+    key = hashlib.blake2b(f"{seed}\x1f{node}\x1f{purpose}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
