@@ -1,0 +1,240 @@
+"""What a configuration stands for: shards, networks, overlay and scores, ready to run.
+
+Simulator and daemons prepare their experiment here, from the same streams, so that a node gets the
+same shard, initial weights, batches and latents in both.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from p2pgan.config import RunConfig
+from p2pgan.data.batches import BatchSampler
+from p2pgan.data.datasets import Dataset, load, to_float
+from p2pgan.data.partition import check_shards, partition
+from p2pgan.errors import ConfigError
+from p2pgan.gan.cohort import Cohort, generate
+from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.losses import loss
+from p2pgan.gan.models import USUAL_MODEL, Model, model
+from p2pgan.gan.scorer import Scorer, load_scorer
+from p2pgan.gan.scores import Reference, Scores, reference, score
+from p2pgan.mixing.algorithms import Algorithm, algorithm
+from p2pgan.overlay.graph import Overlay
+from p2pgan.overlay.resolve import resolve
+from p2pgan.seeds import EVERYONE, stream
+from p2pgan.types import NETS
+
+DEFAULT_EXCHANGE_EVERY = 20
+"""Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
+
+SCORES_PER_RUN = 10
+"""How often `score.every = None` scores, the end included."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A prepared run. Fields of `config` that depend on others are resolved.
+
+    `shards` maps each node to the positions of its training images; for pooled algorithms the one
+    node holds them all.
+    """
+
+    config: RunConfig
+    algorithm: Algorithm
+    overlay: Overlay
+    dataset: Dataset
+    shards: Mapping[str, np.ndarray]
+    model: Model
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return self.overlay.nodes
+
+    @property
+    def exchange_every(self) -> int:
+        """Iterations of a round."""
+        assert self.config.exchange_every is not None
+        return self.config.exchange_every
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the run; the last one may be shorter, and ends with an exchange as well."""
+        return -(-self.config.iterations // self.exchange_every)
+
+    def is_scored(self, round_: int) -> bool:
+        """Whether scores are due after that round (counted from 1); always after the last."""
+        every = self.config.score.every
+        if every is None:
+            every = max(1, round(self.rounds / SCORES_PER_RUN))
+        return round_ >= self.rounds or (every > 0 and round_ % every == 0)
+
+    @property
+    def architecture(self) -> str:
+        """A short hash of what peers must have in common to exchange vectors."""
+        parts = (self.model.name, self.model.digest(), self.algorithm.name)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return torch.device(self.config.device)
+
+    def cohort(self, nodes: Sequence[str]) -> Cohort:
+        """These nodes, about to start: all with the same initial weights, each with its streams."""
+        config, seed = self.config, self.config.seed
+        rng = stream(seed, EVERYONE, "initial-weights")
+        initial = {
+            net: self.model.networks[net].initial_vector(rng, config.train.init) for net in NETS
+        }
+        vectors = {net: initial[net].repeat(len(nodes), 1).to(self.device) for net in NETS}
+        assert config.batch_size is not None
+        samplers = [
+            BatchSampler(self.shards[node], config.batch_size, stream(seed, node, "batches"))
+            for node in nodes
+        ]
+        batches = ShardBatches(self.dataset, samplers, self.device)
+        latents = self._latents([stream(seed, node, "latents") for node in nodes])
+        return Cohort(self.model, config.train, vectors, batches, latents)
+
+    def images(self, vector_P: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        """`count` images of one generator, `(K, C, H, W)` float32 in [-1, 1], on the CPU."""
+        latents = self._latents([rng]).draw(count)
+        return generate(self.model.generator, vector_P.unsqueeze(0), latents.z_NBZ)[0].cpu()
+
+    def score(self, vector_P: Tensor, node: str) -> Scores:
+        """Scores of one node's generator.
+
+        The latents are the same at every call, so that a curve shows the generator and not the
+        draw, and they come from a stream of their own: scoring changes nothing in training.
+        """
+        samples = self.config.score.samples
+        images_KCHW = self.images(vector_P, samples, stream(self.config.seed, node, "scores"))
+        return score(self.scorer, self.reference, images_KCHW)
+
+    def score_real(self) -> Scores:
+        """Scores of training images in place of generated ones: what a perfect generator gets."""
+        rng = stream(self.config.seed, EVERYONE, "sample")
+        images = _choose(self.dataset.images, self.config.score.samples, rng)
+        return score(self.scorer, self.reference, images)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return load_scorer(self.config.score.scorer or self.dataset.name)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Of as many test images as are generated (all, if there are fewer), as in the thesis."""
+        rng = stream(self.config.seed, EVERYONE, "scores")
+        images = _choose(self.dataset.test_images, self.config.score.samples, rng)
+        return reference(self.scorer, images)
+
+    def _latents(self, streams: Sequence[np.random.Generator]) -> LatentSource:
+        classes = self.model.classes if self.config.train.conditional else 0
+        return LatentSource(streams, self.model.latent, classes=classes, device=self.device)
+
+
+class ShardBatches:
+    """Real batches of a cohort: each node's own sampler over the shared array of images."""
+
+    def __init__(
+        self, dataset: Dataset, samplers: Sequence[BatchSampler], device: torch.device
+    ) -> None:
+        self._dataset = dataset
+        self._samplers = samplers
+        self._device = device
+
+    def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`count` batches: images `(N, B, C, H, W)` in [-1, 1] and labels `(N, B)`."""
+        index_NKB = np.stack([sampler.take(count) for sampler in self._samplers])
+        for k in range(count):
+            index_NB = index_NKB[:, k]
+            images = torch.from_numpy(to_float(self._dataset.images[index_NB]))
+            labels_NB = torch.from_numpy(self._dataset.labels[index_NB])
+            yield images.to(self._device), labels_NB.to(self._device)
+
+
+def prepare(config: RunConfig, data_dir: Path) -> Experiment:
+    """The experiment that a configuration describes.
+
+    Args:
+        config: as read; its open fields are resolved here.
+        data_dir: folder of the data sets.
+    Raises:
+        ConfigError, OverlayError, DataError: for whatever in it cannot be run.
+    """
+    chosen = algorithm(config.algorithm)
+    loss(config.train.loss)
+    dataset = load(config.dataset, data_dir)
+    pair = model(config.model or USUAL_MODEL[dataset.name])
+    _check_fits(pair, dataset, config)
+    overlay = _overlay(config, chosen)
+    batch_size = config.batch_size or pair.batch_size
+    rng = stream(config.seed, EVERYONE, "partition")
+    scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
+    shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
+    check_shards(shards, batch_size, overlay.nodes)
+    resolved = msgspec.structs.replace(
+        config,
+        nodes=len(overlay.nodes),
+        model=pair.name,
+        batch_size=batch_size,
+        exchange_every=_exchange_every(config, batch_size, shards),
+        exchange_epochs=None,
+        device=_device(config),
+    )
+    by_node = dict(zip(overlay.nodes, shards, strict=True))
+    return Experiment(resolved, chosen, overlay, dataset, by_node, pair)
+
+
+def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
+    rng = stream(config.seed, EVERYONE, "overlay")
+    if chosen.is_pooled:
+        return resolve("complete", 1, rng, allow_disconnected=False)
+    return resolve(config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected)
+
+
+def _exchange_every(config: RunConfig, batch_size: int, shards: Sequence[np.ndarray]) -> int:
+    """Iterations of a round; epochs are counted on the mean shard, so that rounds stay common."""
+    if config.exchange_epochs is None:
+        return config.exchange_every or DEFAULT_EXCHANGE_EVERY
+    mean_size = sum(len(shard) for shard in shards) / len(shards)
+    return max(1, round(config.exchange_epochs * mean_size / batch_size))
+
+
+def _device(config: RunConfig) -> str:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            expected="a CUDA device", got="none", at="--device", hint="`--device cpu` runs anywhere"
+        )
+    return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _check_fits(pair: Model, dataset: Dataset, config: RunConfig) -> None:
+    if pair.image_shape != dataset.image_shape:
+        raise ConfigError(
+            expected=f"a model for images of {dataset.image_shape}",
+            got=f"`{pair.name}`, for {pair.image_shape}",
+            at="--model",
+            hint=f"`{USUAL_MODEL[dataset.name]}` is the usual model of `{dataset.name}`",
+        )
+    if config.train.conditional and not pair.classes:
+        raise ConfigError(
+            expected="a model with class outputs",
+            got=f"`{pair.name}`, which has none",
+            at="train.conditional",
+            hint="`mlp-mnist`, `cnn-mnist` and `cnn-cifar10` have them",
+        )
+
+
+def _choose(images_u8: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
+    """`count` images without repetition (all, if there are fewer), as floats."""
+    chosen = rng.permutation(len(images_u8))[:count]
+    return torch.from_numpy(to_float(images_u8[np.sort(chosen)]))

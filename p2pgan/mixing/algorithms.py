@@ -1,0 +1,73 @@
+"""The algorithms, each a value: which networks travel together, and who hears from whom."""
+
+from dataclasses import dataclass
+
+from p2pgan.config import ExchangeConfig
+from p2pgan.errors import ConfigError, unknown_name
+from p2pgan.mixing.draws import Draw, everyone, permutation, push
+from p2pgan.types import Net
+
+COORDINATOR = "coordinator"
+"""Name of the coordinator in the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """What is exchanged and with whom (thesis, section 4.1.2).
+
+    Every group of networks is drawn for on its own: one group of both is the joint exchange, a
+    group each is the independent one, and no group is no exchange.
+    """
+
+    name: str
+    groups: tuple[tuple[Net, ...], ...] = ()
+    has_coordinator: bool = False
+    """Everyone sends to the coordinator and gets the mean back, whatever the overlay."""
+    is_pooled: bool = False
+    """One node holds all the data."""
+
+    def draw(self, config: ExchangeConfig, *, lockstep: bool) -> Draw:
+        """The draw of each group's exchange.
+
+        Args:
+            config: the configured draw.
+            lockstep: whether all nodes exchange at one instant, which a permutation needs.
+        Raises:
+            ConfigError: if a permutation is asked for where nodes exchange at their own pace.
+        """
+        if self.has_coordinator:
+            return everyone
+        kind = config.draw
+        if kind == "permutation" and not lockstep:
+            raise ConfigError(
+                expected="`push` or `auto`",
+                got="`permutation`",
+                at="exchange.draw",
+                hint="daemons exchange at their own pace and cannot agree on a permutation",
+            )
+        if kind == "push" or not lockstep:
+            return push(config.fanout)
+        return permutation(fixed_points=config.fixed_points)
+
+
+ALGORITHMS = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm(name="standalone"),
+        Algorithm(name="centralised", is_pooled=True),
+        Algorithm(name="gossip", groups=(("G", "D"),)),
+        Algorithm(name="gossip-ind", groups=(("G",), ("D",))),
+        Algorithm(name="fl-gan", groups=(("G", "D"),), has_coordinator=True),
+    )
+}
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of that name.
+
+    Raises:
+        ConfigError: if there is none, with the nearest match.
+    """
+    if name not in ALGORITHMS:
+        raise unknown_name(ConfigError, "an algorithm", name, ALGORITHMS, "--algorithm")
+    return ALGORITHMS[name]

@@ -1,0 +1,97 @@
+"""Who hears from whom at an exchange.
+
+A draw looks at the overlay's neighbors and a stream of randomness and returns arrivals: for each
+node, the indices of the nodes whose vectors reach it. What a node does with them is the mixing
+rule's matter (`p2pgan.mixing.rules`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from p2pgan.errors import OverlayError
+
+Neighbors = Sequence[Sequence[int]]
+"""For each node, the indices of its neighbors."""
+
+Arrivals = list[list[int]]
+"""For each node, the indices of the nodes that it hears from, itself never among them."""
+
+T = TypeVar("T")
+
+Draw = Callable[[Neighbors, np.random.Generator], Arrivals]
+
+
+def push_targets(neighbors: Sequence[T], fanout: int, rng: np.random.Generator) -> list[T]:
+    """The neighbors that one node pushes to: `fanout` distinct ones, uniformly, or all if fewer.
+
+    Daemons call this each for itself; the simulator calls it for every node.
+    """
+    count = min(fanout, len(neighbors))
+    return [neighbors[i] for i in rng.choice(len(neighbors), count, replace=False)] if count else []
+
+
+def push(fanout: int) -> Draw:
+    """Every node pushes to `fanout` random neighbors, so a node may hear from none or several."""
+
+    def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
+        arrivals: Arrivals = [[] for _ in neighbors]
+        for sender, around in enumerate(neighbors):
+            for receiver in push_targets(around, fanout, rng):
+                arrivals[receiver].append(sender)
+        return arrivals
+
+    return draw
+
+
+def permutation(*, fixed_points: bool) -> Draw:
+    """A random permutation along the overlay's edges: each node sends to one and hears from one.
+
+    With fixed points a node may be left with itself, as in the thesis (section 4.2.1). Each
+    allowed pair gets a random cost and the cheapest permutation is taken: on a complete overlay all
+    permutations are then equally likely by symmetry; on others the distribution is close to uniform
+    but not exactly so (drawing exactly uniformly means counting perfect matchings, which is
+    #P-hard).
+
+    Raises (from the draw):
+        OverlayError: without fixed points, if the overlay has no such permutation, as a star has
+            none.
+    """
+
+    def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
+        sources = _cheapest_permutation(neighbors, rng, fixed_points=fixed_points)
+        return [[source] if source != node else [] for node, source in enumerate(sources)]
+
+    return draw
+
+
+def _cheapest_permutation(
+    neighbors: Neighbors, rng: np.random.Generator, *, fixed_points: bool
+) -> list[int]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    own = [[node] if fixed_points else [] for node in range(len(neighbors))]
+    columns = [np.array([*own[i], *around], dtype=np.int64) for i, around in enumerate(neighbors)]
+    rows_E = np.repeat(np.arange(len(neighbors)), [len(c) for c in columns])
+    costs_E = rng.random(len(rows_E)) + 1e-9  # a stored zero would be no edge
+    size = (len(neighbors), len(neighbors))
+    try:
+        graph = coo_array((costs_E, (rows_E, np.concatenate(columns))), size).tocsr()
+        _, sources_N = min_weight_full_bipartite_matching(graph)
+    except ValueError:
+        raise OverlayError(
+            expected="an overlay in which every node can hear from another at once",
+            got="one without a permutation free of fixed points",
+            at="exchange.fixed_points",
+            hint="leave `exchange.fixed_points` true, or draw by `push`",
+        ) from None
+    return [int(source) for source in sources_N]
+
+
+def everyone(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
+    """Every node hears from all others, as when a coordinator sends the mean back."""
+    del rng
+    n = len(neighbors)
+    return [[source for source in range(n) if source != node] for node in range(n)]

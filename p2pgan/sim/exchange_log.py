@@ -1,0 +1,73 @@
+"""The records of a lockstep exchange: what daemons would have logged of the same vectors."""
+
+from collections.abc import Iterator, Sequence
+
+from p2pgan.mixing.algorithms import COORDINATOR
+from p2pgan.mixing.draws import Arrivals
+from p2pgan.mixing.rules import arrival_weight
+from p2pgan.record import schema
+from p2pgan.types import Net
+
+Entry = tuple[str, schema.Body]
+"""A node and what it records."""
+
+
+class ExchangeLog:
+    """Records of one group of networks in one round; `messages` counts the vectors on their way."""
+
+    def __init__(self, nodes: Sequence[str], round_: int, nets: Sequence[Net], size: int) -> None:
+        """A log of one exchange.
+
+        Args:
+            nodes: ids in index order.
+            round_: the round, from 1.
+            nets: the networks that travel together.
+            size: bytes of one vector of these networks.
+        """
+        self._nodes = nodes
+        self._round = round_
+        self._nets = list(nets)
+        self._bytes = size
+        self.messages = 0
+
+    def between_nodes(self, arrivals: Arrivals) -> Iterator[Entry]:
+        """Each node's arrivals: sent, received, and mixed with the rule's weight."""
+        for receiver, sources in enumerate(arrivals):
+            for source in sources:
+                weight = arrival_weight(len(sources))
+                yield from self._passage(self._nodes[source], self._nodes[receiver], weight)
+
+    def through_coordinator(self) -> Iterator[Entry]:
+        """Everyone sends to the coordinator, which sends the mean back; it replaces the vector."""
+        for node in self._nodes:
+            yield from self._passage(node, COORDINATOR, 1 / len(self._nodes))
+        for node in self._nodes:
+            yield from self._passage(COORDINATOR, node, 1.0)
+
+    def _passage(self, sender: str, receiver: str, weight: float) -> Iterator[Entry]:
+        self.messages += 1
+        exchange = f"{self._round}.{''.join(self._nets)}.{sender}>{receiver}"
+        round_, nets, size = self._round, self._nets, self._bytes
+        yield (
+            sender,
+            schema.VectorSent(
+                peer=receiver, round=round_, nets=nets, exchange=exchange, bytes=size
+            ),
+        )
+        yield (
+            receiver,
+            schema.VectorReceived(
+                peer=sender, round=round_, nets=nets, exchange=exchange, bytes=size
+            ),
+        )
+        yield (
+            receiver,
+            schema.VectorMixed(
+                peer=sender,
+                round=round_,
+                nets=nets,
+                exchange=exchange,
+                staleness_rounds=0,
+                weight=weight,
+            ),
+        )

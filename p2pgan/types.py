@@ -1,0 +1,8 @@
+"""Words that every layer shares."""
+
+from typing import Literal
+
+Net = Literal["G", "D"]
+"""A network of the pair: generator or discriminator."""
+
+NETS: tuple[Net, Net] = ("G", "D")
