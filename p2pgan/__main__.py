@@ -1,6 +1,6 @@
 """`python -m p2pgan` is the command `p2pgan`."""
 
-from p2pgan.cli import main
+from p2pgan.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,10 @@ def _check_least(field: str, value: int, least: int) -> None:
     _check(value >= least, field, f"a whole number of at least {least}", value)
 
 
+RUN_TABLE = "run"
+"""Table of a `run.toml` that says which run it was; the rest is configuration."""
+
+
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How each node trains between two exchanges."""
 
@@ -219,6 +223,17 @@ def read_tables(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(expected="TOML", got=str(error), at=str(path)) from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The configuration tables of a file, without what a `run.toml` says of its run.
+
+    Raises:
+        ConfigError: if the file cannot be read or is not TOML.
+    """
+    tables = read_tables(path)
+    tables.pop(RUN_TABLE, None)
+    return tables
 
 
 def to_toml(config: RunConfig, **extra: Any) -> str:

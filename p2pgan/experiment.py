@@ -20,10 +20,11 @@ from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, load, to_float
 from p2pgan.data.partition import check_shards, partition
 from p2pgan.errors import ConfigError
-from p2pgan.gan.cohort import Cohort, generate
+from p2pgan.gan.cohort import Cohort
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.losses import loss
 from p2pgan.gan.models import USUAL_MODEL, Model, model
+from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing.algorithms import Algorithm, algorithm
@@ -101,13 +102,13 @@ class Experiment:
             for node in nodes
         ]
         batches = ShardBatches(self.dataset, samplers, self.device)
-        latents = self._latents([stream(seed, node, "latents") for node in nodes])
+        latents = LatentSource(
+            [stream(seed, node, "latents") for node in nodes],
+            self.model.latent,
+            classes=self.model.classes if config.train.conditional else 0,
+            device=self.device,
+        )
         return Cohort(self.model, config.train, vectors, batches, latents)
-
-    def images(self, vector_P: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-        """`count` images of one generator, `(K, C, H, W)` float32 in [-1, 1], on the CPU."""
-        latents = self._latents([rng]).draw(count)
-        return generate(self.model.generator, vector_P.unsqueeze(0), latents.z_NBZ)[0].cpu()
 
     def score(self, vector_P: Tensor, node: str) -> Scores:
         """Scores of one node's generator.
@@ -115,15 +116,20 @@ class Experiment:
         The latents are the same at every call, so that a curve shows the generator and not the
         draw, and they come from a stream of their own: scoring changes nothing in training.
         """
-        samples = self.config.score.samples
-        images_KCHW = self.images(vector_P, samples, stream(self.config.seed, node, "scores"))
+        images_KCHW = images(
+            self.model,
+            vector_P,
+            self.config.score.samples,
+            stream(self.config.seed, node, "scores"),
+            conditional=self.config.train.conditional,
+        )
         return score(self.scorer, self.reference, images_KCHW)
 
     def score_real(self) -> Scores:
         """Scores of training images in place of generated ones: what a perfect generator gets."""
         rng = stream(self.config.seed, EVERYONE, "sample")
-        images = _choose(self.dataset.images, self.config.score.samples, rng)
-        return score(self.scorer, self.reference, images)
+        chosen = _choose(self.dataset.images, self.config.score.samples, rng)
+        return score(self.scorer, self.reference, chosen)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -133,12 +139,8 @@ class Experiment:
     def reference(self) -> Reference:
         """Of as many test images as are generated (all, if there are fewer), as in the thesis."""
         rng = stream(self.config.seed, EVERYONE, "scores")
-        images = _choose(self.dataset.test_images, self.config.score.samples, rng)
-        return reference(self.scorer, images)
-
-    def _latents(self, streams: Sequence[np.random.Generator]) -> LatentSource:
-        classes = self.model.classes if self.config.train.conditional else 0
-        return LatentSource(streams, self.model.latent, classes=classes, device=self.device)
+        chosen = _choose(self.dataset.test_images, self.config.score.samples, rng)
+        return reference(self.scorer, chosen)
 
 
 class ShardBatches:
@@ -156,9 +158,9 @@ class ShardBatches:
         index_NKB = np.stack([sampler.take(count) for sampler in self._samplers])
         for k in range(count):
             index_NB = index_NKB[:, k]
-            images = torch.from_numpy(to_float(self._dataset.images[index_NB]))
+            real = torch.from_numpy(to_float(self._dataset.images[index_NB]))
             labels_NB = torch.from_numpy(self._dataset.labels[index_NB])
-            yield images.to(self._device), labels_NB.to(self._device)
+            yield real.to(self._device), labels_NB.to(self._device)
 
 
 def prepare(config: RunConfig, data_dir: Path) -> Experiment:

@@ -1,6 +1,7 @@
 """Writing a file so that a crash, a full disk or a power cut leaves the old one or the new one."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from p2pgan.errors import P2PGanError
@@ -26,7 +27,8 @@ def write_atomic(path: Path, data: bytes, error: type[P2PGanError]) -> None:
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as refusal:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise error(
             expected=f"room for {len(data)} bytes in a folder that can be written",
             got=refusal.strerror or str(refusal),

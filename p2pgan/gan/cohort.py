@@ -187,12 +187,3 @@ def _objective(config: TrainConfig, latents: LatentSource) -> Objective:
             *((Judged.class_loss,) if config.conditional else ()),
         ),
     )
-
-
-def generate(network: Network, vector_NP: Tensor, z_NBZ: Tensor) -> Tensor:
-    """What finished generators make of latents: images `(N, B, C, H, W)` in [-1, 1].
-
-    Batch norm uses its running statistics, and nothing of the networks changes.
-    """
-    with torch.inference_mode():
-        return network.apply(network.views(vector_NP), z_NBZ, training=False)

@@ -1,0 +1,1 @@
+"""What the log tells: summaries, tables and pictures."""

@@ -1,0 +1,170 @@
+"""The options that `simulate`, `up` and `node start` share, and where their values come from.
+
+A command decorated with `with_run_options` gets one `RunConfig`, merged in this order, later wins:
+defaults, `--config FILE`, environment (`P2PGAN_NODES`, `P2PGAN_TRAIN__LOSS`), options, `--set`.
+"""
+
+import functools
+import inspect
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from p2pgan.config import RunConfig, config_from, merge, read_settings
+from p2pgan.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "P2PGAN_"
+NOT_CONFIGURATION = frozenset({"P2PGAN_DATA_DIR"})
+"""Variables with our prefix that say something else."""
+
+Option = Annotated  # reads better below
+
+RUN_OPTIONS: dict[str, Any] = {
+    "algorithm": Option[
+        str | None,
+        typer.Option(help="standalone, centralised, gossip, gossip-ind or fl-gan.  [gossip]"),
+    ],
+    "nodes": Option[int | None, typer.Option("--nodes", "-n", help="Number of nodes.  [10]")],
+    "overlay": Option[
+        str | None,
+        typer.Option(
+            help="A family (ring, watts-strogatz:4,0.1, …), a ready file's name, or a path."
+            "  [complete]"
+        ),
+    ],
+    "allow_disconnected": Option[
+        bool | None,
+        typer.Option("--allow-disconnected", help="Accept an overlay in several pieces."),
+    ],
+    "dataset": Option[str | None, typer.Option(help="digits, mnist or cifar10.  [digits]")],
+    "partition": Option[
+        str | None, typer.Option(help="iid, by-class, by-class:K or dirichlet:ALPHA.  [iid]")
+    ],
+    "model": Option[
+        str | None, typer.Option(help="Pair of networks.  [the data set's: mlp-digits, …]")
+    ],
+    "iterations": Option[
+        int | None, typer.Option("--iterations", "-i", help="Generator steps per node.  [3000]")
+    ],
+    "exchange_every": Option[int | None, typer.Option(help="Iterations between exchanges.  [20]")],
+    "exchange_epochs": Option[
+        float | None, typer.Option(help="The same in passes over the shard.")
+    ],
+    "batch_size": Option[int | None, typer.Option(help="Images per step.  [the model's: 16, …]")],
+    "seed": Option[int | None, typer.Option(help="Decides every random draw.  [0]")],
+    "device": Option[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to train.  [auto]")
+    ],
+}
+"""Options named as the configuration's keys; the default of each, in brackets, is the config's."""
+
+CONFIG_OPTION = Option[
+    Path | None, typer.Option("--config", help="TOML file with any of these and more.")
+]
+SET_OPTION = Option[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any key of the configuration, such as train.loss=hinge."
+    ),
+]
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the shared options and passes it one `RunConfig` as its first argument."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def wrapped(**arguments: Any) -> None:
+        options = {key: arguments.pop(key) for key in RUN_OPTIONS}
+        file, assignments = arguments.pop("config"), arguments.pop("set")
+        command(run_config(options, file, assignments or [], os.environ), **arguments)
+
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in {**RUN_OPTIONS, "config": CONFIG_OPTION, "set": SET_OPTION}.items()
+    ]
+    first = [p for p in own if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    rest = [p for p in own if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    parameters = [*first, *shared, *rest]
+    signature = inspect.Signature(parameters)
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def run_config(
+    options: Mapping[str, Any],
+    file: Path | None,
+    assignments: list[str],
+    environment: Mapping[str, str],
+) -> RunConfig:
+    """One configuration out of all its sources.
+
+    Args:
+        options: values of `RUN_OPTIONS`, `None` where not given.
+        file: the TOML file of `--config`.
+        assignments: `KEY=VALUE` of each `--set`.
+        environment: the process's variables.
+    Raises:
+        ConfigError: naming the source, for what is unknown, of the wrong type or out of range.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    layers = [
+        ({} if file is None else read_settings(file), str(file)),
+        (_environment_tables(environment), "environment"),
+        (given, "options"),
+        (_assigned_tables(assignments), "--set"),
+    ]
+    for tables, at in layers:
+        config_from(tables, at=at)  # each alone first, so that an error names its source
+    return config_from(_period_once([tables for tables, _ in layers]), at="configuration")
+
+
+def _period_once(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Layers merged; a period in a later layer replaces the other kind of period below it."""
+    periods = {"exchange_every", "exchange_epochs"}
+    merged: dict[str, Any] = {}
+    for tables in layers:
+        if periods & tables.keys():
+            merged = {key: value for key, value in merged.items() if key not in periods}
+        merged = merge(merged, tables)
+    return merged
+
+
+def _environment_tables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`P2PGAN_TRAIN__LOSS=hinge` as `{"train": {"loss": "hinge"}}`."""
+    tables: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_CONFIGURATION:
+            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            tables = merge(tables, _nested(path, text))
+    return tables
+
+
+def _assigned_tables(assignments: list[str]) -> dict[str, Any]:
+    """`train.loss=hinge` as `{"train": {"loss": "hinge"}}`; values are TOML or bare text."""
+    tables: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(expected="KEY=VALUE", got=f"`{assignment}`", at="--set")
+        tables = merge(tables, _nested(key.strip().split("."), _toml_value(text.strip())))
+    return tables
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value

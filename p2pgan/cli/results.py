@@ -1,0 +1,84 @@
+"""`p2pgan sample` and `p2pgan score`: what the saved generators of a run can do."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from p2pgan.errors import ConfigError
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+def sample(
+    run: RunArgument,
+    *,
+    node: Annotated[str, typer.Option(help="Whose generator.")],
+    out: Annotated[Path, typer.Option(help="FILE.npy (float32 [K, C, H, W]) or FILE.png.")],
+    count: Annotated[int, typer.Option(min=1, help="K: number of images.")] = 64,
+    seed: Annotated[int, typer.Option(help="Decides the latents.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Save images that a node's generator makes.
+
+    Example: p2pgan sample runs/demo --node 3 --count 64 --out digits.png
+    """
+    import numpy as np
+
+    from p2pgan.inspect.pictures import image_grid
+    from p2pgan.runs import Run
+
+    if out.suffix not in (".npy", ".png"):
+        raise ConfigError(expected="a file named `.npy` or `.png`", got=f"`{out}`", at="--out")
+    if out.exists() and not force:
+        raise ConfigError(
+            expected="a new file", got="one that exists", at=str(out), hint="`--force` replaces it"
+        )
+    if not out.parent.is_dir():
+        raise ConfigError(expected="an existing folder", got="none", at=str(out.parent))
+    images = Run.open(run).images(node, count, seed)
+    if out.suffix == ".npy":
+        np.save(out, images)
+    else:
+        image_grid(images, out)
+    typer.echo(f"{count} images of node {node}: {out}")
+
+
+def score(
+    run: RunArgument,
+    *,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Images per generator.  [as in the run]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score the saved generators of a run, one row per node.
+
+    Example: p2pgan score runs/demo --samples 10000
+    """
+    import dataclasses
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from p2pgan.cli.paths import data_dir
+    from p2pgan.inspect.summary import score_statistics
+    from p2pgan.record.rundir import to_json
+    from p2pgan.runs import Run
+
+    scores = Run.open(run).scores(data_dir(), samples)
+    taken = next(iter(scores.values())).samples
+    statistics = score_statistics([(s.fid, s.ms) for s in scores.values()], taken)
+    if json:
+        by_node = {node: dataclasses.asdict(s) for node, s in scores.items()}
+        sys.stdout.write(to_json({"run": run.name, "scores": statistics, "nodes": by_node}))
+        return
+    table = Table("node", "FID", "MS", box=None, pad_edge=False)
+    for node, s in scores.items():
+        table.add_row(node, f"{s.fid:.2f}", f"{s.ms:.2f}")
+    for row in ("mean", "std"):
+        table.add_row(row, *(f"{statistics[key][row]:.2f}" for key in ("fid", "ms")))
+    console = Console()
+    console.print(table)
+    console.print(f"{taken} samples per generator", highlight=False)

@@ -1,0 +1,330 @@
+"""What a run came to, from its log alone."""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from p2pgan.inspect.exchanges import NodeTraffic, Sent, Tally, tally
+from p2pgan.inspect.text import natural
+from p2pgan.record.rundir import Log, RunDirectory, records_of
+from p2pgan.record.schema import (
+    Consensus,
+    FaultInjected,
+    NodeStopped,
+    PeerLost,
+    PeerRefused,
+    Record,
+    RoundFinished,
+    RunStarted,
+    Scores,
+)
+
+SETTINGS = ("algorithm", "dataset", "partition", "seed")
+"""Keys of the configuration that a summary repeats."""
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """One number per node, in four. All are NaN if one of the nodes' is not finite."""
+
+    mean: float
+    std: float
+    """Standard deviation over the nodes, with their number as divisor."""
+    min: float
+    max: float
+
+
+class ScorePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of all nodes that were scored after the same number of iterations."""
+
+    iterations: int
+    nodes: int
+    samples: int
+    fid: Spread
+    ms: Spread
+
+
+class ConsensusPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Consensus distance after a round."""
+
+    round: int
+    iterations: int | None
+    """Of each node; `None`: the log does not say."""
+    g: float | None
+    d: float | None
+
+
+class Curves(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pictures.score_curves` draws."""
+
+    scores: list[ScorePoint]
+    consensus: list[ConsensusPoint]
+
+
+class NodeSummary(msgspec.Struct, kw_only=True):
+    """One node: how far it came, its last losses and scores, its vectors."""
+
+    node: str
+    rounds: int = 0
+    iterations: int = 0
+    loss_d: float | None = None
+    loss_g: float | None = None
+    fid: float | None = None
+    ms: float | None = None
+    stopped: str | None = None
+    """Why it stopped; `None`: its log does not say that it did."""
+    traffic: NodeTraffic
+
+
+class PeerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer lost or refused."""
+
+    node: str
+    peer: str
+    reason: str
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    run: str
+    settings: dict[str, Any]
+    """Algorithm, data set, partition and seed, where the log or `run.toml` says them."""
+    nodes: list[NodeSummary]
+    rounds: int
+    """Most rounds that a node finished."""
+    iterations: int
+    """Most iterations that a node trained."""
+    wall_s: float
+    """Seconds from the first record to the last."""
+    records: int
+    sent: int
+    received: int
+    mixed: int
+    dropped: int
+    dropped_reasons: dict[str, int]
+    bytes_sent: int
+    unaccounted: list[Sent]
+    """Vectors sent and neither received nor dropped."""
+    peers_lost: list[PeerEvent]
+    peers_refused: list[PeerEvent]
+    faults: int
+    scores: dict[str, dict[str, float]]
+    """`score_statistics` of each node's last scores."""
+    curves: Curves
+    warnings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+
+def summarise(log: Log) -> RunSummary:
+    """What a run came to.
+
+    Args:
+        log: a run directory, or a single log.
+    Raises:
+        RecordError: if the log cannot be read.
+        ConfigError: if the log does not say the configuration, and `run.toml` cannot be read.
+    """
+    collected = _Collected()
+    for record in records_of(log):
+        collected.add(record)
+    if not collected.config and isinstance(log, RunDirectory):
+        collected.config = log.read_run_toml()
+    return collected.summary()
+
+
+def unaccounted(log: Log) -> list[Sent]:
+    """Vectors that a run sent and that were neither received nor dropped.
+
+    Raises:
+        RecordError: if the log cannot be read.
+    """
+    return tally(log).unaccounted()
+
+
+def traffic(messages: int, bytes_total: int, nodes: int) -> dict[str, float]:
+    """`traffic` of `summary.json`: vectors sent, their bytes, and the mean of bytes over nodes."""
+    return {
+        "messages": messages,
+        "bytes_total": bytes_total,
+        "bytes_per_node": bytes_total / nodes if nodes else 0.0,
+    }
+
+
+def score_statistics(
+    scores: Iterable[tuple[float | None, float | None]], samples: int
+) -> dict[str, dict[str, float]]:
+    """`scores` of `summary.json`: the spread of FID and MS over nodes; empty without nodes.
+
+    Args:
+        scores: FID and MS of each node; `None` counts as not finite.
+        samples: generated images of each score.
+    """
+    pairs = list(scores)
+    if not pairs:
+        return {}
+    columns = {"fid": [fid for fid, _ in pairs], "ms": [ms for _, ms in pairs]}
+    return {
+        name: {**msgspec.structs.asdict(spread(values)), "samples": samples}
+        for name, values in columns.items()
+    }
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Mean, standard deviation and extremes of one or more numbers."""
+    assert values
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    if len(numbers) < len(values):
+        return Spread(mean=math.nan, std=math.nan, min=math.nan, max=math.nan)
+    mean = math.fsum(numbers) / len(numbers)
+    variance = math.fsum((number - mean) ** 2 for number in numbers) / len(numbers)
+    return Spread(mean=mean, std=math.sqrt(variance), min=min(numbers), max=max(numbers))
+
+
+class _Collected:
+    """What the records said so far."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {}
+        self._run = ""
+        self._tally = Tally()
+        self._rounds: dict[str, RoundFinished] = {}
+        self._stopped: dict[str, NodeStopped] = {}
+        self._scores: dict[int, dict[str, Scores]] = {}
+        self._consensus: list[Consensus] = []
+        self._iterations_at: dict[int, int] = {}
+        self._lost: list[PeerEvent] = []
+        self._refused: list[PeerEvent] = []
+        self._faults = self._records = 0
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+
+    def add(self, record: Record) -> None:
+        self._run = self._run or record.run
+        self._records += 1
+        self._first = min(self._first or record.wall, record.wall)
+        self._last = max(self._last or record.wall, record.wall)
+        self._tally.add(record)
+        node, body = record.node, record.body
+        match body:
+            case RunStarted():
+                self.config = self.config or body.config
+            case RoundFinished():
+                self._rounds[node] = body
+                self._iterations_at.setdefault(body.round, body.iterations)
+            case NodeStopped():
+                self._stopped[node] = body
+            case Scores():
+                self._scores.setdefault(body.iterations, {})[node] = body
+            case Consensus():
+                self._consensus.append(body)
+            case PeerLost():
+                self._lost.append(PeerEvent(node=node, peer=body.peer, reason=body.reason))
+            case PeerRefused():
+                who = "refused them" if body.by == "us" else "refused by them"
+                reason = f"{who}: {body.reason}"
+                self._refused.append(PeerEvent(node=node, peer=body.peer, reason=reason))
+            case FaultInjected():
+                self._faults += 1
+            case _:
+                pass
+
+    def summary(self) -> RunSummary:
+        last_scores = self._last_scores()
+        nodes = [self._node(row, last_scores) for row in self._tally.node_traffic()]
+        edges = self._tally.edges()
+        return RunSummary(
+            run=self._run,
+            settings={key: self.config[key] for key in SETTINGS if key in self.config},
+            nodes=nodes,
+            rounds=max((node.rounds for node in nodes), default=0),
+            iterations=max((node.iterations for node in nodes), default=0),
+            wall_s=(self._last - self._first).total_seconds() if self._first and self._last else 0,
+            records=self._records,
+            sent=sum(edge.sent for edge in edges),
+            received=sum(edge.received for edge in edges),
+            mixed=sum(edge.mixed for edge in edges),
+            dropped=sum(edge.dropped for edge in edges),
+            dropped_reasons=dict(self._tally.reasons.most_common()),
+            bytes_sent=sum(edge.bytes_sent for edge in edges),
+            unaccounted=self._tally.unaccounted(),
+            peers_lost=self._lost,
+            peers_refused=self._refused,
+            faults=self._faults,
+            scores=score_statistics(
+                [(scores.fid, scores.ms) for scores in last_scores.values()],
+                min((scores.samples for scores in last_scores.values()), default=0),
+            ),
+            curves=Curves(scores=self._score_curve(), consensus=self._consensus_curve()),
+            warnings=list(self._warnings(nodes, last_scores)),
+        )
+
+    def _node(self, row: NodeTraffic, last_scores: dict[str, Scores]) -> NodeSummary:
+        summary = NodeSummary(node=row.node, traffic=row)
+        if (finished := self._rounds.get(row.node)) is not None:
+            summary.rounds, summary.iterations = finished.round, finished.iterations
+            summary.loss_d, summary.loss_g = finished.loss_d, finished.loss_g
+        if (stopped := self._stopped.get(row.node)) is not None:
+            summary.stopped = stopped.reason
+            summary.rounds, summary.iterations = stopped.rounds, stopped.iterations
+        if (scores := last_scores.get(row.node)) is not None:
+            summary.fid, summary.ms = scores.fid, scores.ms
+        return summary
+
+    def _last_scores(self) -> dict[str, Scores]:
+        """Each node's scores after most iterations."""
+        last: dict[str, Scores] = {}
+        for iterations in sorted(self._scores):
+            last |= self._scores[iterations]
+        return {node: last[node] for node in sorted(last, key=natural)}
+
+    def _consensus_curve(self) -> list[ConsensusPoint]:
+        return [
+            ConsensusPoint(
+                round=body.round,
+                iterations=body.iterations or self._iterations_at.get(body.round),
+                g=body.g,
+                d=body.d,
+            )
+            for body in self._consensus
+        ]
+
+    def _score_curve(self) -> list[ScorePoint]:
+        return [
+            ScorePoint(
+                iterations=iterations,
+                nodes=len(scores),
+                samples=min(score.samples for score in scores.values()),
+                fid=spread([score.fid for score in scores.values()]),
+                ms=spread([score.ms for score in scores.values()]),
+            )
+            for iterations, scores in sorted(self._scores.items())
+        ]
+
+    def _warnings(self, nodes: list[NodeSummary], last: dict[str, Scores]) -> Iterable[str]:
+        """One line for each thing that a user should look into."""
+        logged = self._tally.writers
+        if any(node.traffic.sent for node in nodes):
+            for node in nodes:
+                if node.node in logged and not node.traffic.received:
+                    yield f"nothing reached node `{node.node}`"
+        missing = self._tally.unaccounted()
+        if lost := [sent for sent in missing if sent.receiver in logged]:
+            first = lost[0]
+            yield (
+                f"{len(lost)} vectors were sent and neither received nor dropped, the first "
+                f"from `{first.sender}` to `{first.receiver}` in round {first.round}"
+            )
+        if len(missing) > len(lost):
+            yield f"{len(missing) - len(lost)} vectors went to nodes whose logs are not here"
+        for name, scores in last.items():
+            if scores.fid is None or scores.ms is None:
+                yield f"the scores of node `{name}` are not finite: it diverged"
+        for event in self._refused:
+            yield f"node `{event.node}`, peer `{event.peer}`, {event.reason}"

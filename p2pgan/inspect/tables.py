@@ -1,0 +1,135 @@
+"""Summaries and exchanges as plain text, the same on a terminal and in a file."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
+from p2pgan.inspect.summary import NodeSummary, PeerEvent, RunSummary
+from p2pgan.inspect.text import bytes_text, number_text, printable
+
+MATRIX_NODES_MAX = 12
+"""With more nodes, exchanges are listed by edge: a wider matrix does not fit a terminal."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns two spaces apart, the first to the left and the others to the right."""
+    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def summary_text(summary: RunSummary) -> str:
+    """A run on a page: what it was, what it came to, a row for each node, what to look into."""
+    rows = [_node_row(node) for node in summary.nodes]
+    header = "node rounds iterations FID MS loss_D loss_G sent received dropped bytes_sent stopped"
+    parts = [
+        "\n".join(_facts(summary)),
+        table(header.split(), rows) if rows else "",
+        "\n".join(f"warning: {printable(warning)}" for warning in summary.warnings),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def exchanges_text(counted: Tally, what: What) -> str:
+    """Who sent what to whom: a matrix of few nodes, a row for each edge of many."""
+    if not counted.edges():
+        return "no vectors on record"
+    matrix = len(counted.nodes()) <= MATRIX_NODES_MAX
+    body = _matrix_text(counted, what) if matrix else _edges_text(counted.edges())
+    reasons = "\n".join(
+        f"dropped {times}: {printable(reason)}" for reason, times in counted.reasons.most_common()
+    )
+    return f"{body}\n\n{reasons}" if reasons else body
+
+
+def _facts(summary: RunSummary) -> Iterator[str]:
+    settings = ", ".join(f"{name} {value}" for name, value in summary.settings.items())
+    yield printable(f"run {summary.run}" + (f": {settings}" if settings else ""))
+    trained = sum(node.iterations > 0 for node in summary.nodes)
+    part = "" if trained in (0, len(summary.nodes)) else f" ({trained} trained)"
+    yield (
+        f"{len(summary.nodes)} nodes{part}, {summary.rounds} rounds, "
+        f"{summary.iterations} iterations, {summary.wall_s:.1f} s, {summary.records} records"
+    )
+    yield (
+        f"vectors: {summary.sent} sent ({bytes_text(summary.bytes_sent)}), "
+        f"{summary.received} received, {summary.mixed} mixed, {summary.dropped} dropped, "
+        f"{len(summary.unaccounted)} unaccounted for"
+    )
+    for reason, times in summary.dropped_reasons.items():
+        yield f"  dropped {times}: {printable(reason)}"
+    for name, scores in summary.scores.items():
+        yield (
+            f"{name.upper()} on {scores['samples']} samples: {number_text(scores['mean'])} "
+            f"± {number_text(scores['std'])} over nodes, "
+            f"{number_text(scores['min'])} to {number_text(scores['max'])}"
+        )
+    if summary.curves.consensus:
+        last = summary.curves.consensus[-1]
+        yield f"consensus distance: G {number_text(last.g)}, D {number_text(last.d)}"
+    if summary.peers_lost:
+        yield f"peers lost: {_by_reason(summary.peers_lost)}"
+    if summary.faults:
+        yield f"faults injected: {summary.faults}"
+
+
+def _by_reason(events: Sequence[PeerEvent]) -> str:
+    reasons = Counter(event.reason for event in events)
+    return printable(", ".join(f"{times} {reason}" for reason, times in reasons.most_common()))
+
+
+def _node_row(node: NodeSummary) -> list[str]:
+    traffic = node.traffic
+    return [
+        node.node,
+        str(node.rounds),
+        str(node.iterations),
+        number_text(node.fid),
+        number_text(node.ms),
+        number_text(node.loss_d),
+        number_text(node.loss_g),
+        str(traffic.sent),
+        str(traffic.received),
+        str(traffic.dropped_out + traffic.dropped_in),
+        bytes_text(traffic.bytes_sent),
+        node.stopped or "-",
+    ]
+
+
+def _matrix_text(counted: Tally, what: What) -> str:
+    matrix = matrix_of(counted, what)
+    rows = [
+        [node, *(_cell(value, what) for value in row)]
+        for node, row in zip(matrix.nodes, matrix.values_NN.tolist(), strict=True)
+    ]
+    return table(["from \\ to", *(printable(node) for node in matrix.nodes)], rows)
+
+
+def _cell(value: float, what: What) -> str:
+    if value == 0 and what != "staleness":
+        return "."
+    return bytes_text(value) if what == "bytes" else number_text(value)
+
+
+def _edges_text(edges: Sequence[Edge]) -> str:
+    header = "from to sent received mixed dropped bytes_received staleness_rounds"
+    rows = [
+        [
+            edge.sender,
+            edge.receiver,
+            str(edge.sent),
+            str(edge.received),
+            str(edge.mixed),
+            str(edge.dropped),
+            bytes_text(edge.bytes_received),
+            number_text(edge.staleness_rounds),
+        ]
+        for edge in edges
+    ]
+    return table(header.split(), rows)

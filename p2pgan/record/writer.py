@@ -1,0 +1,164 @@
+"""Writing a log: one line per record, appended, never rewritten."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from p2pgan.errors import RecordError
+from p2pgan.record.reader import Follower
+from p2pgan.record.schema import SCHEMA, Body, Envelope, encode, kind_of
+
+_TAG = b'{"kind":""'
+"""What surrounds the kind at the start of an encoded body; the envelope has said it already."""
+
+
+class RecordWriter:
+    """Appends records to one file. Belongs to one thread.
+
+    A file that is there already is continued: a torn last line is cut off, and each node's `seq`
+    goes on where it ended. Every line is on its way to the disk when `write` returns, unless
+    `flush_every` asks for larger gulps.
+
+    When the disk is full or the folder read-only, the first failing write raises; later ones are
+    tried, counted in `lost` where they fail, and the node may go on training. What a failed write
+    left behind is cut off again, so that the log stays readable.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        run: name of the run.
+        node: node of the records that name no other.
+        wall: the wall clock.
+        time_s: the run's own clock, in seconds.
+        flush_every: records that may wait in memory; 1: none.
+    Raises:
+        RecordError: if the file cannot be opened, or holds something else than a log.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        run: str,
+        node: str,
+        *,
+        wall: Callable[[], datetime],
+        time_s: Callable[[], float],
+        flush_every: int = 1,
+    ) -> None:
+        assert flush_every >= 1
+        self._path, self._run, self._node = path, run, node
+        self._wall, self._time_s = wall, time_s
+        self._flush_every = flush_every
+        self._waiting: list[bytes] = []
+        self._failing = False
+        self.lost = 0
+        """Records that could not be written."""
+        self._next_seq: defaultdict[str, int] = defaultdict(int)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise self._error(error) from None
+        try:
+            self._continue()
+        except RecordError:
+            self._file.close()
+            raise
+
+    def write(self, body: Body, *, node: str | None = None, clock: int = 0) -> None:
+        """Append one record.
+
+        Args:
+            body: what happened.
+            node: whose record it is; `None`: the writer's own node.
+            clock: Lamport clock of the node.
+        Raises:
+            RecordError: at the first write that the disk refuses; see the class.
+        """
+        node = self._node if node is None else node
+        seq = self._next_seq[node]
+        kind = kind_of(type(body))
+        head = Envelope(
+            schema=SCHEMA,
+            kind=kind,
+            run=self._run,
+            node=node,
+            seq=seq,
+            wall=self._wall().astimezone(UTC),
+            time_s=self._time_s(),
+            clock=clock,
+        )
+        fields = encode(body)[len(_TAG) + len(kind) :]
+        self._waiting.append(encode(head)[:-1] + fields + b"\n")
+        self._next_seq[node] = seq + 1
+        if len(self._waiting) >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what waits to the operating system.
+
+        Raises:
+            RecordError: at the first failure since a write went well.
+        """
+        lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        try:
+            self._append(b"".join(lines))
+        except OSError as error:
+            self.lost += len(lines)
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), self._end)
+            if not self._failing:
+                self._failing = True
+                raise self._error(error) from None
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        """Write what waits and close the file; a second call does nothing."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _append(self, data: bytes) -> None:
+        """All of the data or an error; the system may take less than it was given."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._end += len(data)
+
+    def _continue(self) -> None:
+        """Take up a log that is already there, after cutting off a torn last line."""
+        self._end = 0
+        if not self._path.is_file() or self._file.tell() == 0:
+            return
+        follower = Follower(self._path)
+        for record in follower.poll():
+            self._next_seq[record.node] = record.seq + 1
+        self._end = follower.offset
+        os.ftruncate(self._file.fileno(), self._end)
+
+    def _error(self, error: OSError) -> RecordError:
+        return RecordError(
+            expected="a log that can be written",
+            got=error.strerror or str(error),
+            at=str(self._path),
+            hint="make room, or choose a folder that can be written with `--out`",
+        )

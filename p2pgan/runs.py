@@ -1,0 +1,246 @@
+"""A run directory and what it means: begun, summed up, opened again, asked for images and pictures.
+
+Everything after the run is read from the directory alone, so that simulated runs and those of real
+daemons are looked at in the same way.
+"""
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from p2pgan import __version__
+from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, to_toml
+from p2pgan.errors import RecordError, unknown_name
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.gan.checkpoint import Checkpoint, load
+from p2pgan.gan.models import Model, model
+from p2pgan.gan.sampling import images
+from p2pgan.gan.scores import Scores
+from p2pgan.inspect.pictures import sample_grid, score_curves
+from p2pgan.inspect.summary import score_statistics, summarise, traffic
+from p2pgan.overlay import files as overlay_files
+from p2pgan.overlay.graph import Overlay
+from p2pgan.overlay.picture import draw
+from p2pgan.record import schema
+from p2pgan.record.rundir import RunDirectory, write_text_atomic
+from p2pgan.seeds import stream
+from p2pgan.types import Net
+
+PICTURED_NODES = 5
+"""Nodes whose samples are drawn at the end of a run."""
+
+PICTURED_SAMPLES = 12
+
+
+def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDirectory:
+    """A new run directory with its configuration and overlay.
+
+    Args:
+        experiment: what will run.
+        out: the directory; `None`: a new one under `runs/`.
+        overlay: the overlay to save, with addresses where nodes are daemons.
+    Raises:
+        RecordError: if there is something already, or nothing can be written.
+    """
+    config = experiment.config
+    name = f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}"
+    directory = RunDirectory.create(out, name=name)
+    about = {"name": directory.path.name, "versions": versions(), "commit": commit() or ""}
+    write_text_atomic(directory.run_toml, to_toml(config, **{RUN_TABLE: about}))
+    overlay_files.write(overlay, directory.overlay_json)
+    return directory
+
+
+def run_started(config: RunConfig) -> schema.RunStarted:
+    """The first record of a log."""
+    return schema.RunStarted(
+        config=msgspec.to_builtins(config), versions=versions(), commit=commit()
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {
+        "p2pgan": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def commit() -> str | None:
+    """Commit of the checkout that p2pgan runs from; `None` if it is installed elsewhere."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a shell knows at the end of a run, whoever ran it."""
+
+    rounds: int
+    iterations: int
+    """Of each node (the most, where they differ)."""
+    node_iterations: int
+    """Of all nodes together."""
+    scores: Sequence[tuple[float | None, float | None]]
+    """FID and MS of each node, the last ones."""
+    consensus: Mapping[Net, float]
+    messages: int
+    bytes_total: int
+    wall_s: float
+    busy_s: float
+    """Seconds of training and exchanging; scoring and start-up left out."""
+    interrupted: bool
+
+
+def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+    """The content of `summary.json`, as the contract names it.
+
+    Beyond the contract: `overlay`, `model`, `interrupted`, and `real`, the scores of real training
+    images in place of generated ones, which no generator can be expected to beat.
+    """
+    config = experiment.config
+    real = experiment.score_real()
+    speed = outcome.node_iterations / outcome.busy_s if outcome.busy_s else 0.0
+    return {
+        "run": directory.path.name,
+        "algorithm": config.algorithm,
+        "dataset": config.dataset,
+        "partition": config.partition,
+        "overlay": experiment.overlay.name,
+        "model": config.model,
+        "nodes": len(experiment.nodes),
+        "iterations": outcome.iterations,
+        "rounds": outcome.rounds,
+        "exchange_every": config.exchange_every,
+        "seed": config.seed,
+        "interrupted": outcome.interrupted,
+        "scores": score_statistics(outcome.scores, config.score.samples),
+        "real": {"fid": real.fid, "ms": real.ms, "samples": real.samples},
+        "consensus": {"g": outcome.consensus.get("G"), "d": outcome.consensus.get("D")},
+        "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
+        "speed": {"wall_s": outcome.wall_s, "node_iterations_per_s": speed},
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over, or far enough to have saved networks."""
+
+    directory: RunDirectory
+    config: RunConfig
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The run in a directory.
+
+        Raises:
+            RecordError: if it is none.
+            ConfigError: if its `run.toml` is not ours.
+        """
+        directory = RunDirectory.open(path)
+        tables = read_settings(directory.run_toml)
+        return cls(directory, config_from(tables, at=str(directory.run_toml)))
+
+    @cached_property
+    def model(self) -> Model:
+        return model(self.config.model or "")
+
+    @cached_property
+    def overlay(self) -> Overlay:
+        return overlay_files.read(self.directory.overlay_json)
+
+    @property
+    def saved_nodes(self) -> list[str]:
+        """Nodes with saved networks, in overlay order."""
+        return [node for node in self.overlay.nodes if self.directory.checkpoint(node).is_file()]
+
+    def checkpoint(self, node: str) -> Checkpoint:
+        """A node's saved networks.
+
+        Raises:
+            RecordError: if the run has no such node, with the nearest match.
+            CheckpointError: if they are missing, corrupt or of another model.
+        """
+        if node not in self.overlay.nodes:
+            at = str(self.directory.path)
+            raise unknown_name(RecordError, "a node of the run", node, self.overlay.nodes, at)
+        return load(self.directory.checkpoint(node), self.model)
+
+    def images(self, node: str, count: int, seed: int) -> np.ndarray:
+        """Images of a node's generator, `[K, C, H, W]` float32 in [-1, 1].
+
+        Raises:
+            as `checkpoint`.
+        """
+        vector = self.checkpoint(node).vectors["G"]
+        rng = stream(seed, node, "sample")
+        conditional = self.config.train.conditional
+        return images(self.model, vector, count, rng, conditional=conditional).numpy()
+
+    def scores(self, data_dir: Path, samples: int | None = None) -> dict[str, Scores]:
+        """Scores of every saved generator, on fresh samples of the run's own scoring stream.
+
+        Args:
+            data_dir: folder of the data sets.
+            samples: generated images each; `None`: as many as during the run.
+        Raises:
+            RecordError: if nothing is saved.
+            DataError, CheckpointError: for data or networks that cannot be read.
+        """
+        if not self.saved_nodes:
+            raise RecordError(
+                expected="saved networks", got="none", at=str(self.directory.path / "nodes")
+            )
+        config = msgspec.structs.replace(
+            self.config,
+            overlay=str(self.directory.overlay_json),
+            nodes=None,
+            score=msgspec.structs.replace(
+                self.config.score, samples=samples or self.config.score.samples
+            ),
+        )
+        experiment = prepare(config, data_dir)
+        return {
+            node: experiment.score(self.checkpoint(node).vectors["G"], node)
+            for node in self.saved_nodes
+        }
+
+    def draw_pictures(self) -> list[Path]:
+        """Samples of several nodes, score curves and the overlay, into `pictures/`."""
+        folder = self.directory.pictures
+        folder.mkdir(exist_ok=True)
+        samples, curves, overlay = (
+            folder / name for name in ("samples.png", "scores.png", "overlay.png")
+        )
+        shown = _spread_out(self.saved_nodes, PICTURED_NODES)
+        seed, title = self.config.seed, self.directory.path.name
+        if shown:
+            by_node = {node: self.images(node, PICTURED_SAMPLES, seed) for node in shown}
+            sample_grid(by_node, samples, title)
+        score_curves({title: summarise(self.directory).curves}, curves, title)
+        draw(self.overlay, overlay)
+        return [path for path in (samples, curves, overlay) if path.is_file()]
+
+
+def _spread_out(items: Sequence[str], count: int) -> list[str]:
+    """At most `count` items, evenly spaced, the first and last among them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

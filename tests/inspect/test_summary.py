@@ -1,0 +1,204 @@
+"""What a run came to, on the run of `conftest.py`."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pgan.errors import RecordError
+from p2pgan.inspect.summary import (
+    Spread,
+    score_statistics,
+    spread,
+    summarise,
+    traffic,
+    unaccounted,
+)
+from p2pgan.record.rundir import RunDirectory, to_json
+from p2pgan.record.schema import NodeStarted, VectorReceived, VectorSent
+
+
+def test_totals(run: RunDirectory) -> None:
+    summary = summarise(run)
+    assert summary.run == "trial"
+    assert (summary.rounds, summary.iterations) == (2, 40)
+    assert (summary.sent, summary.received, summary.mixed, summary.dropped) == (5, 3, 2, 2)
+    assert summary.bytes_sent == 440
+    assert summary.dropped_reasons == {"too old": 1, "link is down": 1}
+    assert summary.records == 34
+    assert summary.wall_s == 33
+
+
+def test_settings_come_from_the_log(run: RunDirectory) -> None:
+    assert summarise(run).settings == {
+        "algorithm": "gossip",
+        "dataset": "digits",
+        "partition": "iid",
+        "seed": 7,
+    }
+
+
+def test_settings_come_from_run_toml_where_the_log_has_none(
+    run: RunDirectory, lines: list[Any], write: Any
+) -> None:
+    run.events.unlink()
+    write(run.events, lines[1:])
+    assert summarise(run).settings == {"algorithm": "fl-gan"}
+    assert summarise(run.events).settings == {}
+
+
+def test_each_node(run: RunDirectory) -> None:
+    a, b, c = summarise(run).nodes
+    assert (a.node, a.rounds, a.iterations, a.stopped) == ("a", 2, 40, "finished")
+    assert (b.loss_d, b.loss_g, b.fid, b.ms, b.stopped) == (0.5, 0.5, 10.0, 2.0, None)
+    assert (c.fid, c.ms, c.traffic.bytes_sent) == (None, 2.0, 40)
+
+
+def test_curves_have_a_point_for_each_time_of_scoring(run: RunDirectory) -> None:
+    curves = summarise(run).curves
+    first, second = curves.scores
+    assert (first.iterations, first.nodes, first.samples) == (20, 3, 50)
+    assert first.fid == Spread(mean=20, std=math.sqrt(200 / 3), min=10, max=30)
+    assert second.ms == Spread(mean=2, std=0, min=2, max=2)
+    assert math.isnan(second.fid.mean)
+    assert [(p.round, p.iterations, p.g, p.d) for p in curves.consensus] == [
+        (1, 20, 1, 2),
+        (2, 40, 2, 4),
+    ]
+
+
+def test_last_scores_of_nodes_that_are_not_scored_together(
+    run: RunDirectory, lines: list[Any], write: Any
+) -> None:
+    """Daemons go at their own pace: each counts with its own last scores."""
+    run.events.unlink()
+    late = [line for line in lines if line[0] != "c" or getattr(line[1], "round", 1) == 1]
+    write(run.events, late)
+    scores = summarise(run).scores
+    assert scores["fid"] == {**msgspec.structs.asdict(spread([10, 10, 30])), "samples": 50}
+
+
+def test_peers_lost_and_refused(run: RunDirectory) -> None:
+    summary = summarise(run)
+    assert [(e.node, e.peer, e.reason) for e in summary.peers_lost] == [("b", "c", "silent")]
+    assert [(e.node, e.peer, e.reason) for e in summary.peers_refused] == [
+        ("a", "z", "refused them: another run")
+    ]
+
+
+def test_warnings_name_what_to_look_into(run: RunDirectory) -> None:
+    assert summarise(run).warnings == [
+        "nothing reached node `a`",
+        (
+            "1 vectors were sent and neither received nor dropped, "
+            "the first from `b` to `a` in round 2"
+        ),
+        "the scores of node `c` are not finite: it diverged",
+        "node `a`, peer `z`, refused them: another run",
+    ]
+
+
+def test_unaccounted_are_those_of_the_run(run: RunDirectory) -> None:
+    assert [sent.exchange for sent in unaccounted(run)] == ["b2"]
+    assert summarise(run).unaccounted == unaccounted(run)
+
+
+def test_daemons_logs_are_one_run(run: RunDirectory, lines: list[Any], write: Any) -> None:
+    together = summarise(run)
+    run.events.unlink()
+    for node in ("a", "b", "c"):
+        write(run.node_events(node), [line for line in lines if line[0] == node])
+    apart = summarise(run)
+    assert apart.nodes == together.nodes
+    assert apart.unaccounted == together.unaccounted
+    assert apart.scores["ms"] == together.scores["ms"]
+
+
+def test_the_log_of_one_node_does_not_blame_the_others(
+    tmp_path: Path, lines: list[Any], write: Any
+) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, [line for line in lines if line[0] == "b"])
+    assert summarise(path).warnings == ["2 vectors went to nodes whose logs are not here"]
+
+
+def test_a_clean_run_has_no_warnings(tmp_path: Path, write: Any) -> None:
+    common: dict[str, Any] = {"round": 1, "nets": ["G"], "bytes": 1}
+    path = tmp_path / "events.jsonl"
+    write(
+        path,
+        [
+            ("a", VectorSent(peer="b", exchange="1", **common)),
+            ("b", VectorReceived(peer="a", exchange="1", **common)),
+            ("b", VectorSent(peer="a", exchange="2", **common)),
+            ("a", VectorReceived(peer="b", exchange="2", **common)),
+        ],
+    )
+    assert summarise(path).warnings == []
+
+
+def test_nodes_on_their_own_need_not_be_reached(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, [("a", NodeStarted()), ("b", NodeStarted())])
+    summary = summarise(path)
+    assert summary.warnings == []
+    assert summary.scores == {}
+    assert [node.rounds for node in summary.nodes] == [0, 0]
+
+
+def test_an_empty_log_is_an_empty_run(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    summary = summarise(path)
+    assert (summary.run, summary.nodes, summary.wall_s) == ("", [], 0)
+
+
+def test_a_spoilt_log_is_an_error(run: RunDirectory) -> None:
+    run.events.write_text("{}\n")
+    with pytest.raises(RecordError, match="line 1"):
+        summarise(run)
+
+
+def test_the_summary_is_plain(run: RunDirectory) -> None:
+    values = summarise(run).to_dict()
+    again = msgspec.json.decode(to_json(values))
+    assert again["nodes"][1]["traffic"]["sent"] == 2
+    assert again["scores"]["fid"]["mean"] is None
+    assert again["unaccounted"] == [{"exchange": "b2", "sender": "b", "receiver": "a", "round": 2}]
+
+
+def test_traffic_counts_what_was_sent() -> None:
+    assert traffic(messages=4, bytes_total=600, nodes=3) == {
+        "messages": 4,
+        "bytes_total": 600,
+        "bytes_per_node": 200,
+    }
+    assert traffic(messages=0, bytes_total=0, nodes=0)["bytes_per_node"] == 0
+
+
+def test_score_statistics_have_the_contracted_names() -> None:
+    assert score_statistics([(10, 2), (20, 4)], samples=500) == {
+        "fid": {"mean": 15, "std": 5, "min": 10, "max": 20, "samples": 500},
+        "ms": {"mean": 3, "std": 1, "min": 2, "max": 4, "samples": 500},
+    }
+    assert score_statistics([], samples=500) == {}
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_spread_equals_numpys(values: list[float]) -> None:
+    got = spread(values)
+    assert (got.min, got.max) == (min(values), max(values))
+    np.testing.assert_allclose(
+        [got.mean, got.std], [np.mean(values), np.std(values)], rtol=1e-9, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf])
+def test_one_number_that_is_none_spoils_the_spread(bad: float | None) -> None:
+    """A mean over the nodes that did not diverge would look like a good run."""
+    assert all(math.isnan(value) for value in msgspec.structs.astuple(spread([1.0, bad])))

@@ -1,0 +1,101 @@
+"""Text for readers, on the run of `conftest.py`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pgan.inspect.exchanges import What, tally
+from p2pgan.inspect.summary import summarise
+from p2pgan.inspect.tables import MATRIX_NODES_MAX, exchanges_text, summary_text, table
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import FaultInjected, RoundFinished, VectorReceived
+
+
+def test_columns_are_aligned() -> None:
+    assert table(["node", "FID"], [["n1", "7"], ["long-name", "19.25"]]).splitlines() == [
+        "node         FID",
+        "n1             7",
+        "long-name  19.25",
+    ]
+
+
+def test_a_cell_cannot_break_its_row() -> None:
+    assert table(["node"], [["a\nb"]]).splitlines() == ["node", "a\\nb"]
+
+
+def test_the_summary_on_a_page(run: RunDirectory) -> None:
+    facts, nodes, warnings = summary_text(summarise(run)).split("\n\n")
+    assert facts.splitlines() == [
+        "run trial: algorithm gossip, dataset digits, partition iid, seed 7",
+        "3 nodes, 2 rounds, 40 iterations, 33.0 s, 34 records",
+        "vectors: 5 sent (440 B), 3 received, 2 mixed, 2 dropped, 1 unaccounted for",
+        "  dropped 1: too old",
+        "  dropped 1: link is down",
+        "FID on 50 samples: - ± - over nodes, - to -",
+        "MS on 50 samples: 2 ± 0 over nodes, 2 to 2",
+        "consensus distance: G 2, D 4",
+        "peers lost: 1 silent",
+    ]
+    assert " ".join(nodes.splitlines()[2].split()) == "b 2 40 10 2 0.5 0.5 2 2 1 200 B -"
+    assert warnings.splitlines()[0] == "warning: nothing reached node `a`"
+    assert len(warnings.splitlines()) == 4
+
+
+def test_the_summary_of_an_empty_log(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    assert summary_text(summarise(path)).splitlines()[1].startswith("0 nodes, 0 rounds")
+
+
+def test_a_coordinator_is_not_taken_for_a_node_that_trains(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(
+        path,
+        [
+            ("a", RoundFinished(round=1, iterations=20)),
+            ("coordinator", VectorReceived(peer="a", round=1, nets=["G"], bytes=3, exchange="1")),
+        ],
+    )
+    assert "2 nodes (1 trained), 1 rounds" in summary_text(summarise(path))
+
+
+def test_faults_are_counted(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, [("a", FaultInjected(fault="crash"))] * 2)
+    assert "faults injected: 2" in summary_text(summarise(path))
+
+
+@pytest.mark.parametrize(
+    ("what", "row"),
+    [("count", "a . 2 ."), ("bytes", "a . 200 B ."), ("staleness", "a - 1 -")],
+)
+def test_few_nodes_make_a_matrix(run: RunDirectory, what: What, row: str) -> None:
+    text = exchanges_text(tally(run), what)
+    assert text.splitlines()[0].split() == ["from", "\\", "to", "a", "b", "c"]
+    assert text.splitlines()[1].split() == row.split()
+    assert text.endswith("dropped 1: too old\ndropped 1: link is down")
+
+
+def test_many_nodes_make_a_list_of_edges(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(
+        path,
+        [
+            (
+                f"n{index}",
+                VectorReceived(peer="n0", round=1, nets=["G"], bytes=3, exchange=f"{index}"),
+            )
+            for index in range(1, MATRIX_NODES_MAX + 1)
+        ],
+    )
+    lines = exchanges_text(tally(path), "count").splitlines()
+    assert lines[0].split()[:3] == ["from", "to", "sent"]
+    assert lines[2].split() == ["n0", "n2", "0", "1", "0", "0", "3", "B", "-"]
+    assert len(lines) == 1 + MATRIX_NODES_MAX
+
+
+def test_no_vectors_are_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    assert exchanges_text(tally(path), "count") == "no vectors on record"
