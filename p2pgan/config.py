@@ -135,7 +135,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dataset: str = "digits"
     """`digits`, `mnist` or `cifar10`."""
     partition: str = "iid"
-    """`iid`, `by-class`, `by-class:K` or `dirichlet:ALPHA`."""
+    """`iid`, `by-class`, `by-class:K`, `dirichlet:ALPHA` or `quantity:ALPHA`."""
     model: str | None = None
     """A pair of networks, such as `mlp-digits`; `None`: the data set's usual one."""
     iterations: int = 3000

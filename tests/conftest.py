@@ -2,4 +2,10 @@
 
 import os
 
+from hypothesis import settings
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded; see p2pgan.cli.app
+
+# A slow machine is no failure, and the same examples everywhere make a failure reproducible.
+settings.register_profile("p2pgan", deadline=None, derandomize=True)
+settings.load_profile("p2pgan")

@@ -1,0 +1,234 @@
+"""The data sets: embedded digits, MNIST and CIFAR-10, as arrays of unsigned bytes.
+
+Training and test images stay apart from here on: test images serve scores only.
+"""
+
+import gzip
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pgan.data.catalog import (
+    CIFAR_BATCH_BYTES,
+    CIFAR_FOLDER,
+    CIFAR_TEST,
+    CIFAR_TRAIN,
+    MNIST_FOLDER,
+    MNIST_TEST,
+    MNIST_TRAIN,
+)
+from p2pgan.data.formats import (
+    ImagesU8,
+    Labels,
+    check_labels,
+    corrupt,
+    parse_cifar,
+    parse_idx,
+    read_plain,
+)
+from p2pgan.errors import DataError, unknown_name
+
+Floats = npt.NDArray[np.float32]
+
+_DIGITS_TEST_IMAGES = 197
+"""Leaves 1,600 for training: 100 nodes with a batch of 16 each."""
+
+
+class MissingDataError(DataError):
+    """A file that a data set needs is not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images of one shape with their labels, cut into a training and a test part."""
+
+    name: str
+    images: ImagesU8
+    """Training images, uint8, shape `[M, C, H, W]`."""
+    labels: Labels
+    """Their classes, int64, shape `[M]`."""
+    test_images: ImagesU8
+    """Test images, uint8, shape `[M', C, H, W]`; never trained on."""
+    test_labels: Labels
+    """Their classes, int64, shape `[M']`."""
+    classes: int
+    """Number of classes; labels lie in `0 … classes - 1`."""
+    note: str = ""
+    """What a reader of results should know, such as that only some of the files were there."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+def load(name: str, data_dir: Path) -> Dataset:
+    """A data set, read from its publishers' files and checked.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: the folder that holds one folder per data set; `digits` does not need it.
+    Raises:
+        DataError: for an unknown name or a damaged file.
+        MissingDataError: if a file is not there.
+    """
+    if name not in _LOADERS:
+        raise unknown_name(
+            DataError, "a known data set", name=name, known=DATASETS, at="the data set's name"
+        )
+    return _LOADERS[name](data_dir)
+
+
+def to_float(images: ImagesU8) -> Floats:
+    """Pixels `0 … 255` as float32 in [-1, 1], the range of the generators' tanh."""
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+
+def to_uint8(images: Floats) -> ImagesU8:
+    """Inverse of `to_float`: [-1, 1] to the nearest of `0 … 255`, what lies outside clipped."""
+    pixels: ImagesU8 = np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def find_file(folder: Path, stem: str) -> Path | None:
+    """The file of that name in a folder, gzipped or plain; the gzipped one if both are there,
+    since that is what a download writes."""
+    for path in (folder / f"{stem}.gz", folder / stem):
+        if path.is_file():
+            return path
+    return None
+
+
+def _digits(data_dir: Path) -> Dataset:
+    """The 1,797 images of 8 x 8 in scikit-learn, cut into 1,600 for training and 197 for tests.
+
+    The rule of the cut: images sorted by class (in file order within a class), then 197 evenly
+    spaced ones are the test images, so that every class gives its share; each part is in file
+    order. Values `0 … 16` become `0 … 255`.
+    """
+    del data_dir  # they come with the installation
+    table = _digits_table()
+    pixels, labels = table[:, :-1], table[:, -1].astype(np.int64)
+    images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    total = len(labels)
+    every = (2 * np.arange(_DIGITS_TEST_IMAGES) + 1) * total // (2 * _DIGITS_TEST_IMAGES)
+    is_test = np.zeros(total, dtype=bool)
+    is_test[np.argsort(labels, kind="stable")[every]] = True
+    return Dataset(
+        name="digits",
+        images=images[~is_test],
+        labels=labels[~is_test],
+        test_images=images[is_test],
+        test_labels=labels[is_test],
+        classes=10,
+    )
+
+
+def _digits_table() -> npt.NDArray[np.float64]:
+    """64 pixel values and a label per row; read without importing scikit-learn, which is slow."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            with gzip.open(path, "rt", encoding="ascii") as file:
+                table: npt.NDArray[np.float64] = np.loadtxt(file, delimiter=",")
+            if _is_digits_table(table):
+                return table
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.column_stack([bunch.data, bunch.target]).astype(np.float64)
+
+
+def _is_digits_table(table: npt.NDArray[np.float64]) -> bool:
+    if table.shape != (1797, 65):
+        return False
+    pixels, labels = table[:, :-1], table[:, -1]
+    return bool(pixels.min() >= 0 and pixels.max() <= 16 and set(labels) == set(range(10)))
+
+
+def _mnist(data_dir: Path) -> Dataset:
+    folder = data_dir / MNIST_FOLDER
+    images, labels = _mnist_part(folder, *MNIST_TRAIN)
+    test_images, test_labels = _mnist_part(folder, *MNIST_TEST)
+    note = _subset_note(len(images), MNIST_TRAIN[2], len(test_images), MNIST_TEST[2])
+    return Dataset("mnist", images, labels, test_images, test_labels, classes=10, note=note)
+
+
+def _mnist_part(
+    folder: Path, image_stem: str, label_stem: str, images_max: int
+) -> tuple[ImagesU8, Labels]:
+    image_path = _require(folder, image_stem, "mnist")
+    label_path = _require(folder, label_stem, "mnist")
+    plain = read_plain(image_path, limit_bytes=16 + 784 * images_max, name="mnist")
+    images = parse_idx(plain, dimensions=3, path=image_path, name="mnist")
+    if images.shape[1:] != (28, 28) or not len(images):
+        got = " x ".join(str(size) for size in images.shape)
+        raise corrupt(image_path, "images of 28 x 28", f"the shape {got}", "mnist")
+    plain = read_plain(label_path, limit_bytes=8 + images_max, name="mnist")
+    raw = parse_idx(plain, dimensions=1, path=label_path, name="mnist")
+    if len(raw) != len(images):
+        expected = f"{len(images):,} labels, one for each image of `{image_path.name}`"
+        raise corrupt(label_path, expected, f"{len(raw):,}", "mnist")
+    return images[:, None], check_labels(raw, classes=10, path=label_path, name="mnist")
+
+
+def _cifar10(data_dir: Path) -> Dataset:
+    folder = data_dir / CIFAR_FOLDER
+    images, labels = _cifar_part(folder, CIFAR_TRAIN)
+    test_images, test_labels = _cifar_part(folder, CIFAR_TEST)
+    note = _subset_note(len(images), 50_000, len(test_images), 10_000)
+    return Dataset("cifar10", images, labels, test_images, test_labels, classes=10, note=note)
+
+
+def _cifar_part(folder: Path, stems: tuple[str, ...]) -> tuple[ImagesU8, Labels]:
+    """The batches that are there, in the publishers' order; at least one must be."""
+    paths = [path for stem in stems if (path := find_file(folder, stem))]
+    if not paths:
+        raise _missing(folder, stems[0], "cifar10")
+    parts = []
+    for path in paths:
+        plain = read_plain(path, limit_bytes=CIFAR_BATCH_BYTES, name="cifar10")
+        parts.append(parse_cifar(plain, path=path, name="cifar10"))
+    images, labels = zip(*parts, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _require(folder: Path, stem: str, name: str) -> Path:
+    path = find_file(folder, stem)
+    if path is None:
+        raise _missing(folder, stem, name)
+    return path
+
+
+def _missing(folder: Path, stem: str, name: str) -> MissingDataError:
+    return MissingDataError(
+        expected=f"the data set `{name}`",
+        got=f"no file `{stem}.gz` (nor unpacked)",
+        at=str(folder),
+        hint=f"`p2pgan data download {name}` fetches it; `P2PGAN_DATA_DIR` names another folder",
+    )
+
+
+def _subset_note(train: int, train_all: int, test: int, test_all: int) -> str:
+    parts = [
+        f"{have:,} of {whole:,} {kind} images"
+        for have, whole, kind in ((train, train_all, "training"), (test, test_all, "test"))
+        if have != whole
+    ]
+    return ", ".join(parts)
+
+
+_LOADERS: dict[str, Callable[[Path], Dataset]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+}
+
+DATASETS = tuple(_LOADERS)
+"""The names that `load` knows."""

@@ -1,0 +1,48 @@
+"""A picture of who holds what: one stacked bar per node, one color per class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from p2pgan.data.partition import Shard
+from p2pgan.errors import DataError
+
+
+def draw_shards(shards: Sequence[Shard], title: str, path: Path) -> None:
+    """Writes the picture; the file's suffix decides its format.
+
+    Args:
+        shards: as `partition.describe` gives them.
+        title: a line above it.
+        path: where to.
+    Raises:
+        DataError: if the format is not known or the file cannot be written.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    counts = np.array([shard.counts for shard in shards])
+    bottoms = np.cumsum(counts, axis=1) - counts
+    figure = Figure(figsize=(min(4.0 + 0.3 * len(shards), 16.0), 4.0), layout="constrained")
+    axes = figure.subplots()
+    positions = np.arange(len(shards))
+    colors = colormaps["tab20" if counts.shape[1] > 10 else "tab10"]
+    for label in range(counts.shape[1]):
+        axes.bar(positions, counts[:, label], bottom=bottoms[:, label], color=colors(label))
+    if len(shards) <= 40:
+        axes.set_xticks(positions, [shard.node for shard in shards])
+    axes.set(xlabel="node", ylabel="images", title=title)
+    axes.legend(
+        [str(label) for label in range(counts.shape[1])],
+        title="class",
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+    )
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error).partition(";")[0]
+        raise DataError(
+            expected="a picture's file name, such as `shards.png`", got=got, at=str(path)
+        ) from None
