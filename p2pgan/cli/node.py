@@ -1,0 +1,210 @@
+"""`p2pgan node`: one daemon in the foreground, and questions to running ones."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pgan.cli.options import with_run_options
+from p2pgan.config import RunConfig
+from p2pgan.errors import ConfigError, ProtocolError, TransportError, unknown_name
+
+if TYPE_CHECKING:
+    from p2pgan.daemon.control import Answer, Request
+
+app = typer.Typer(no_args_is_help=True, help="Run one daemon, or talk to running ones.")
+
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Run directory: ask every node in its logs.")
+]
+ControlOption = Annotated[
+    str | None, typer.Option("--control", help="Control address of one node, as it printed it.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+@with_run_options
+def start(
+    config: RunConfig,
+    *,
+    id: Annotated[str, typer.Option("--id", help="Which node of the overlay this is.")],
+    address: Annotated[
+        str | None,
+        typer.Option(help="Where to listen, such as tcp://0.0.0.0:5550.  [the overlay's]"),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Name of the run.  [made of settings and overlay]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; nodes of one run can share it.  [runs/RUN]")
+    ] = None,
+) -> None:
+    """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order.
+
+    Example: p2pgan node start --id A --overlay two.json --iterations 1000
+    """
+    from p2pgan.cli.paths import data_dir
+    from p2pgan.daemon import process
+    from p2pgan.experiment import prepare
+
+    experiment = prepare(config, data_dir())
+    process.check_algorithm(experiment)
+    overlay = experiment.overlay
+    if id not in overlay.nodes:
+        raise unknown_name(ConfigError, "a node of the overlay", id, overlay.nodes, "--id")
+    process.check_addresses(overlay, id, address)
+    name = run or process.run_name(experiment)
+    path = out or Path("runs") / name
+    directory = process.share_directory(experiment, path, name, id)
+    plan = process.NodePlan(
+        config=experiment.config,
+        node=id,
+        run=name,
+        directory=directory.path,
+        data_dir=data_dir(),
+        overlay_file=directory.overlay_json,
+        address=address,
+    )
+    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
+    raise typer.Exit(status)
+
+
+@app.command()
+def status(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
+    """How nodes are doing.
+
+    Example: p2pgan node status --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import StatusRequest
+
+    answers = _ask_all(_controls(run, control), StatusRequest())
+    columns = ("node", "phase", "round", "iterations", "peers_ready", "sent", "received", "dropped")
+    _print(answers, columns, as_json=json)
+
+
+@app.command()
+def peers(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
+    """The links of nodes to their neighbors.
+
+    Example: p2pgan node peers --control tcp://127.0.0.1:40001
+    """
+    from p2pgan.daemon.control import PeersRequest
+
+    answers = _ask_all(_controls(run, control), PeersRequest())
+    columns = ("node", "peer", "state", "sent", "received", "mixed", "dropped", "faults")
+    rows: list[dict[str, Any]] = []
+    for answer in answers:
+        found = answer.get("peers", [])
+        rows += [{**answer, **row} for row in found] if found else [answer]
+    _print(answers, columns, as_json=json, rows=rows)
+
+
+@app.command()
+def stop(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
+    """Ask nodes to stop in good order: they save and leave.
+
+    Example: p2pgan node stop --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import StopRequest
+
+    answers = _ask_all(_controls(run, control), StopRequest())
+    for answer in answers:
+        answer.setdefault("answer", "stops")
+    _print(answers, ("node", "answer"), as_json=json)
+
+
+def _controls(run: Path | None, control: str | None) -> dict[str, str]:
+    """Control address of each node that is asked, by id (empty where the id is not known yet)."""
+    if (run is None) == (control is None):
+        raise ConfigError(
+            expected="one of `--run DIR` and `--control ADDRESS`",
+            got="neither" if run is None else "both",
+            at="p2pgan node",
+        )
+    return {"": control} if control is not None else _logged_controls(run)
+
+
+def _logged_controls(run: Path | None) -> dict[str, str]:
+    """The latest control address of each node, out of its log; nodes that ended in good order are
+    not asked."""
+    from p2pgan.record.reader import read
+    from p2pgan.record.rundir import RunDirectory
+    from p2pgan.record.schema import NodeStarted, NodeStopped
+
+    assert run is not None
+    found: dict[str, str] = {}
+    for path in RunDirectory.open(run).event_files():
+        for record in read(path):
+            if isinstance(record.body, NodeStarted) and record.body.control is not None:
+                found[record.node] = record.body.control
+            elif isinstance(record.body, NodeStopped):
+                found.pop(record.node, None)
+    if not found:
+        raise TransportError(
+            expected="a run with daemons that have not ended", got="none", at=str(run)
+        )
+    return found
+
+
+def _ask_all(controls: dict[str, str], question: "Request") -> list[dict[str, Any]]:
+    """The answers, all asked side by side; a node that does not answer has an `error`."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        futures = {
+            node: pool.submit(_ask, node, address, question) for node, address in controls.items()
+        }
+        return [future.result() for future in futures.values()]
+
+
+def _ask(node: str, address: str, question: "Request") -> dict[str, Any]:
+    import msgspec
+
+    from p2pgan.daemon.control import request
+
+    try:
+        answer: Answer = request(address, question)
+    except (TransportError, ProtocolError) as error:
+        return {"node": node, "control": address, "answer": "no answer", "error": str(error)}
+    told: dict[str, Any] = msgspec.to_builtins(answer)
+    told.pop("type")
+    return {"control": address, **told}
+
+
+def _print(
+    answers: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    *,
+    as_json: bool,
+    rows: list[dict[str, Any]] | None = None,
+) -> None:
+    """A table or one JSON document; silence of a node is a failure."""
+    from p2pgan.record.rundir import to_json
+
+    if as_json:
+        sys.stdout.write(to_json({"nodes": answers}))
+    else:
+        _print_table(rows if rows is not None else answers, columns)
+    silent = [answer for answer in answers if "error" in answer]
+    for answer in silent:
+        typer.echo(f"p2pgan: {answer['error']}", err=True)
+    if silent:
+        raise typer.Exit(1)
+
+
+def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="left" if column == "node" else "right")
+    for row in rows:
+        shown = [row.get(column, "") for column in columns]
+        if "error" in row:
+            shown = [row["node"] or row["control"], "no answer", *[""] * (len(columns) - 2)]
+        table.add_row(*(escape(str(value)) for value in shown))
+    Console().print(table)

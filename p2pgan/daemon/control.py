@@ -1,0 +1,160 @@
+"""What the control socket of a node is asked, and what it answers: typed JSON of bounded size.
+
+The socket listens on 127.0.0.1 only. Whoever has an account on the machine can ask and stop.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from p2pgan.daemon.transport import ask
+from p2pgan.errors import RemoteProtocolError
+from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+
+ANSWER_TIMEOUT_S: Final = 3.0
+"""A node's loop never waits, so it answers within milliseconds unless the machine is overloaded."""
+
+
+class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
+    """How is the node?"""
+
+
+class PeersRequest(msgspec.Struct, frozen=True, tag="peers"):
+    """How are its links?"""
+
+
+class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
+    """Stop in good order, as with SIGTERM."""
+
+
+Request = StatusRequest | PeersRequest | StopRequest
+
+
+class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
+    """A node at a glance."""
+
+    node: str
+    run: str
+    pid: int
+    address: str
+    phase: str
+    round: int
+    iterations: int
+    iterations_total: int
+    uptime_s: float
+    peers_ready: int
+    peers: int
+    sent: int
+    received: int
+    dropped: int
+    unacknowledged: int
+    waiting: int
+    clock: int
+    refusals: int
+    malformed: int
+
+
+class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One neighbor of a node."""
+
+    peer: str
+    state: str
+    greeted_us: bool
+    sent: int
+    received: int
+    mixed: int
+    dropped: int
+    sent_bytes: int
+    received_bytes: int
+    faults: int
+
+
+class PeersAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="peers"):
+    """The links of a node."""
+
+    node: str
+    peers: list[PeerRow]
+
+
+class StopAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """It will."""
+
+    node: str
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The question was none."""
+
+    error: Annotated[str, msgspec.Meta(max_length=500)]
+
+
+Answer = StatusAnswer | PeersAnswer | StopAnswer | Refused
+
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+encode = msgspec.json.encode
+
+
+def decode_request(body: bytes) -> Request | Refused:
+    """The question, or the answer to something that is none."""
+    try:
+        return _requests.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Refused(error="expected a request: `status`, `peers` or `stop`")
+
+
+def request(address: str, question: Request, timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+    """Asks a node.
+
+    Raises:
+        TransportError: if it does not answer in time.
+        RemoteProtocolError: if it answers something else.
+    """
+    try:
+        answer = _answers.decode(ask(address, encode(question), timeout_s))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer = Refused(error="no answer of a p2pgan node")
+    if isinstance(answer, Refused):
+        raise RemoteProtocolError(
+            expected="an answer of a node of this version",
+            got=answer.error,
+            at=f"control socket `{address}`",
+        )
+    return answer
+
+
+def status_answer(
+    statistics: PeerMachineStatistics, *, pid: int, address: str, uptime_s: float
+) -> StatusAnswer:
+    """A machine's statistics as an answer."""
+    peers = statistics.peers
+    return StatusAnswer(
+        node=statistics.node,
+        run=statistics.run,
+        pid=pid,
+        address=address,
+        phase=statistics.phase,
+        round=statistics.round,
+        iterations=statistics.iterations,
+        iterations_total=statistics.iterations_total,
+        uptime_s=uptime_s,
+        peers_ready=sum(peer.state == "ready" for peer in peers),
+        peers=len(peers),
+        sent=sum(peer.sent for peer in peers),
+        received=sum(peer.received for peer in peers),
+        dropped=sum(peer.dropped for peer in peers),
+        unacknowledged=statistics.unacknowledged,
+        waiting=statistics.waiting,
+        clock=statistics.clock,
+        refusals=statistics.refusals,
+        malformed=statistics.malformed,
+    )
+
+
+def peers_answer(statistics: PeerMachineStatistics) -> PeersAnswer:
+    """A machine's links as an answer."""
+    return PeersAnswer(node=statistics.node, peers=[_row(peer) for peer in statistics.peers])
+
+
+def _row(peer: PeerStatistics) -> PeerRow:
+    return msgspec.convert(peer, PeerRow, from_attributes=True)

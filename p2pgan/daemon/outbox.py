@@ -1,0 +1,60 @@
+"""What waits for one peer, in order, and never more than a little of it."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pgan.protocol.messages import Nets
+
+Frames = list[bytes | memoryview]
+"""One message as the transport sends it."""
+
+CONTROL_QUEUE_MAX: Final = 64
+"""Messages other than vectors that wait for one peer. The protocol has a handful in flight."""
+
+
+@dataclass(slots=True)
+class QueuedVector:
+    """A vector on its way to the socket, chunk by chunk."""
+
+    exchange: str
+    nets: Nets
+    chunks: Iterator[Frames]
+    is_begun: bool = False
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What waits for one peer, in order: messages, and vectors in the making."""
+
+    items: deque[Frames | QueuedVector] = field(default_factory=deque)
+
+    def push(self, frames: Frames) -> None:
+        """Adds a message behind everything else."""
+        if len(self.items) < CONTROL_QUEUE_MAX:
+            self.items.append(frames)
+
+    def push_vector(self, vector: QueuedVector) -> str | None:
+        """Adds a vector; one of the same networks that has not begun gives up its place, and its
+        exchange id is returned."""
+        for index, item in enumerate(self.items):
+            if isinstance(item, QueuedVector) and not item.is_begun and item.nets == vector.nets:
+                self.items[index] = vector
+                return item.exchange
+        self.items.append(vector)
+        return None
+
+    def next(self) -> Frames | None:
+        """The next frames to send; `None` if nothing waits."""
+        while self.items:
+            item = self.items[0]
+            if not isinstance(item, QueuedVector):
+                self.items.popleft()
+                return item
+            item.is_begun = True
+            frames = next(item.chunks, None)
+            if frames is not None:
+                return frames
+            self.items.popleft()
+        return None

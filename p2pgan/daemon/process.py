@@ -1,0 +1,320 @@
+"""One daemon process, from a plan to an exit status."""
+
+import hashlib
+import os
+import secrets
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+import torch
+
+from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, read_tables, to_toml
+from p2pgan.daemon.node import Ended, NodeLoop
+from p2pgan.daemon.trainer import Trainer
+from p2pgan.daemon.transport import Transport
+from p2pgan.daemon.work import CohortWork
+from p2pgan.errors import ConfigError, P2PGanError, RecordError, RemoteProtocolError
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.mixing.draws import push_targets
+from p2pgan.overlay import files as overlay_files
+from p2pgan.overlay.graph import Overlay
+from p2pgan.protocol import events as ev
+from p2pgan.protocol.core import Settings
+from p2pgan.protocol.instructions import Record
+from p2pgan.protocol.links import Identity
+from p2pgan.protocol.messages import NET_WORD_BYTES
+from p2pgan.protocol.peer import PeerMachine
+from p2pgan.record.rundir import RunDirectory, write_text_atomic
+from p2pgan.record.schema import KINDS
+from p2pgan.record.writer import RecordWriter
+from p2pgan.runs import commit, run_started, versions
+from p2pgan.seeds import stream
+from p2pgan.types import NETS
+
+EXIT_DONE: Final = 0
+EXIT_INTERRUPTED: Final = 130
+
+TRAINER_CLOSE_S: Final = 2.0
+"""How long an ending node waits for its training thread, which is done unless it was aborted."""
+
+PROGRESS_S: Final = 5.0
+"""Seconds between two lines of progress."""
+
+LOCAL_TABLES: Final = ("daemon", "device", "score", "overlay")
+"""What two nodes of one run may have different: how they wait, where they compute, how they score,
+and where their copy of the overlay lies."""
+
+Say = Callable[[str], None]
+"""Shows a line to whoever started the node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """What one process is to run; plain data, so that it can be handed to another process."""
+
+    config: RunConfig
+    """Resolved or not; its overlay names a file or a family."""
+    node: str
+    run: str
+    directory: Path
+    """The run directory, which is there already."""
+    data_dir: Path
+    overlay_file: Path
+    """The overlay with everybody's address."""
+    address: str | None = None
+    """Where to listen, if not at the overlay's address."""
+
+
+def check_algorithm(experiment: Experiment) -> None:
+    """Daemons run what peers can do among themselves.
+
+    Raises:
+        ConfigError: for algorithms with a coordinator or with all data in one place, and for draws
+            that need everybody at one instant.
+    """
+    algorithm = experiment.algorithm
+    if algorithm.has_coordinator or algorithm.is_pooled:
+        raise ConfigError(
+            expected="`gossip`, `gossip-ind` or `standalone`",
+            got=f"`{algorithm.name}`",
+            at="--algorithm",
+            hint=f"`p2pgan simulate --algorithm {algorithm.name}` runs it",
+        )
+    algorithm.draw(experiment.config.exchange, lockstep=False)
+
+
+def check_addresses(overlay: Overlay, node: str, address: str | None) -> None:
+    """Everybody that a node talks to has an address, and so has the node.
+
+    Raises:
+        ConfigError: naming the first that has none.
+    """
+    for name in (*([] if address else [node]), *overlay.neighbors(node)):
+        _address(overlay, name)
+
+
+def run_name(experiment: Experiment) -> str:
+    """The name of a run that nobody named: equal settings and overlay give equal names."""
+    config, overlay = experiment.config, experiment.overlay
+    common = repr((_common(config), overlay.nodes, sorted(map(sorted, overlay.graph.edges))))
+    digest = hashlib.blake2b(common.encode(), digest_size=4).hexdigest()
+    return f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}-{digest}"
+
+
+def share_directory(experiment: Experiment, path: Path, run: str, node: str) -> RunDirectory:
+    """A run directory for a node started by hand: made, or joined if it is of the same run.
+
+    Raises:
+        RecordError: if another run, or an earlier start of this node, lies there.
+    """
+    directory = RunDirectory(path)
+    if not directory.run_toml.is_file():
+        RunDirectory.create(path, name=run)
+        about = {"name": run, "versions": versions(), "commit": commit() or ""}
+        overlay_files.write(experiment.overlay, directory.overlay_json)
+        write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
+    _check_same_run(experiment.config, directory, run)
+    if directory.node_events(node).exists():
+        raise RecordError(
+            expected=f"no log of node `{node}` yet",
+            got="one",
+            at=str(directory.node_events(node)),
+            hint="choose another place with `--out`",
+        )
+    return directory
+
+
+def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> int:
+    """Runs one node until it is done or stopped; its exit status.
+
+    Args:
+        plan: what to run.
+        say: takes lines for people.
+        experiment: what `plan.config` stands for, if it was prepared already.
+    Raises:
+        P2PGanError: for whatever keeps it from running, or made it fail.
+    """
+    torch.set_num_threads(plan.config.daemon.threads)
+    experiment = experiment or prepare(plan.config, plan.data_dir)
+    overlay = overlay_files.read(plan.overlay_file)
+    settings = _settings(experiment, overlay, plan)
+    directory = RunDirectory(plan.directory)
+    neighbors = {peer: _address(overlay, peer) for peer in settings.neighbors}
+    transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
+    checkpoint = directory.checkpoint(plan.node)
+    trainer = Trainer(
+        lambda: CohortWork(experiment, plan.node, plan.run, checkpoint), transport.wake
+    )
+    start_s = time.monotonic()
+    try:
+        with RecordWriter(
+            directory.node_events(plan.node),
+            plan.run,
+            plan.node,
+            wall=lambda: datetime.now(UTC),
+            time_s=lambda: time.monotonic() - start_s,
+        ) as writer:
+            writer.write(run_started(experiment.config))
+            log = Log(writer, directory, say)
+            chunk_bytes = plan.config.daemon.chunk_bytes
+            loop = NodeLoop(PeerMachine(settings), transport, trainer, log, chunk_bytes=chunk_bytes)
+            say(_ready_line(plan, transport))
+            with _signals(loop):
+                ended = loop.run(os.getpid())
+    finally:
+        trainer.close(TRAINER_CLOSE_S)
+        transport.close()
+    return _status(ended, plan, say)
+
+
+class Log:
+    """Writes the machine's records, and shows some of them to people."""
+
+    def __init__(self, writer: RecordWriter, directory: RunDirectory, say: Say) -> None:
+        self._writer, self._directory, self._say = writer, directory, say
+        self._shown_s = time.monotonic()
+
+    def __call__(self, record: Record) -> None:
+        fields = dict(record.fields)
+        if record.kind == "checkpoint_saved":
+            fields["path"] = os.path.relpath(fields["path"], self._directory.path)
+        body = msgspec.convert(fields, KINDS[record.kind])
+        try:
+            self._writer.write(body, clock=record.clock)
+        except RecordError as error:
+            self._say(f"warning: {error}")  # a full disk does not stop the training
+        self._show(record.kind, fields)
+
+    def _show(self, kind: str, fields: Mapping[str, object]) -> None:
+        match kind:
+            case "peer_joined":
+                self._say(f"peer `{fields['peer']}` joined")
+            case "peer_lost":
+                self._say(f"peer `{fields['peer']}` lost: {fields['reason']}")
+            case "peer_refused" if fields["by"] == "us":
+                self._say(f"warning: peer `{fields['peer']}` refused: {fields['reason']}")
+            case "peer_refused":
+                self._say(f"warning: peer `{fields['peer']}` refuses us: {fields['reason']}")
+            case "scores":
+                self._say(
+                    f"round {fields['round']}, {fields['iterations']} iterations: "
+                    f"FID {fields['fid']:.1f}, MS {fields['ms']:.2f}"
+                )
+            case "round_finished" if time.monotonic() - self._shown_s >= PROGRESS_S:
+                self._shown_s = time.monotonic()
+                self._say(f"round {fields['round']}, {fields['iterations']} iterations")
+            case "checkpoint_saved":
+                self._say(f"saved {self._directory.path / str(fields['path'])}")
+
+
+@contextmanager
+def _signals(loop: NodeLoop) -> Iterator[None]:
+    """SIGINT and SIGTERM stop the node in good order; SIGINT after either stops it at once."""
+    stopping = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        del frame
+        interrupted = number == signal.SIGINT
+        if interrupted and stopping:
+            loop.wish(ev.Abort(reason="interrupted"))
+        elif not stopping:
+            loop.wish(ev.StopRequested(reason="interrupted" if interrupted else "terminated"))
+        stopping = True
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _settings(experiment: Experiment, overlay: Overlay, plan: NodePlan) -> Settings:
+    config = experiment.config
+    rng = stream(config.seed, plan.node, "draws")
+    return Settings(
+        identity=Identity(
+            node=plan.node,
+            run=plan.run,
+            architecture=experiment.architecture,
+            boot=secrets.token_hex(8),
+        ),
+        neighbors=overlay.neighbors(plan.node) if experiment.algorithm.groups else (),
+        groups=experiment.algorithm.groups,
+        net_bytes={net: NET_WORD_BYTES * experiment.model.networks[net].size for net in NETS},
+        iterations=config.iterations,
+        exchange_every=experiment.exchange_every,
+        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
+        is_scored=experiment.is_scored,
+        wait_s=config.daemon.wait_s,
+        drain_s=config.daemon.drain_s,
+    )
+
+
+def _address(overlay: Overlay, node: str) -> str:
+    address = overlay.address(node)
+    if address is None:
+        raise ConfigError(
+            expected=f"an address of node `{node}`",
+            got="none",
+            at=f"overlay `{overlay.name}`",
+            hint='give every node an `"address": "tcp://HOST:PORT"` in the overlay file',
+        )
+    return address
+
+
+def _ready_line(plan: NodePlan, transport: Transport) -> str:
+    return (
+        f"node `{plan.node}` of run `{plan.run}` listens at {transport.address} "
+        f"(status: p2pgan node status --control {transport.control})"
+    )
+
+
+def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
+    at = f"node `{plan.node}` of run `{plan.run}`"
+    if ended.reason == "refused":
+        raise RemoteProtocolError(
+            expected="a node id that is free", got=ended.failure, at=at, hint=ended.hint
+        )
+    if isinstance(ended.error, P2PGanError):
+        raise ended.error
+    if ended.error is not None:
+        say("".join(traceback.format_exception(ended.error)).rstrip())
+        raise P2PGanError(
+            expected="work without a fault", got=f"`{ended.failure}`", at=at, hint="see above"
+        )
+    return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
+
+
+def _common(config: RunConfig) -> dict[str, object]:
+    tables: dict[str, object] = msgspec.to_builtins(config)
+    return {key: value for key, value in tables.items() if key not in LOCAL_TABLES}
+
+
+def _check_same_run(config: RunConfig, directory: RunDirectory, run: str) -> None:
+    at = str(directory.run_toml)
+    there = config_from(read_settings(directory.run_toml), at=at)
+    name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
+    ours, theirs = _common(config), _common(there)
+    unlike = sorted(key for key in ours if ours[key] != theirs[key])
+    if name == run and not unlike:
+        return
+    what = f"other values of {', '.join(f'`{key}`' for key in unlike)}" if unlike else "another"
+    raise RecordError(
+        expected=f"run `{run}` with the same settings",
+        got=f"run `{name}`, {what}" if unlike else f"run `{name}`",
+        at=at,
+        hint="choose another place with `--out`, or the same settings and `--run`",
+    )

@@ -1,0 +1,393 @@
+"""N daemons on this machine: started together, watched through their logs, stopped together.
+
+The supervisor holds the ports until the nodes have them, and takes no part in the run: nodes find
+each other from the overlay file as they would on N machines.
+"""
+
+import multiprocessing as mp
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import msgspec
+import torch
+
+from p2pgan.config import RunConfig
+from p2pgan.daemon.forks import warm_up
+from p2pgan.daemon.process import NodePlan, check_algorithm, run_node
+from p2pgan.daemon.transport import reserve_ports
+from p2pgan.errors import P2PGanError, TransportError
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.gan.checkpoint import load
+from p2pgan.inspect.summary import summarise
+from p2pgan.mixing.rules import consensus_distance
+from p2pgan.record.reader import Follower
+from p2pgan.record.rundir import RunDirectory, records_of
+from p2pgan.record.schema import NodeStarted, PeerRefused, RoundFinished, Scores
+from p2pgan.runs import Outcome, begin, summary
+from p2pgan.types import NETS, Net
+
+WATCH_S: Final = 0.2
+"""Between two looks at the logs."""
+
+STOP_EXTRA_S: Final = 10.0
+"""On top of `daemon.drain_s`: time to end a slice of training and to save, before a kill."""
+
+ABORT_S: Final = 2.0
+"""What a second Ctrl-C leaves the nodes."""
+
+ERROR_LINES: Final = 200
+"""Of a failed node's stderr, the last lines are searched for its error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far all nodes are together."""
+
+    iterations: int
+    """Of all nodes."""
+    iterations_total: int
+    ready: int
+    """Nodes that are up."""
+    nodes: int
+    fid: float | None = None
+    """Mean over nodes of their latest scores."""
+    ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpOutcome:
+    """A supervised run that is over."""
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+    failed: Mapping[str, str]
+    """Nodes that failed, with their error lines."""
+    interrupted: bool
+    ready_s: float | None
+    """Seconds until all nodes were up."""
+
+
+def up(
+    config: RunConfig,
+    data_dir: Path,
+    out: Path | None,
+    *,
+    on_progress: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> UpOutcome:
+    """Runs a configuration with one daemon process per node, until all are done.
+
+    Args:
+        config: what to run; its overlay's own addresses are replaced by local ones.
+        data_dir: folder of the data sets.
+        out: the run directory; `None`: a new one under `runs/`.
+        on_progress: told a few times a second.
+        say: takes lines for people, such as the error of a node that failed.
+    Raises:
+        P2PGanError: for whatever cannot be run, read or written. A node that fails does not raise.
+    """
+    start_s = time.monotonic()
+    warm_up()
+    experiment = prepare(config, data_dir)
+    check_algorithm(experiment)
+    held, ports = _reserve(len(experiment.nodes))
+    try:
+        addresses = {
+            node: f"tcp://127.0.0.1:{port}"
+            for node, port in zip(experiment.nodes, ports, strict=True)
+        }
+        directory = begin(experiment, out, experiment.overlay.with_addresses(addresses))
+        family = _Family(experiment, directory, data_dir, held)
+        with _signals(family):
+            family.start()
+            family.watch(on_progress, say)
+    finally:
+        for reserved in held:
+            reserved.close()
+    result = _sum_up(experiment, directory, family, time.monotonic() - start_s)
+    directory.write_summary(result)
+    return UpOutcome(
+        directory=directory,
+        summary=result,
+        failed=family.failed,
+        interrupted=family.is_interrupted,
+        ready_s=family.ready_s,
+    )
+
+
+def _reserve(count: int) -> tuple[list[socket.socket], list[int]]:
+    try:
+        return reserve_ports(count)
+    except OSError as error:
+        raise TransportError(
+            expected=f"{count} free ports of 127.0.0.1", got=error.strerror or str(error), at="up"
+        ) from None
+
+
+@dataclass(kw_only=True)
+class _Child:
+    """One node, seen from outside."""
+
+    node: str
+    process: ForkServerProcess
+    follower: Follower
+    is_up: bool = False
+    iterations: int = 0
+    scores: Scores | None = None
+
+
+@dataclass
+class _Family:
+    """All children, and how they are asked to stop."""
+
+    experiment: Experiment
+    directory: RunDirectory
+    data_dir: Path
+    held: list[socket.socket]
+    children: list[_Child] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    is_interrupted: bool = False
+    ready_s: float | None = None
+    _begun_s: float = field(default_factory=time.monotonic)
+    _kill_at_s: float | None = None
+
+    def start(self) -> None:
+        """Starts a process per node."""
+        context = warm_up()
+        for node in self.experiment.nodes:
+            stderr = self.directory.node_events(node).with_name("stderr.log")
+            stderr.parent.mkdir(parents=True, exist_ok=True)
+            process = context.Process(
+                target=_child, args=(self._plan(node), stderr), name=node, daemon=True
+            )
+            process.start()
+            follower = Follower(self.directory.node_events(node))
+            self.children.append(_Child(node=node, process=process, follower=follower))
+
+    def _plan(self, node: str) -> NodePlan:
+        overlay_file = self.directory.overlay_json
+        # The family is drawn already, so the file is what a child has to read.
+        config = msgspec.structs.replace(
+            self.experiment.config, overlay=str(overlay_file), allow_disconnected=True
+        )
+        return NodePlan(
+            config=config,
+            node=node,
+            run=self.directory.path.name,
+            directory=self.directory.path,
+            data_dir=self.data_dir,
+            overlay_file=overlay_file,
+        )
+
+    def watch(self, on_progress: Callable[[Progress], None], say: Callable[[str], None]) -> None:
+        """Returns when all processes have ended."""
+        running = list(self.children)
+        while running:
+            connection.wait([child.process.sentinel for child in running], timeout=WATCH_S)
+            for child in running:
+                self._follow(child, say)
+            self._release_ports()
+            on_progress(self._progress())
+            for child in [child for child in running if child.process.exitcode is not None]:
+                running.remove(child)
+                self._bury(child, say)
+            if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+                for child in running:
+                    child.process.kill()
+
+    def stop(self) -> None:
+        """Asks all to stop in good order."""
+        self._kill_at_s = time.monotonic() + self.experiment.config.daemon.drain_s + STOP_EXTRA_S
+        self._signal(signal.SIGTERM)
+
+    def abort(self) -> None:
+        """Tells all to stop at once."""
+        self._kill_at_s = time.monotonic() + ABORT_S
+        self._signal(signal.SIGINT)
+
+    def _signal(self, number: int) -> None:
+        for child in self.children:
+            if child.process.pid is not None and child.process.exitcode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(child.process.pid, number)
+
+    def _follow(self, child: _Child, say: Callable[[str], None]) -> None:
+        for record in child.follower.poll():
+            match record.body:
+                case NodeStarted():
+                    child.is_up = True
+                case RoundFinished():
+                    child.iterations = record.body.iterations
+                case Scores():
+                    child.scores = record.body
+                case PeerRefused():
+                    say(f"node `{child.node}`, peer `{record.body.peer}`: {record.body.reason}")
+                case _:
+                    pass
+
+    def _release_ports(self) -> None:
+        """Once every node is up (or gone), nobody else can take its port."""
+        up = [child.is_up or child.process.exitcode is not None for child in self.children]
+        if self.held and all(up):
+            self.ready_s = time.monotonic() - self._begun_s
+            for reserved in self.held:
+                reserved.close()
+            self.held.clear()
+
+    def _bury(self, child: _Child, say: Callable[[str], None]) -> None:
+        """Takes note of an ended process; a failure is shown at once."""
+        child.process.join()
+        code = child.process.exitcode
+        asked = self._kill_at_s is not None
+        expected = {0, 130, -signal.SIGTERM, -signal.SIGINT} if asked else {0}
+        if code not in expected:
+            error = _error_line(self.directory.node_events(child.node).with_name("stderr.log"))
+            self.failed[child.node] = error or f"ended with exit status {code}"
+            say(f"node `{child.node}` failed: {self.failed[child.node]}")
+
+    def _progress(self) -> Progress:
+        scores = [child.scores for child in self.children if child.scores is not None]
+        total = self.experiment.config.iterations * len(self.children)
+        return Progress(
+            iterations=sum(child.iterations for child in self.children),
+            iterations_total=total,
+            ready=sum(child.is_up for child in self.children),
+            nodes=len(self.children),
+            fid=_mean([score.fid for score in scores]),
+            ms=_mean([score.ms for score in scores]),
+        )
+
+
+@contextmanager
+def _signals(family: _Family) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop all nodes in good order, a second Ctrl-C at once; whatever happens,
+    no process is left behind."""
+    before: dict[int, Any] = {}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        if family.is_interrupted and number == signal.SIGINT:
+            family.abort()
+        elif not family.is_interrupted:
+            family.is_interrupted = True
+            family.stop()
+
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for child in family.children:
+            if child.process.exitcode is None:
+                child.process.kill()
+                child.process.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _child(plan: NodePlan, stderr: Path) -> None:
+    """A child process: one node, its words in a file."""
+    # Its own process group: a Ctrl-C in the terminal reaches the supervisor alone, which passes it
+    # on in good order.
+    os.setpgid(0, 0)
+    file = stderr.open("a", buffering=1)
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    _die_with_parent()
+    # Until the node's loop takes over, a stop simply ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        status = run_node(plan, lambda line: print(line, file=file))
+    except P2PGanError as error:
+        print(f"p2pgan: {error}", file=file)
+        status = 1
+    except BaseException:
+        traceback.print_exc(file=file)
+        raise
+    sys.exit(status)
+
+
+def _die_with_parent() -> None:
+    """Stops this node in good order when the supervisor is gone, however it went."""
+    parent = mp.parent_process()
+    assert parent is not None, "a child has a parent"
+
+    def wait_for_end() -> None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
+
+
+def _error_line(path: Path) -> str:
+    """The last error that a node has written, without our own prefix; empty if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-ERROR_LINES:]
+    except OSError:
+        return ""
+    told = [line for line in lines if line.startswith("p2pgan: ")]
+    shown = (told or [line for line in lines if line.strip()] or [""])[-1]
+    return "".join(c if c.isprintable() else "?" for c in shown.removeprefix("p2pgan: "))
+
+
+def _sum_up(
+    experiment: Experiment, directory: RunDirectory, family: _Family, wall_s: float
+) -> dict[str, Any]:
+    """`summary.json` out of logs and checkpoints."""
+    logged = summarise(directory)
+    scored = [node for node in logged.nodes if node.fid is not None or node.ms is not None]
+    outcome = Outcome(
+        rounds=logged.rounds,
+        iterations=logged.iterations,
+        node_iterations=sum(node.iterations for node in logged.nodes),
+        scores=[(node.fid, node.ms) for node in scored],
+        consensus=_consensus(experiment, directory),
+        messages=logged.sent,
+        bytes_total=logged.bytes_sent,
+        wall_s=wall_s,
+        busy_s=_busy_s(directory),
+        interrupted=family.is_interrupted,
+    )
+    extra = {
+        "failed": dict(family.failed),
+        "unaccounted": len(logged.unaccounted),
+        "startup_s": family.ready_s,
+    }
+    return {**summary(directory, experiment, outcome), **extra}
+
+
+def _busy_s(directory: RunDirectory) -> float:
+    """Seconds of training, exchanging and mixing of the node that took longest."""
+    busy: dict[str, float] = {}
+    for record in records_of(directory):
+        if isinstance(record.body, RoundFinished):
+            spent = (record.body.train_s or 0.0) + (record.body.exchange_s or 0.0)
+            busy[record.node] = busy.get(record.node, 0.0) + spent
+    return max(busy.values(), default=0.0)
+
+
+def _consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, float]:
+    """Of the saved networks, if every node has saved."""
+    paths = [directory.checkpoint(node) for node in experiment.nodes]
+    if not all(path.is_file() for path in paths):
+        return {}
+    saved = [load(path, experiment.model).vectors for path in paths]
+    return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in NETS}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None

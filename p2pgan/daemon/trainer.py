@@ -1,0 +1,162 @@
+"""The training thread: one piece of work at a time, so that the loop never waits for it.
+
+The loop owns sockets and the machine; this thread owns the networks. A job goes in, an outcome
+comes back: an event for the machine, and after training a snapshot of the networks, taken here, so
+that nobody reads them while they change.
+"""
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import Arrival
+from p2pgan.types import Net
+
+SLICE_S: Final = 0.5
+"""Training looks up so often to see whether it should stop."""
+
+FIRST_SLICE: Final = 4
+"""Iterations of the first slice, before anybody knows how long one takes."""
+
+Job = do.Train | do.Mix | do.Score | do.Save
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeScores:
+    """What a generator is worth."""
+
+    fid: float
+    ms: float
+    samples: int
+
+
+class NodeWork(Protocol):
+    """What a node can do with its networks; called from the training thread only."""
+
+    def train(self, iterations: int) -> tuple[float, float]:
+        """So many iterations; mean losses of generator and discriminator."""
+
+    def snapshot(self) -> Mapping[Net, bytes]:
+        """Every network as little-endian float32 bytes, copied."""
+
+    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
+        """Mixes arrivals in; the weight that each was given, by exchange id."""
+
+    def score(self) -> NodeScores:
+        """Scores the generator."""
+
+    def save(self) -> Path:
+        """Saves both networks; where."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDone:
+    """A job's end, as an event for the machine."""
+
+    event: ev.Event
+    snapshot: Mapping[Net, bytes] = field(default_factory=dict, repr=False)
+    """The networks after training, before mixing."""
+    error: BaseException | None = None
+    """What the job raised, if it failed."""
+
+
+class Trainer:
+    """Runs jobs in a thread of its own.
+
+    Args:
+        make_work: builds the networks; called in the thread, which is theirs.
+        wake: called (in the thread) when an outcome is there.
+    """
+
+    def __init__(self, make_work: Callable[[], NodeWork], wake: Callable[[], None]) -> None:
+        self._make_work, self._wake = make_work, wake
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[JobDone] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._slice = FIRST_SLICE
+        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+        self._thread.start()
+
+    def give(self, job: Job) -> None:
+        """Adds a job."""
+        self._stop.clear()
+        self._jobs.put(job)
+
+    def stop_training(self) -> None:
+        """Lets the running `Train` end after its current slice."""
+        self._stop.set()
+
+    def outcomes(self) -> list[JobDone]:
+        """Jobs that have ended since the last call."""
+        ended = []
+        while not self._outcomes.empty():
+            ended.append(self._outcomes.get())
+        return ended
+
+    def close(self, timeout_s: float) -> None:
+        """Ends the thread after its current slice or job; it is left behind if that takes longer
+        (it is a daemon thread, and dies with the process)."""
+        self._stop.set()
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        work: NodeWork | None = None
+        while (job := self._jobs.get()) is not None:
+            try:
+                work = work or self._make_work()
+                outcome = self._do(work, job)
+            # Whatever goes wrong in here (out of memory, a bug) has to reach the loop: a silent
+            # death of this thread would leave a node that answers and never trains.
+            except BaseException as error:  # noqa: BLE001
+                outcome = JobDone(event=ev.WorkFailed(text=_in_a_line(error)), error=error)
+            self._outcomes.put(outcome)
+            self._wake()
+
+    def _do(self, work: NodeWork, job: Job) -> JobDone:
+        match job:
+            case do.Train():
+                return self._train(work, job.iterations)
+            case do.Mix():
+                weights = work.mix(job.arrivals)
+                return JobDone(event=ev.MixingDone(weights=tuple(weights.items())))
+            case do.Score():
+                scores = work.score()
+                event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)
+                return JobDone(event=event)
+            case do.Save():
+                return JobDone(event=ev.SavingDone(path=str(work.save())))
+
+    def _train(self, work: NodeWork, iterations: int) -> JobDone:
+        """Trains in slices of about `SLICE_S`, whose lengths follow from how long they take."""
+        begun_s, done, losses = time.monotonic(), 0, (0.0, 0.0)
+        while done < iterations and not self._stop.is_set():
+            count = min(self._slice, iterations - done)
+            slice_s = time.monotonic()
+            loss_g, loss_d = work.train(count)
+            losses = (losses[0] + count * loss_g, losses[1] + count * loss_d)
+            done += count
+            self._resize(count, time.monotonic() - slice_s)
+        event = ev.TrainingDone(
+            iterations=done,
+            loss_g=losses[0] / done if done else None,
+            loss_d=losses[1] / done if done else None,
+            train_s=time.monotonic() - begun_s,
+        )
+        return JobDone(event=event, snapshot=work.snapshot())
+
+    def _resize(self, count: int, took_s: float) -> None:
+        """At most doubles, so that one quick slice does not make a long one."""
+        fitting = int(count * SLICE_S / max(took_s, 1e-6))
+        self._slice = max(1, min(fitting, 2 * max(count, self._slice)))
+
+
+def _in_a_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip().replace("\n", " ")

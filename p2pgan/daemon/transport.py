@@ -1,0 +1,399 @@
+"""The only module that knows ZeroMQ: sockets, their options, and queues that never block.
+
+Every node binds one ROUTER, where its neighbors call it, and opens one DEALER to each neighbor.
+What is received comes out as events of the protocol; what is to be sent waits in a bounded queue
+per peer until the socket takes it.
+
+All of a `Transport` belongs to one thread, but for `wake`.
+"""
+
+import contextlib
+import math
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from p2pgan.daemon.outbox import Frames, Outbox, QueuedVector
+from p2pgan.errors import RemoteProtocolError, TransportError
+from p2pgan.protocol import events as ev
+from p2pgan.protocol.chunks import split
+from p2pgan.protocol.instructions import SendVector
+from p2pgan.protocol.messages import NET_WORD_BYTES, Message
+from p2pgan.protocol.wire import MAX_FRAME_BYTES, decode, encode
+
+HIGH_WATER_MARK: Final = 64
+"""Messages that ZeroMQ itself queues per connection and direction: times 256 KiB, 16 MiB."""
+
+LINGER_MS: Final = 1_000
+"""How long a closing socket may still send: the last acknowledgments are on their way."""
+
+HANDSHAKE_MS: Final = 5_000
+"""A caller that does not greet in ZeroMQ's own way by then is cut."""
+
+HEARTBEAT_MS: Final = 2_000
+HEARTBEAT_TIMEOUT_MS: Final = 15_000
+"""A silent connection is cut after so long. Shorter ones were seen to cut slow links in the middle
+of a frame; 15 s let 256 KiB through at 20 KB/s."""
+
+RECONNECT_MS: Final = 100
+RECONNECT_MAX_MS: Final = 5_000
+"""Attempts back off from the first to the second: nobody knocks at a dead peer's door for ever ten
+times a second."""
+
+CONNECT_TIMEOUT_MS: Final = 5_000
+"""An address that swallows packets is given up and tried again."""
+
+CONTROL_MAX_BYTES: Final = 65_536
+"""Largest request or answer of the control socket."""
+
+MESSAGES_AT_ONCE: Final = 64
+"""Read from one socket before the others have their turn."""
+
+
+@dataclass(slots=True)
+class PeerSocket:
+    """Our own connection to a neighbor."""
+
+    dealer: "zmq.Socket[bytes]"
+    monitor: "zmq.Socket[bytes]"
+    outbox: Outbox = field(default_factory=Outbox)
+    unsent: Frames | None = None
+    """Frames that the socket did not take; they go first."""
+
+    def forget(self) -> None:
+        """Empties the queue: the connection that it was meant for is gone."""
+        self.outbox, self.unsent = Outbox(), None
+
+    def flush(self) -> None:
+        """Sends until nothing waits or the socket takes no more."""
+        while (frames := self.unsent or self.outbox.next()) is not None:
+            self.unsent = frames
+            try:
+                self.dealer.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.unsent = None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something waits for the socket."""
+        return self.unsent is not None or bool(self.outbox.items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRequest:
+    """Somebody on this machine asks something; `Transport.answer_control` must follow."""
+
+    body: bytes
+
+
+class Transport:
+    """The sockets of one node.
+
+    Args:
+        address: where neighbors call us, `tcp://HOST:PORT` (`*` for any port) or `ipc://PATH`.
+        neighbors: address of each neighbor.
+    Raises:
+        TransportError: if an address cannot be bound or makes no sense.
+    """
+
+    def __init__(self, address: str, neighbors: Mapping[str, str]) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._wake_receive, self._wake_send = socket.socketpair()
+        self._peers: dict[str, PeerSocket] = {}
+        self.replies_lost = 0
+        """Answers to callers that were gone or did not read."""
+        try:
+            self._router = self._bound(zmq.ROUTER, address)
+            self._control = self._bound(zmq.REP, "tcp://127.0.0.1:*")
+            for peer, peer_address in neighbors.items():
+                self._peers[peer] = self._dial(peer, peer_address)
+        except TransportError:
+            self.close(linger_ms=0)
+            raise
+        for end in (self._wake_receive, self._wake_send):
+            end.setblocking(False)
+        self._poller.register(self._wake_receive, zmq.POLLIN)
+
+    @property
+    def address(self) -> str:
+        """Where neighbors call us, with the port that was really bound."""
+        return _endpoint(self._router)
+
+    @property
+    def control(self) -> str:
+        """Where this machine's users ask and command."""
+        return _endpoint(self._control)
+
+    # -- in ----------------------------------------------------------------------------------------
+
+    def poll(self, timeout_s: float) -> list[ev.Event | ControlRequest]:
+        """Waits until something happens (or `wake` is called), at most `timeout_s`; what happened.
+
+        Answers come before the end of the connection that brought them, and the end of connections
+        before new callers, who may take the place of the one that went.
+        """
+        for peer in self._peers.values():
+            peer.flush()
+            wanted = zmq.POLLIN | (zmq.POLLOUT if peer.has_more else 0)
+            self._poller.modify(peer.dealer, wanted)
+        self._poller.poll(math.ceil(max(0.0, timeout_s) * 1000))
+        self._drain_wakes()
+        found: list[ev.Event | ControlRequest] = []
+        for name, peer in self._peers.items():
+            found += self._answers(name, peer)
+        for name, peer in self._peers.items():
+            found += self._changes(name, peer)
+        return [*found, *self._calls(), *self._requests()]
+
+    def wake(self) -> None:
+        """Ends a `poll`. May be called from any thread and from signal handlers."""
+        with contextlib.suppress(OSError):  # full: awake already; closed: nothing left to wake
+            self._wake_send.send(b"!")
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_receive.recv(1024):
+                pass
+
+    def _answers(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
+        for frames in _messages(peer.dealer):
+            try:
+                message, _ = decode(frames)
+            except RemoteProtocolError:
+                yield ev.Malformed(peer=name)
+            else:
+                yield ev.Answered(peer=name, message=message)
+
+    def _changes(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
+        while peer.monitor.poll(0):
+            event = recv_monitor_message(peer.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                yield ev.LinkUp(peer=name)
+            elif event == zmq.EVENT_DISCONNECTED:
+                yield ev.LinkDown(peer=name)
+
+    def _calls(self) -> Iterator[ev.Event]:
+        for route, *frames in _messages(self._router):
+            try:
+                message, payload = decode(frames)
+            except RemoteProtocolError:
+                yield ev.Malformed(route=bytes(route))
+            else:
+                yield ev.Received(
+                    route=bytes(route),
+                    message=message,
+                    payload=payload,
+                    finite=_is_finite(payload),
+                )
+
+    def _requests(self) -> Iterator[ControlRequest]:
+        try:
+            yield ControlRequest(body=_parts(self._control)[0])
+        except zmq.ZMQError:  # nothing there, or the asker vanished in the middle
+            return
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def send(self, peer: str, message: Message) -> None:
+        """Sends over our own connection, behind everything that waits there."""
+        self._peers[peer].outbox.push(encode(message))
+        self._peers[peer].flush()
+
+    def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
+        """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
+        peer = self._peers[order.peer]
+        pieces = split(
+            data,
+            exchange=order.exchange,
+            nets=order.nets,
+            round=order.round,
+            clock=order.clock,
+            chunk_bytes=chunk_bytes,
+        )
+        chunks = (encode(chunk, payload) for chunk, payload in pieces)
+        replaced = peer.outbox.push_vector(
+            QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
+        )
+        peer.flush()
+        return replaced
+
+    def forget(self, peer: str) -> None:
+        """Empties what waits for a peer whose connection broke."""
+        self._peers[peer].forget()
+
+    def reply(self, route: bytes, message: Message) -> None:
+        """Answers a caller, if it is still there and reads."""
+        try:
+            self._router.send_multipart([route, *encode(message)], zmq.NOBLOCK)
+        except zmq.ZMQError:  # slow, or gone: EHOSTUNREACH
+            self.replies_lost += 1
+
+    def answer_control(self, body: bytes) -> None:
+        """Answers the latest `ControlRequest`."""
+        with contextlib.suppress(zmq.ZMQError):
+            self._control.send(body, zmq.NOBLOCK)
+
+    def close(self, linger_ms: int = LINGER_MS) -> None:
+        """Closes all sockets; what is on its way has `linger_ms` to leave."""
+        for peer in self._peers.values():
+            peer.dealer.disable_monitor()
+            peer.monitor.close(linger=0)
+        self._context.destroy(linger=linger_ms)
+        self._wake_receive.close()
+        self._wake_send.close()
+
+    # -- making sockets ----------------------------------------------------------------------------
+
+    def _bound(self, kind: int, address: str) -> "zmq.Socket[bytes]":
+        bound = self._context.socket(kind)
+        limit = MAX_FRAME_BYTES if kind == zmq.ROUTER else CONTROL_MAX_BYTES
+        _configure(bound, limit)
+        if kind == zmq.ROUTER:
+            # An answer to nobody is an error here, not a silent loss. Routes are made up by ZeroMQ
+            # (no handover), so that no caller can take another one's.
+            bound.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            bound.bind(_numeric(address))
+        except zmq.ZMQError as error:
+            bound.close(linger=0)
+            raise _cannot_bind(address, error) from None
+        self._poller.register(bound, zmq.POLLIN)
+        return bound
+
+    def _dial(self, peer: str, address: str) -> PeerSocket:
+        dealer = self._context.socket(zmq.DEALER)
+        _configure(dealer, MAX_FRAME_BYTES)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
+        dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+        monitor = dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        try:
+            dealer.connect(address)
+        except zmq.ZMQError as error:
+            dealer.disable_monitor()
+            monitor.close(linger=0)
+            raise TransportError(
+                expected=f"an address of neighbor `{peer}`, such as `tcp://10.0.0.3:5550`",
+                got=f"`{address}`",
+                at=error.strerror or "connect",
+                hint="give every node an address in the overlay file",
+            ) from None
+        self._poller.register(dealer, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
+        return PeerSocket(dealer, monitor)
+
+
+def ask(address: str, body: bytes, timeout_s: float) -> bytes:
+    """One question to a node's control socket, and its answer.
+
+    Raises:
+        TransportError: if nobody answers in time.
+    """
+    with zmq.Context() as context, context.socket(zmq.REQ) as asking:
+        _configure(asking, CONTROL_MAX_BYTES)
+        asking.setsockopt(zmq.LINGER, 0)
+        try:
+            asking.connect(address)
+            asking.send(body)
+            if asking.poll(round(timeout_s * 1000)):
+                return asking.recv()
+        except zmq.ZMQError as error:
+            raise TransportError(
+                expected="a control address, such as `tcp://127.0.0.1:40001`",
+                got=error.strerror or str(error),
+                at=f"`{address}`",
+            ) from None
+    raise TransportError(
+        expected=f"an answer within {timeout_s:g} s", got="none", at=f"control socket `{address}`"
+    )
+
+
+def reserve_ports(count: int) -> tuple[list[socket.socket], list[int]]:
+    """Free ports of 127.0.0.1 that nobody else is given as long as their sockets stay open.
+
+    The sockets are bound but do not listen, and allow their address to be used again, as ZeroMQ's
+    do: on Linux a node can then bind the port, and the system hands it to nobody who asks for any.
+    """
+    held = []
+    for _ in range(count):
+        reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        held.append(reserved)
+    return held, [reserved.getsockname()[1] for reserved in held]
+
+
+def _configure(made: "zmq.Socket[bytes]", max_bytes: int) -> None:
+    made.setsockopt(zmq.LINGER, LINGER_MS)
+    made.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    made.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+    made.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+    made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+
+
+def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
+    """Messages that are there, so many that other sockets have their turn soon."""
+    for _ in range(MESSAGES_AT_ONCE):
+        try:
+            yield _parts(source)
+        except zmq.Again:
+            return
+
+
+PARTS_KEPT: Final = 4
+"""A route, a header, a payload, and one that proves that there are too many."""
+
+
+def _parts(source: "zmq.Socket[bytes]") -> list[bytes]:
+    """The parts of one message; of one with too many, the first few."""
+    parts = [source.recv(zmq.NOBLOCK)]
+    while source.getsockopt(zmq.RCVMORE):
+        part = source.recv(zmq.NOBLOCK)
+        if len(parts) < PARTS_KEPT:
+            parts.append(part)
+    return parts
+
+
+def _is_finite(payload: bytes | memoryview) -> bool:
+    """Whether float32 numbers are finite; odd sizes are for the protocol to refuse."""
+    whole = len(payload) - len(payload) % NET_WORD_BYTES
+    return bool(np.isfinite(np.frombuffer(payload[:whole], dtype="<f4")).all())
+
+
+def _endpoint(bound: "zmq.Socket[bytes]") -> str:
+    endpoint = bound.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return endpoint.rstrip(b"\0").decode()
+
+
+def _numeric(address: str) -> str:
+    """ZeroMQ binds numbers and interfaces only; a host's name is looked up first."""
+    scheme, _, rest = address.partition("://")
+    host, colon, port = rest.rpartition(":")
+    if scheme != "tcp" or not colon or not any(letter.isalpha() for letter in host) or "[" in host:
+        return address
+    with contextlib.suppress(OSError):
+        return f"tcp://{socket.gethostbyname(host)}:{port}"
+    return address
+
+
+def _cannot_bind(address: str, error: zmq.ZMQError) -> TransportError:
+    taken = error.errno == zmq.EADDRINUSE
+    return TransportError(
+        expected="an address of this machine that is free",
+        got="one in use" if taken else error.strerror or str(error),
+        at=f"`{address}`",
+        hint="another process listens there: stop it, or choose another port"
+        if taken
+        else "`--address tcp://0.0.0.0:PORT` listens on all interfaces",
+    )

@@ -1,0 +1,81 @@
+"""A node's work on the real networks: a cohort of one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from p2pgan.daemon.trainer import NodeScores
+from p2pgan.experiment import Experiment
+from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.mixing.rules import arrival_weight, merge
+from p2pgan.protocol.chunks import Arrival
+from p2pgan.types import NETS, Net
+
+
+class CohortWork:
+    """Trains, mixes, scores and saves one node. Belongs to the training thread.
+
+    Args:
+        experiment: what is run; `node` is one of its nodes.
+        run: name of the run, for the checkpoint.
+        path: where the checkpoint goes.
+    """
+
+    def __init__(self, experiment: Experiment, node: str, run: str, path: Path) -> None:
+        # In this very thread: the setting does not reach threads that are there already.
+        torch.set_num_threads(experiment.config.daemon.threads)
+        self._experiment, self._node, self._run, self._path = experiment, node, run, path
+        self._cohort = experiment.cohort([node])
+        self._iterations = 0
+
+    def train(self, iterations: int) -> tuple[float, float]:
+        """So many iterations; mean losses of generator and discriminator."""
+        losses = self._cohort.train(iterations)
+        self._iterations += iterations
+        return float(losses.g[0]), float(losses.d[0])
+
+    def snapshot(self) -> Mapping[Net, bytes]:
+        """Every network as little-endian float32 bytes, copied."""
+        return {
+            net: vector_NP[0].detach().cpu().numpy().astype("<f4").tobytes()
+            for net, vector_NP in self._cohort.vectors.items()
+        }
+
+    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
+        """Averages each network with the arrivals that carry it, uniformly (`mixing.rules`)."""
+        weights: dict[str, float] = {}
+        for net in NETS:
+            carrying = [arrival for arrival in arrivals if net in arrival.nets]
+            if carrying:
+                own_P = self._cohort.vectors[net].detach()[0]
+                merge(own_P, [self._vector(arrival, net).to(own_P) for arrival in carrying])
+            weight = arrival_weight(len(carrying))
+            weights |= {arrival.exchange: weight for arrival in carrying}
+        return weights
+
+    def score(self) -> NodeScores:
+        """Scores of the generator as it is."""
+        scores = self._experiment.score(self._cohort.vectors["G"].detach()[0], self._node)
+        return NodeScores(fid=scores.fid, ms=scores.ms, samples=scores.samples)
+
+    def save(self) -> Path:
+        """Writes both networks."""
+        checkpoint = Checkpoint(
+            vectors={net: vector[0].detach() for net, vector in self._cohort.vectors.items()},
+            run=self._run,
+            node=self._node,
+            iterations=self._iterations,
+        )
+        save(self._path, checkpoint, self._experiment.model)
+        return self._path
+
+    def _vector(self, arrival: Arrival, net: Net) -> torch.Tensor:
+        """The part of an arrival that is this network."""
+        begin = sum(self._size(other) for other in arrival.nets[: arrival.nets.index(net)])
+        values = np.frombuffer(arrival.data, dtype="<f4", count=self._size(net), offset=4 * begin)
+        return torch.from_numpy(values.copy())
+
+    def _size(self, net: Net) -> int:
+        return self._experiment.model.networks[net].size

@@ -1,0 +1,111 @@
+"""What all parts of a machine share: who we are, the Lamport clock, instructions in the making."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from p2pgan.errors import LocalProtocolError
+from p2pgan.protocol.instructions import Instruction, Record
+from p2pgan.protocol.links import Identity
+from p2pgan.protocol.messages import MAX_VECTOR_BYTES, NET_WORD_BYTES, Name, Nets
+from p2pgan.types import Net
+
+MAX_CLOCK_JUMP: Final = 2**32
+"""How far a message may push our clock. A node makes a few records and messages a second, so an
+honest peer is never that far ahead; a hostile one would need 2^30 messages to use a clock up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a peer machine is told at its birth."""
+
+    identity: Identity
+    neighbors: tuple[str, ...]
+    groups: tuple[Nets, ...]
+    """Networks that travel together; each group draws its own targets. Empty: no exchange."""
+    net_bytes: Mapping[Net, int]
+    """Size of each network's float32 vector."""
+    iterations: int
+    """To train in all."""
+    exchange_every: int
+    """Iterations of a round."""
+    draw: Callable[[Sequence[str]], Sequence[str]]
+    """Whom to send to, among the peers that are ready (sorted, never empty)."""
+    is_scored: Callable[[int], bool] = lambda finished_rounds: False
+    """Whether scores are due after so many rounds; at the end they always are."""
+    wait_s: float = 30.0
+    """Longest wait for all neighbors before training starts."""
+    drain_s: float = 5.0
+    """Longest wait for the peers before we close."""
+
+    def __post_init__(self) -> None:
+        names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
+        for name in (*names, self.identity.architecture):
+            _check_name(name)
+        if self.identity.node in self.neighbors or len({*self.neighbors}) < len(self.neighbors):
+            raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
+        for group in self.groups:
+            total = self.bytes_of(group)
+            if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:
+                raise _wrong("a vector of whole float32 numbers", f"{total} bytes for {group}")
+        if min(self.iterations, self.exchange_every) < 1:
+            raise _wrong("at least one iteration and round", f"{self.iterations} iterations")
+
+    def bytes_of(self, nets: Nets) -> int:
+        """Size of a vector that carries these networks."""
+        return sum(self.net_bytes[net] for net in nets)
+
+
+class Core:
+    """Settings, clock and the instructions of the event at hand."""
+
+    __slots__ = ("_instructions", "clock", "now", "settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = 0
+        self.now = 0.0
+        self._instructions: list[Instruction] = []
+
+    @property
+    def us(self) -> Identity:
+        """Who we are."""
+        return self.settings.identity
+
+    def tick(self) -> int:
+        """The clock of the message or record that is about to be written."""
+        self.clock += 1
+        return self.clock
+
+    def observe(self, clock: int) -> bool:
+        """Follows a message's clock; `False` if it is too far ahead to be honest."""
+        if clock > self.clock + MAX_CLOCK_JUMP:
+            return False
+        self.clock = max(self.clock, clock) + 1
+        return True
+
+    def emit(self, instruction: Instruction) -> None:
+        """Adds an instruction to those of this event."""
+        self._instructions.append(instruction)
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Adds a line for the log."""
+        self.emit(Record(kind=kind, fields=fields, clock=self.tick()))
+
+    def take(self) -> list[Instruction]:
+        """The instructions of this event; the next one begins with none."""
+        taken, self._instructions = self._instructions, []
+        return taken
+
+
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        raise _wrong("an id that peers accept", f"`{name!r}`: {error}") from None
+
+
+def _wrong(expected: str, got: str) -> LocalProtocolError:
+    return LocalProtocolError(expected=expected, got=got, at="settings of the peer machine")

@@ -1,0 +1,137 @@
+"""What can happen to a peer machine: time, messages, finished work, a wish to stop.
+
+Everything that happened carries plain data; the machine never asks the world for more.
+"""
+
+from dataclasses import dataclass, field
+
+from p2pgan.protocol.messages import Message
+
+
+class Event:
+    """Base of all events, for type annotations."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """The shell is up: sockets are bound, the networks are built."""
+
+    pid: int | None = None
+    address: str | None = None
+    control: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp(Event):
+    """Our connection to `peer` is there (and says nothing of who answers at its address)."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDown(Event):
+    """Our connection to `peer` broke; whatever was queued for it is lost."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received(Event):
+    """Somebody who called us said something. `route` stands for their connection, not for who
+    they are."""
+
+    route: bytes
+    message: Message
+    payload: bytes | memoryview = field(default=b"", repr=False)
+    finite: bool = True
+    """Whether the payload, read as float32, has neither NaN nor infinity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(Event):
+    """Whoever listens at the address of `peer` said something over the connection we made."""
+
+    peer: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed(Event):
+    """Bytes came that are no message: from a caller (`route`) or over our own link (`peer`)."""
+
+    route: bytes | None = None
+    peer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorReplaced(Event):
+    """A newer vector to `peer` took the place of one that still waited to be sent."""
+
+    peer: str
+    exchange: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Event):
+    """The timer of that name is over."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingDone(Event):
+    """`Train` is done, or was cut short by `StopTraining`."""
+
+    iterations: int
+    """Iterations really made."""
+    loss_g: float | None = None
+    loss_d: float | None = None
+    train_s: float | None = None
+    """Seconds that they took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixingDone(Event):
+    """`Mix` is done."""
+
+    weights: tuple[tuple[str, float], ...]
+    """Share of each arrival in the mixture, by exchange id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringDone(Event):
+    """`Score` is done."""
+
+    samples: int
+    fid: float | None = None
+    ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavingDone(Event):
+    """`Save` is done."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkFailed(Event):
+    """Training, mixing, scoring or saving raised; there is no way to go on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested(Event):
+    """Somebody wants this node to stop in good order."""
+
+    reason: str = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abort(Event):
+    """Stop now: save nothing, wait for nobody."""
+
+    reason: str = "aborted"

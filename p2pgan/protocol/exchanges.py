@@ -1,0 +1,276 @@
+"""Vectors on their way: those we sent and have no answer for, those that come in, those that wait.
+
+A part of the peer machine. Every vector that is recorded as sent ends in exactly one of: an
+acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reason.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
+from p2pgan.protocol.core import Core
+from p2pgan.protocol.instructions import Reply, SendVector
+from p2pgan.protocol.links import Link
+from p2pgan.protocol.messages import Chunk, Nets, VectorAck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A vector that we sent and that its receiver has not acknowledged."""
+
+    peer: str
+    exchange: str
+    nets: Nets
+    round: int
+    bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Traffic:
+    """Vectors counted since the start."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    received: int = 0
+    received_bytes: int = 0
+    mixed: int = 0
+    dropped: int = 0
+
+
+class Exchanges:
+    """All vectors between us and our neighbors.
+
+    Invariants: ids of what we sent are ours and were never used before; what waits or comes in has
+    the size of our own layout; at most one vector waits, and one comes in, per sender and group;
+    what comes in comes over a route that stands.
+    """
+
+    __slots__ = ("_assemblers", "_core", "_counter", "_latest", "_rejected", "inbox",
+                 "outstanding", "traffic")  # fmt: skip
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._counter = 0
+        self.outstanding: dict[str, Outgoing] = {}
+        self.inbox: dict[tuple[str, Nets], Arrival] = {}
+        self.traffic: dict[str, Traffic] = {peer: Traffic() for peer in core.settings.neighbors}
+        self._assemblers: dict[tuple[bytes, Nets], Assembler] = {}
+        self._latest: dict[str, tuple[str, int]] = {}
+        """Prefix and counter of each sender's latest vector: a repetition does not raise it."""
+        self._rejected: dict[str, str] = {}
+        """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
+
+    def send(self, peer: str, nets: Nets, *, round: int) -> None:
+        """Sends our own networks to a ready peer."""
+        self._counter += 1
+        exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
+        size = self._core.settings.bytes_of(nets)
+        out = Outgoing(peer=peer, exchange=exchange, nets=nets, round=round, bytes=size)
+        self.outstanding[exchange] = out
+        self.traffic[peer].sent += 1
+        self.traffic[peer].sent_bytes += size
+        self._core.record("vector_sent", **_fields(out))
+        clock = self._core.tick()
+        self._core.emit(
+            SendVector(peer=peer, exchange=exchange, nets=nets, round=round, clock=clock)
+        )
+
+    def acknowledged(self, peer: str, ack: VectorAck) -> None:
+        """A receiver has decided about a vector. Answers to vectors given up are ignored."""
+        out = self.outstanding.get(ack.exchange)
+        if out is None or out.peer != peer:
+            return
+        del self.outstanding[ack.exchange]
+        if not ack.accepted:
+            self._drop(out, ack.reason or "refused")
+
+    def replaced(self, peer: str, exchange: str) -> None:
+        """The shell put a newer vector in the place of one that was not on its way yet."""
+        out = self.outstanding.get(exchange)
+        if out is not None and out.peer == peer:
+            del self.outstanding[exchange]
+            self._drop(out, "superseded")
+
+    def lose(self, peer: str) -> None:
+        """Our connection to a peer broke: what it has not acknowledged may not have come."""
+        for out in [out for out in self.outstanding.values() if out.peer == peer]:
+            del self.outstanding[out.exchange]
+            self._drop(out, "peer_lost")
+
+    def take(self) -> tuple[Arrival, ...]:
+        """Empties the inbox for mixing, in order of senders."""
+        taken = tuple(self.inbox[key] for key in sorted(self.inbox))
+        self.inbox.clear()
+        return taken
+
+    def mixed(self, arrival: Arrival, *, weight: float, round: int) -> None:
+        """An arrival went into our own networks in `round`."""
+        self.traffic[arrival.peer].mixed += 1
+        staleness = round - arrival.round
+        self._core.record(
+            "vector_mixed", **_fields(arrival), weight=weight, staleness_rounds=staleness
+        )
+
+    def discard(self, arrivals: tuple[Arrival, ...], reason: str) -> None:
+        """Arrivals that were received, but will not be mixed."""
+        for arrival in arrivals:
+            self._drop(arrival, reason)
+
+    def prune(self, routes: dict[bytes, str]) -> None:
+        """Gives up what was coming in over connections that no longer stand."""
+        for key in [key for key in self._assemblers if key[0] not in routes]:
+            self._give_up(key)
+
+    def close(self) -> None:
+        """Accounts for everything that is still on the way."""
+        for key in list(self._assemblers):
+            self._give_up(key)
+        self.discard(self.take(), "finished")
+        for out in list(self.outstanding.values()):
+            self._drop(out, "unacknowledged")
+        self.outstanding.clear()
+
+    def chunk(
+        self, link: Link, chunk: Chunk, payload: bytes | memoryview, *, finite: bool
+    ) -> Arrival | None:
+        """Takes a piece of a vector from a welcomed caller; the vector if it is now complete.
+
+        Raises:
+            VectorError: the vector cannot be taken. It is recorded, its sender told, and its
+                further chunks will be ignored; the caller of this function counts the fault.
+        """
+        assert link.route is not None, "chunks come over routes that stand"
+        if self._rejected.get(link.peer) == chunk.exchange:
+            return None
+        key = (link.route, chunk.nets)
+        try:
+            assembler = self._assembler(key, link, chunk)
+            arrival = assembler.add(chunk, payload, finite=finite)
+        except VectorError as error:
+            self._assemblers.pop(key, None)
+            self._reject(link, link.route, chunk, error.reason)
+            raise
+        if arrival is not None:
+            del self._assemblers[key]
+            self._accept(link.route, arrival)
+        return arrival
+
+    def unwelcome(self, route: bytes, chunk: Chunk) -> None:
+        """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
+        if chunk.index == chunk.count - 1:
+            self._ack(route, chunk.exchange, "not_welcomed")
+
+    def keep(self, arrival: Arrival) -> None:
+        """Puts an arrival into the inbox, in the place of an older one of the same sender."""
+        key = (arrival.peer, arrival.nets)
+        older = self.inbox.get(key)
+        if older is not None:
+            self._drop(older, "superseded")
+        self.inbox[key] = arrival
+
+    def _assembler(self, key: tuple[bytes, Nets], link: Link, chunk: Chunk) -> Assembler:
+        """The vector that the chunk continues, or a new one in the place of an unfinished one."""
+        assembler = self._assemblers.get(key)
+        if assembler is not None and assembler.exchange == chunk.exchange:
+            return assembler
+        if assembler is not None:
+            self._give_up(key)
+        self._check_new(link, chunk)
+        expected_bytes = self._core.settings.bytes_of(chunk.nets)
+        assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)
+        self._assemblers[key] = assembler
+        return assembler
+
+    def _check_new(self, link: Link, chunk: Chunk) -> None:
+        at = f"peer `{link.peer}`"
+        if chunk.nets not in self._core.settings.groups:
+            raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
+        prefix = _prefix(link.peer, link.boot or "")
+        former, latest = self._latest.get(link.peer, (prefix, 0))
+        counter = _counter(chunk.exchange, prefix)
+        if counter is None:
+            raise VectorError("exchange", expected=f"`{prefix}N`", got="another id", at=at)
+        if former == prefix and counter <= latest:
+            raise VectorError("repeated", expected=f"more than {latest}", got=f"{counter}", at=at)
+        self._latest[link.peer] = (prefix, counter)
+
+    def _accept(self, route: bytes, arrival: Arrival) -> None:
+        traffic = self.traffic[arrival.peer]
+        traffic.received += 1
+        traffic.received_bytes += len(arrival.data)
+        self._core.record("vector_received", **_fields(arrival))
+        self._ack(route, arrival.exchange, "")
+
+    def _reject(self, link: Link, route: bytes, chunk: Chunk, reason: str) -> None:
+        self._rejected[link.peer] = chunk.exchange
+        self.traffic[link.peer].dropped += 1
+        self._core.record("vector_dropped", **_fields_of(link.peer, chunk), reason=reason)
+        self._ack(route, chunk.exchange, reason)
+
+    def _give_up(self, key: tuple[bytes, Nets]) -> None:
+        assembler = self._assemblers.pop(key)
+        self.traffic[assembler.peer].dropped += 1
+        fields = _fields_of(assembler.peer, assembler.head)
+        self._core.record("vector_dropped", **fields, reason="incomplete")
+
+    def _ack(self, route: bytes, exchange: str, reason: str) -> None:
+        clock = self._core.tick()
+        ack = VectorAck(clock=clock, exchange=exchange, accepted=not reason, reason=reason)
+        self._core.emit(Reply(route=route, message=ack))
+
+    def _drop(self, vector: Outgoing | Arrival, reason: str) -> None:
+        self.traffic[vector.peer].dropped += 1
+        self._core.record("vector_dropped", **_fields(vector), reason=reason)
+
+    def held_bytes(self) -> int:
+        """Bytes of vectors in memory, whole and unfinished."""
+        waiting = sum(len(arrival.data) for arrival in self.inbox.values())
+        return waiting + sum(assembler.held_bytes for assembler in self._assemblers.values())
+
+    def validate(self, routes: dict[bytes, str]) -> None:
+        """Asserts the invariants of the class."""
+        settings = self._core.settings
+        prefix = _prefix(self._core.us.node, self._core.us.boot)
+        for exchange, out in self.outstanding.items():
+            counter = _counter(exchange, prefix)
+            assert exchange == out.exchange, "an outgoing vector is filed under another id"
+            assert counter is not None, f"`{exchange}` is not an id of ours"
+            assert 0 < counter <= self._counter, f"`{exchange}` was never sent"
+        for (peer, nets), arrival in self.inbox.items():
+            assert (peer, nets) == (arrival.peer, arrival.nets), "an arrival is filed wrongly"
+            assert len(arrival.data) == settings.bytes_of(nets), "an arrival of the wrong size"
+        for (route, nets), assembler in self._assemblers.items():
+            assert routes.get(route) == assembler.peer, "chunks come in without a route"
+            assert assembler.held_bytes <= settings.bytes_of(nets), "more bytes than announced"
+
+
+def _prefix(node: str, boot: str) -> str:
+    return f"{node}.{boot[:8]}."
+
+
+def _counter(exchange: str, prefix: str) -> int | None:
+    """The number at the end of an id that begins with `prefix`; `None` for any other id."""
+    digits = exchange.removeprefix(prefix)
+    well_formed = exchange.startswith(prefix) and digits.isascii() and digits.isdigit()
+    return int(digits) if well_formed and len(digits) < 20 else None
+
+
+def _fields(vector: Outgoing | Arrival) -> dict[str, Any]:
+    size = vector.bytes if isinstance(vector, Outgoing) else len(vector.data)
+    return {
+        "peer": vector.peer,
+        "round": vector.round,
+        "nets": list(vector.nets),
+        "exchange": vector.exchange,
+        "bytes": size,
+    }
+
+
+def _fields_of(peer: str, chunk: Chunk) -> dict[str, Any]:
+    return {
+        "peer": peer,
+        "round": chunk.round,
+        "nets": list(chunk.nets),
+        "exchange": chunk.exchange,
+        "bytes": chunk.total_bytes,
+    }

@@ -1,0 +1,107 @@
+"""What a peer machine asks of its shell; finished work comes back as an event.
+
+Instructions are carried out in the order given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from p2pgan.protocol.chunks import Arrival
+from p2pgan.protocol.messages import Message, Nets
+
+
+class Instruction:
+    """Base of all instructions, for type annotations."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send(Instruction):
+    """Send over our own connection to `peer`, behind everything already queued there."""
+
+    peer: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Instruction):
+    """Answer the caller behind `route`; it may be gone, which is no fault."""
+
+    route: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendVector(Instruction):
+    """Send our own networks to `peer` in chunks, as they are now (before any later `Mix`)."""
+
+    peer: str
+    exchange: str
+    nets: Nets
+    round: int
+    clock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train(Instruction):
+    """Train for so many iterations, then tell `TrainingDone`."""
+
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTraining(Instruction):
+    """Let the running `Train` end early; its `TrainingDone` says how far it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix(Instruction):
+    """Mix the arrivals into our own networks, then tell `MixingDone`."""
+
+    arrivals: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score(Instruction):
+    """Score the generator, then tell `ScoringDone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save(Instruction):
+    """Save the networks, then tell `SavingDone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTimer(Instruction):
+    """Tell `TimerFired(name)` at `at_s`, on the clock that `now` is read from."""
+
+    name: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelTimer(Instruction):
+    """Forget the timer, if it is still set."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Instruction):
+    """Write a line to the log, before any later instruction takes effect."""
+
+    kind: str
+    fields: Mapping[str, Any]
+    clock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close(Instruction):
+    """All is done: close the sockets and end."""
+
+    reason: str
+    failure: str = ""
+    """What went wrong, for people; empty if nothing did."""
+    hint: str = ""

@@ -1,0 +1,146 @@
+"""One neighbor as a peer machine sees it, and the rules of the handshake.
+
+Theory of operation. Two connections join two neighbors, one in each direction: we call them (the
+`outward` side, over which our vectors go) and they call us (the `inward` side, known by a `route`,
+over which theirs come). Each side begins with a `Hello` of the caller. The two live and die apart;
+what ties them together is the boot id that the neighbor gives in both.
+
+    outward:  DOWN --LinkUp, Hello--> GREETED --Welcome--> READY
+                                              --Refuse---> REFUSED      LinkDown: back to DOWN
+    inward:   no route --Hello that agrees--> route --next Hello--> another route
+
+An identity is taken while our own connection to that neighbor stands and was welcomed by another
+boot. Until then, and as soon as that connection breaks, it is free: whoever held it is gone or will
+say hello again. If a caller and the one who answers at the neighbor's address disagree about the
+boot, the address is right and the caller is refused.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from p2pgan.protocol.messages import PROTOCOL_VERSION, Hello, RefusalCode, Welcome
+
+MAX_FAULTS: Final = 8
+"""Malformed messages and unusable vectors after which a peer is refused. An honest peer of our
+version makes none, but for a diverged one, whose every vector has a NaN."""
+
+
+class Outward(Enum):
+    """Where our own connection to a neighbor stands."""
+
+    DOWN = "down"
+    GREETED = "greeted"
+    READY = "ready"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, kw_only=True)
+class Link:
+    """What is known of one neighbor."""
+
+    peer: str
+    outward: Outward = Outward.DOWN
+    route: bytes | None = None
+    """Their connection to us, once they were welcomed over it."""
+    boot: str | None = None
+    """The neighbor's boot id, from its `Hello` or `Welcome`."""
+    left: bool = False
+    """It said `Leave`: it still answers, but is chosen no more."""
+    faults: int = 0
+    round: int = 0
+    """The neighbor's round, as its `Welcome` said."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a vector may be sent there."""
+        return self.outward is Outward.READY and not self.left
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether waiting for this neighbor is over: vectors can go both ways, or never will."""
+        met = self.outward is Outward.READY and self.route is not None
+        return met or self.left or self.outward is Outward.REFUSED
+
+    def meet(self, boot: str) -> None:
+        """Takes note of the boot id; a new one is a new start, and forgives the old one."""
+        if boot != self.boot:
+            self.boot, self.left, self.faults = boot, False, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a node says of itself in a handshake."""
+
+    node: str
+    run: str
+    architecture: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a handshake fails, for machines and for people."""
+
+    code: RefusalCode
+    text: str
+
+
+def check_hello(hello: Hello, us: Identity, link: Link | None) -> Refusal | None:
+    """Whether a caller may send us vectors; `None` means yes.
+
+    Args:
+        hello: what the caller says.
+        us: what we are.
+        link: what is known of the neighbor it claims to be; `None` if there is no such neighbor.
+    """
+    disagreement = _disagreement(hello, us)
+    if disagreement is not None:
+        return disagreement
+    if hello.node == us.node:
+        if hello.boot == us.boot:
+            return Refusal(code="own_address", text="this node has called itself")
+        return identity_taken(hello.node)
+    if link is None:
+        return Refusal(code="not_neighbor", text=f"`{us.node}` has no edge to `{hello.node}`")
+    if link.outward is Outward.READY and link.boot != hello.boot:
+        return identity_taken(hello.node)
+    if link.boot == hello.boot and link.faults >= MAX_FAULTS:
+        return too_many_faults()
+    return None
+
+
+def check_welcome(welcome: Welcome, link: Link) -> Refusal | None:
+    """Whether the node that answers at a neighbor's address is that neighbor; `None` means yes."""
+    if welcome.node != link.peer:
+        return Refusal(code="wrong_node", text=f"`{welcome.node}` answers for `{link.peer}`")
+    return None
+
+
+def identity_taken(node: str) -> Refusal:
+    """The refusal of a second process under one id."""
+    return Refusal(code="identity_taken", text=f"another process is `{node}` in this run")
+
+
+def too_many_faults() -> Refusal:
+    """The refusal of a peer that keeps sending what cannot be used."""
+    return Refusal(code="faults", text=f"{MAX_FAULTS} malformed messages or unusable vectors")
+
+
+def leaving(node: str) -> Refusal:
+    """The refusal of a node that is about to stop."""
+    return Refusal(code="leaving", text=f"`{node}` is about to stop")
+
+
+def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
+    if hello.protocol != PROTOCOL_VERSION:
+        return Refusal(
+            code="protocol", text=f"protocol {PROTOCOL_VERSION} here, {hello.protocol} there"
+        )
+    if hello.run != us.run:
+        return Refusal(code="run", text=f"run `{us.run}` here, `{hello.run}` there")
+    if hello.architecture != us.architecture:
+        return Refusal(
+            code="architecture", text="model, data set or algorithm are not the same on both sides"
+        )
+    return None

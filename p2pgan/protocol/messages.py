@@ -1,0 +1,148 @@
+"""What peers say to each other: a closed union of small typed structs.
+
+A message is only ever decoded into this union, so that no type name on the wire picks a class, and
+nested garbage costs nothing. Unknown fields are ignored (a newer peer may send more); every text
+and number has a bound, each bound a name and a reason.
+
+    dealer (we called them)                     router (they called us)
+    Hello, Chunk, Leave, LeaveAck      ->
+                                       <-       Welcome, Refuse, VectorAck, Leave, LeaveAck
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from p2pgan.types import Net
+
+PROTOCOL_VERSION: Final = 1
+"""Raised by every change that an older peer would misread."""
+
+MAX_NAME_CHARS: Final = 128
+"""Ids of nodes, runs and boots: a host name with a port fits, a screenful does not."""
+
+MAX_EXCHANGE_CHARS: Final = MAX_NAME_CHARS + 64
+"""A node's id, eight characters of its boot, a counter of up to nineteen digits, two dots."""
+
+MAX_TEXT_CHARS: Final = 500
+"""Explanations for people: a line or two in a terminal."""
+
+MAX_VECTOR_BYTES: Final = 2**31
+"""Half a thousand million float32 parameters, far above any GAN here; a receiver's own limit is the
+exact size that its layout expects."""
+
+MAX_CHUNK_BYTES: Final = 524_288
+"""Upper end of `daemon.chunk_bytes`; with the header it stays below the transport's 1 MiB."""
+
+DIGEST_BYTES: Final = 32
+"""BLAKE2b-256."""
+
+MAX_NETS: Final = 2
+"""A vector carries G, D or both."""
+
+MAX_COUNT: Final = 2**62
+"""Rounds, clocks and sizes: fits a signed 64-bit integer with room to add."""
+
+NET_WORD_BYTES: Final = 4
+"""A float32; no chunk cuts one in two."""
+
+# `\Z`, not `$`, which would let a trailing newline through.
+_PRINTABLE: Final = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z"
+"""Peers' text reaches terminals: no control characters, no change of writing direction."""
+
+Nets = tuple[Net, ...]
+"""Networks that travel together in one vector, in this order."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)]
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS, pattern=_PRINTABLE)]
+ExchangeId = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)
+]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+
+RefusalCode = Literal[
+    "protocol",
+    "run",
+    "architecture",
+    "identity_taken",
+    "own_address",
+    "not_neighbor",
+    "wrong_node",
+    "leaving",
+    "faults",
+]
+"""Why a handshake fails. `protocol`, `run`, `architecture`: the two do not agree on it.
+`identity_taken`: another process goes by that node's id. `own_address`: the node has called itself.
+`not_neighbor`: the overlay has no such edge. `wrong_node`: another node answers at the address.
+`leaving`: the node is about to stop. `faults`: too many malformed messages. On the wire it is plain
+text, since a newer peer may have more reasons."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    clock: Count
+    """Lamport clock of the sender when it sent."""
+
+
+class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
+    """The first message on a link: who calls, and what both must agree on."""
+
+    protocol: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+    run: Name
+    node: Name
+    architecture: Name
+    """Digest of everything that must be equal for vectors to be mixed."""
+    boot: Name
+    """Random for each start of a node: tells a restarted node from a second one."""
+
+
+class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
+    """The answer to a `Hello` that agrees; from now on vectors are taken."""
+
+    node: Name
+    boot: Name
+    round: Count
+
+
+class Refuse(_Message, frozen=True, kw_only=True, tag="refuse"):
+    """The answer to a `Hello` that does not, or the end of a link after too many faults."""
+
+    node: Name
+    code: Name
+    text: Text
+
+
+class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
+    """A piece of a vector; its bytes are the second frame.
+
+    Every chunk repeats what it belongs to, so that one that lost its fellows explains itself.
+    """
+
+    exchange: ExchangeId
+    nets: Annotated[Nets, msgspec.Meta(min_length=1, max_length=MAX_NETS)]
+    round: Count
+    index: Count
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+    total_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_VECTOR_BYTES)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+    """BLAKE2b-256 of the whole vector."""
+
+
+class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
+    """A vector arrived whole, and was accepted or dropped."""
+
+    exchange: ExchangeId
+    accepted: bool
+    reason: Text = ""
+    """Why it was dropped."""
+
+
+class Leave(_Message, frozen=True, kw_only=True, tag="leave"):
+    """The sender is about to stop: choose it no more, and say when nothing is on the way."""
+
+
+class LeaveAck(_Message, frozen=True, kw_only=True, tag="leave_ack"):
+    """Nothing of ours is on its way to you any more: everything sent went before this message."""
+
+
+Message = Hello | Welcome | Refuse | Chunk | VectorAck | Leave | LeaveAck
+"""Every message of this protocol version."""

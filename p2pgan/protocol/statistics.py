@@ -1,0 +1,47 @@
+"""Snapshots of a peer machine for status pages; they change nothing and cannot be changed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatistics:
+    """What a status page shows of one neighbor."""
+
+    peer: str
+    state: str
+    """`down`, `greeted`, `ready`, `refused` or `left`."""
+    greeted_us: bool
+    """Whether its own vectors can reach us."""
+    faults: int
+    sent: int
+    sent_bytes: int
+    received: int
+    received_bytes: int
+    mixed: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerMachineStatistics:
+    """What a status page shows of a node."""
+
+    node: str
+    run: str
+    phase: str
+    round: int
+    """Rounds finished."""
+    iterations: int
+    iterations_total: int
+    clock: int
+    unacknowledged: int
+    """Vectors sent and not yet acknowledged."""
+    waiting: int
+    """Vectors received and not yet mixed."""
+    held_bytes: int
+    lonely_rounds: int
+    """Rounds without anybody to send to."""
+    refusals: int
+    strangers: int
+    """Messages of callers that were not welcomed."""
+    malformed: int
+    peers: tuple[PeerStatistics, ...]

@@ -1,0 +1,236 @@
+"""`p2pgan node` as a user runs it: two terminals, and questions to them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from p2pgan.cli.app import app
+from p2pgan.daemon.transport import Transport, reserve_ports
+from p2pgan.errors import P2PGanError
+from p2pgan.inspect.summary import unaccounted
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import NodeStarted, NodeStopped
+from p2pgan.record.writer import RecordWriter
+
+DEADLINE_S = 90.0
+SMALL = ["--device", "cpu", "--set", "score.samples=20", "--set", "score.every=0"]
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return value
+
+
+def overlay_file(folder: Path, addresses: dict[str, str | None], name: str = "two.json") -> Path:
+    nodes = [{"id": n, **({"address": a} if a else {})} for n, a in addresses.items()]
+    first, second = addresses
+    tables = {
+        "directed": False,
+        "multigraph": False,
+        "graph": {"name": "two"},
+        "nodes": nodes,
+        "edges": [{"source": first, "target": second}],
+    }
+    path = folder / name
+    path.write_text(json.dumps(tables))
+    return path
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """An overlay of A and B with free ports of this machine."""
+    held, ports = reserve_ports(2)
+    for reserved in held:
+        reserved.close()
+    return overlay_file(
+        tmp_path, {n: f"tcp://127.0.0.1:{p}" for n, p in zip("AB", ports, strict=True)}
+    )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Opens terminals with `node start` in them; closes what is left."""
+    opened: list[subprocess.Popen[str]] = []
+
+    def open_(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "p2pgan", "node", "start", *SMALL, *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        opened.append(process)
+        return process
+
+    yield open_
+    for process in opened:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def p2pgan(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["node", *arguments])
+
+
+@pytest.mark.slow
+def test_two_terminals_share_a_run(two: Path, terminal: Any, tmp_path: Path) -> None:
+    """With nothing but the overlay file they find each other; they can be asked and stopped."""
+    common = ["--overlay", str(two), "--iterations", "100000000", "--out", "run"]
+    a, b = (terminal("--id", name, *common) for name in "AB")
+    out = tmp_path / "run"
+    wait_until(lambda: len(list(out.glob("nodes/*/events.jsonl"))) == 2)
+
+    def mixed() -> bool:
+        return all(
+            '"vector_mixed"' in file.read_text() for file in out.glob("nodes/*/events.jsonl")
+        )
+
+    wait_until(mixed)
+    told = p2pgan("status", "--run", str(out), "--json")
+    assert told.exit_code == 0, told.output
+    nodes = {node["node"]: node for node in json.loads(told.stdout)["nodes"]}
+    assert set(nodes) == {"A", "B"}
+    assert nodes["A"]["pid"] == a.pid
+    assert nodes["A"]["phase"] in {"training", "mixing"}
+    assert nodes["A"]["run"] == nodes["B"]["run"] != "run", "a name made of the settings"
+    table = p2pgan("status", "--run", str(out))
+    assert table.exit_code == 0
+    assert "iterations" in table.stdout
+    peers = p2pgan("peers", "--control", nodes["B"]["control"])
+    assert peers.exit_code == 0
+    assert "ready" in peers.stdout
+    stopped = p2pgan("stop", "--control", nodes["A"]["control"])
+    assert stopped.exit_code == 0
+    assert a.wait(DEADLINE_S) == 0
+    b.send_signal(signal.SIGINT)
+    assert b.wait(DEADLINE_S) == 130
+    assert unaccounted(RunDirectory(out)) == []
+    assert (out / "nodes" / "A" / "checkpoint.safetensors").is_file()
+    gone = p2pgan("status", "--run", str(out))
+    assert isinstance(gone.exception, P2PGanError)
+
+
+@pytest.mark.slow
+def test_a_taken_id_ends_the_second_process(two: Path, terminal: Any, tmp_path: Path) -> None:
+    """The second A listens elsewhere, so that nothing but B's word can stop it."""
+    common = ["--overlay", str(two), "--iterations", "100000000"]
+    for name in "AB":
+        terminal("--id", name, *common, "--out", "run")
+    log = tmp_path / "run" / "nodes" / "B" / "events.jsonl"
+    wait_until(lambda: log.is_file() and '"vector_received"' in log.read_text())
+    double = terminal("--id", "A", *common, "--out", "other", "--address", "tcp://127.0.0.1:*")
+    _, stderr = double.communicate(timeout=DEADLINE_S)
+    assert double.returncode == 1
+    assert "already taken" in stderr.splitlines()[-1]
+    assert "hint" in stderr.splitlines()[-1]
+    assert '"identity_taken"' in log.read_text()
+
+
+def refused(*arguments: str) -> str:
+    """The one line of a start that fails."""
+    result = CliRunner().invoke(app, ["node", "start", *SMALL, "--iterations", "10", *arguments])
+    assert isinstance(result.exception, P2PGanError), result.output
+    return str(result.exception)
+
+
+def test_an_unknown_id_names_the_nearest(two: Path, tmp_path: Path) -> None:
+    line = refused("--id", "a", "--overlay", str(two), "--out", str(tmp_path / "run"))
+    assert "`A`" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("missing", ["A", "B"])
+def test_a_missing_address_is_named(tmp_path: Path, missing: str) -> None:
+    addresses = {n: None if n == missing else "tcp://127.0.0.1:5999" for n in "AB"}
+    path = overlay_file(tmp_path, addresses)
+    line = refused("--id", "A", "--overlay", str(path), "--out", str(tmp_path / "run"))
+    assert f"`{missing}`" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    used = Transport("tcp://127.0.0.1:*", {})
+    address = used.address
+    path = overlay_file(tmp_path, {"A": address, "B": "tcp://127.0.0.1:5999"})
+    line = refused("--id", "A", "--overlay", str(path), "--out", str(tmp_path / "run"))
+    used.close(0)
+    assert address in line
+    assert "in use" in line
+
+
+def test_settings_that_differ_are_refused(two: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    used = Transport("tcp://127.0.0.1:*", {})
+    address = used.address
+    refused("--id", "A", "--overlay", str(two), "--out", str(folder), "--address", address)
+    line = refused("--id", "B", "--overlay", str(two), "--out", str(folder), "--seed", "9",
+                   "--run", "same", "--address", address)  # fmt: skip
+    used.close(0)
+    assert "`seed`" in line
+
+
+# -- questions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_of_silent_nodes(tmp_path: Path) -> Path:
+    """A run of three: one ended, one that listens and never answers, one that is gone."""
+    from datetime import UTC, datetime
+
+    directory = RunDirectory(tmp_path)
+    directory.run_toml.write_text("")
+    for node in "ABC":
+        with RecordWriter(
+            directory.node_events(node),
+            "run",
+            node,
+            wall=lambda: datetime.now(UTC),
+            time_s=lambda: 0.0,
+        ) as writer:
+            writer.write(NodeStarted(pid=1, address="tcp://x:1", control="tcp://127.0.0.1:9"))
+            if node == "A":
+                writer.write(NodeStopped(reason="finished", iterations=1, rounds=1))
+    return tmp_path
+
+
+@pytest.mark.parametrize("question", ["status", "peers", "stop"])
+def test_a_node_that_does_not_answer_is_shown_as_such(
+    run_of_silent_nodes: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    from p2pgan.daemon import control
+
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(control.request, "__defaults__", (0.05,))
+    told = p2pgan(question, "--run", str(run_of_silent_nodes), "--json")
+    assert told.exit_code == 1
+    nodes = json.loads(told.stdout)["nodes"]
+    assert [node["node"] for node in nodes] == ["B", "C"], "who ended in good order is not asked"
+    assert all("error" in node for node in nodes)
+    table = p2pgan(question, "--run", str(run_of_silent_nodes))
+    assert table.exit_code == 1
+    assert "no answer" in table.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--run", "x", "--control", "tcp://127.0.0.1:1"]])
+def test_one_of_run_and_control_is_needed(arguments: list[str]) -> None:
+    result = p2pgan("status", *arguments)
+    assert isinstance(result.exception, P2PGanError)
+    assert "--run" in str(result.exception)
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    result = p2pgan("status", "--run", str(tmp_path))
+    assert isinstance(result.exception, P2PGanError)

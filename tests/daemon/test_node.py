@@ -1,0 +1,223 @@
+"""Whole nodes over real sockets, with tiny work in the place of training."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import zmq
+
+from p2pgan.daemon import control
+from p2pgan.daemon.node import Ended, NodeLoop
+from p2pgan.daemon.trainer import Trainer
+from p2pgan.daemon.transport import Transport, ask, reserve_ports
+from p2pgan.protocol import events as ev
+from p2pgan.protocol.core import Settings
+from p2pgan.protocol.instructions import Record
+from p2pgan.protocol.links import Identity
+from p2pgan.protocol.peer import PeerMachine
+
+Until = Callable[[Callable[[], Any]], Any]
+
+
+class Node:
+    """One node in a thread of its own."""
+
+    def __init__(self, name: str, addresses: dict[str, str], work: Any, **changes: Any) -> None:
+        self.name, self.work = name, work
+        self.log: list[Record] = []
+        self.draws = 0
+        self.ended: Ended | None = None
+        self.transport = Transport(
+            addresses[name], {peer: a for peer, a in addresses.items() if peer != name}
+        )
+        self.trainer = Trainer(lambda: work, self.transport.wake)
+        identity = Identity(
+            node=changes.pop("identity", name), run="run", architecture="tiny", boot=f"{name}-boot"
+        )
+        neighbors = tuple(peer for peer in addresses if peer != name)
+        fields: dict[str, Any] = {"iterations": 60, "exchange_every": 2, "drain_s": 30.0}
+        settings = Settings(
+            identity=identity,
+            neighbors=neighbors,
+            groups=(("G", "D"),),
+            net_bytes={"G": 12_000, "D": 2_000},
+            draw=self._next,
+            **{**fields, **changes},
+        )
+        self.loop = NodeLoop(
+            PeerMachine(settings), self.transport, self.trainer, self.log.append, chunk_bytes=4096
+        )
+        self.thread = threading.Thread(target=self._run, name=name)
+
+    def _next(self, ready: Sequence[str]) -> Sequence[str]:
+        """One after the other, so that everybody's turn comes soon."""
+        self.draws += 1
+        return [ready[self.draws % len(ready)]]
+
+    def _run(self) -> None:
+        try:
+            self.ended = self.loop.run(pid=1)
+        finally:
+            self.trainer.close(30.0)
+            self.transport.close()
+
+    def kinds(self, kind: str) -> list[Any]:
+        return [dict(record.fields) for record in list(self.log) if record.kind == kind]
+
+
+@pytest.fixture
+def start(tiny_work: Callable[..., Any]) -> Iterator[Callable[..., list[Node]]]:
+    """Starts nodes that all know each other; stops what is left of them at the end."""
+    started: list[Node] = []
+
+    def start_(names: str, run: str = "", **changes: Any) -> list[Node]:
+        held, ports = reserve_ports(len(names))
+        addresses = {n: f"tcp://127.0.0.1:{p}" for n, p in zip(names, ports, strict=True)}
+        nodes = [Node(name, addresses, tiny_work(), **changes) for name in run or names]
+        started.extend(nodes)
+        for reserved in held:
+            reserved.close()
+        for node in nodes:
+            node.thread.start()
+        return nodes
+
+    yield start_
+    for node in started:
+        if node.thread.is_alive():
+            node.loop.wish(ev.Abort())
+        node.thread.join(30.0)
+        assert not node.thread.is_alive()
+
+
+def check_accounts(nodes: list[Node]) -> None:
+    sent = [fields["exchange"] for node in nodes for fields in node.kinds("vector_sent")]
+    ends = {
+        fields["exchange"]
+        for node in nodes
+        for kind in ("vector_received", "vector_dropped")
+        for fields in node.kinds(kind)
+    }
+    assert sent
+    assert len(set(sent)) == len(sent)
+    assert set(sent) <= ends
+
+
+def test_nodes_meet_exchange_and_part(start: Callable[..., list[Node]], until: Until) -> None:
+    nodes = start("ABC")
+    until(lambda: all(node.ended for node in nodes))
+    for node in nodes:
+        assert node.ended == Ended(reason="finished")
+        assert node.work.iterations == 60
+        assert len(node.kinds("round_finished")) == 30
+        assert node.kinds("node_started")[0]["address"].startswith("tcp://127.0.0.1:")
+        assert node.log[-1].kind == "node_stopped"
+    assert any(node.kinds("vector_mixed") for node in nodes)
+    check_accounts(nodes)
+
+
+def test_a_stop_is_quick_and_leaves_nothing_unaccounted(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    nodes = start("ABC", iterations=10_000_000)
+    until(lambda: all(node.kinds("vector_received") for node in nodes))
+    for node in nodes:
+        node.loop.wish(ev.StopRequested(reason="interrupted"))
+    until(lambda: all(node.ended for node in nodes))
+    for node in nodes:
+        assert node.ended is not None
+        assert node.ended.reason == "interrupted"
+        assert node.kinds("checkpoint_saved")
+    check_accounts(nodes)
+
+
+def test_an_abort_waits_for_nobody(start: Callable[..., list[Node]], until: Until) -> None:
+    (node,) = start("AB", run="A", wait_s=1e6)
+    until(lambda: node.kinds("node_started"))
+    node.loop.wish(ev.Abort(reason="interrupted"))
+    until(lambda: node.ended)
+    assert node.ended == Ended(reason="interrupted")
+
+
+def test_a_node_is_asked_and_stopped_through_its_control_socket(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    a, b = start("AB", iterations=10_000_000)
+    until(lambda: a.kinds("vector_mixed"))
+    address = a.kinds("node_started")[0]["control"]
+    status = control.request(address, control.StatusRequest(), 30.0)
+    assert isinstance(status, control.StatusAnswer)
+    assert (status.node, status.peers_ready, status.pid) == ("A", 1, 1)
+    assert status.round > 0
+    peers = control.request(address, control.PeersRequest(), 30.0)
+    assert isinstance(peers, control.PeersAnswer)
+    assert [row.peer for row in peers.peers] == ["B"]
+    assert b"refused" in ask(address, b"nonsense", 30.0)
+    assert control.request(address, control.StopRequest(), 30.0) == control.StopAnswer(node="A")
+    until(lambda: a.ended)
+    assert a.ended == Ended(reason="stopped")
+    assert b.ended is None
+
+
+def test_a_failure_of_the_work_ends_that_node_alone(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    a, b = start("AB", iterations=2_000)
+
+    def gate() -> None:
+        raise RuntimeError("broken")
+
+    until(lambda: a.kinds("vector_mixed"))
+    a.work.gate = gate
+    until(lambda: a.ended and b.ended)
+    assert a.ended is not None
+    assert (a.ended.reason, a.ended.failure) == ("failed", "RuntimeError: broken")
+    assert isinstance(a.ended.error, RuntimeError)
+    assert b.ended == Ended(reason="finished")
+    check_accounts([a, b])
+
+
+def test_a_second_process_under_one_id_is_turned_away(
+    start: Callable[..., list[Node]], until: Until, tiny_work: Callable[..., Any]
+) -> None:
+    a, b = start("AB", iterations=10_000_000)
+    until(lambda: a.kinds("vector_mixed"))
+    double = Node(
+        "double",
+        {"double": "tcp://127.0.0.1:*", "A": a.transport.address},
+        tiny_work(),
+        identity="B",
+    )
+    double.thread.start()
+    until(lambda: double.ended)
+    double.thread.join(30.0)
+    assert double.ended is not None
+    assert double.ended.reason == "refused"
+    assert "already taken" in double.ended.failure
+    mixed = len(a.kinds("vector_mixed"))
+    until(lambda: len(a.kinds("vector_mixed")) > mixed)
+    assert b.ended is None
+
+
+def test_a_node_lives_through_garbage_and_goes_on_exchanging(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    a, b = start("AB", iterations=10_000_000)
+    until(lambda: a.kinds("vector_mixed"))
+    address = a.kinds("node_started")[0]["control"]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.setsockopt(zmq.LINGER, 0)
+        stranger.connect(a.kinds("node_started")[0]["address"])
+        for size in range(2_000):
+            stranger.send_multipart([bytes(size % 97), bytes(size % 13)][: 1 + size % 2])
+        stranger.send(bytes(3_000_000))
+
+        def malformed() -> int:
+            answer = control.request(address, control.StatusRequest(), 30.0)
+            assert isinstance(answer, control.StatusAnswer)
+            return answer.malformed
+
+        until(lambda: malformed() >= 2_000)
+    mixed = len(a.kinds("vector_mixed"))
+    until(lambda: len(a.kinds("vector_mixed")) > mixed + 5)
+    assert a.ended is b.ended is None

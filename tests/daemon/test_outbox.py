@@ -1,0 +1,53 @@
+"""What waits for one peer."""
+
+from collections.abc import Iterator
+
+from p2pgan.daemon.outbox import CONTROL_QUEUE_MAX, Frames, Outbox, QueuedVector
+from p2pgan.protocol.messages import Nets
+
+JOINT: Nets = ("G", "D")
+
+
+def vector(name: str, pieces: int = 2, nets: Nets = JOINT) -> QueuedVector:
+    chunks: Iterator[Frames] = iter([[f"{name}{i}".encode()] for i in range(pieces)])
+    return QueuedVector(exchange=name, nets=nets, chunks=chunks)
+
+
+def drained(outbox: Outbox) -> list[bytes]:
+    found = []
+    while (frames := outbox.next()) is not None:
+        found.append(bytes(frames[0]))
+    return found
+
+
+def test_things_leave_in_order() -> None:
+    """A farewell goes behind the vector that was there before it."""
+    outbox = Outbox()
+    outbox.push([b"hello"])
+    outbox.push_vector(vector("a"))
+    outbox.push([b"leave"])
+    assert drained(outbox) == [b"hello", b"a0", b"a1", b"leave"]
+
+
+def test_a_vector_that_waits_gives_way_to_a_newer_one() -> None:
+    outbox = Outbox()
+    assert outbox.push_vector(vector("a")) is None
+    assert outbox.next() == [b"a0"]
+    assert outbox.push_vector(vector("b")) is None, "a is begun, so b waits behind it"
+    assert outbox.push_vector(vector("c")) == "b"
+    assert drained(outbox) == [b"a1", b"c0", b"c1"]
+
+
+def test_groups_do_not_replace_each_other() -> None:
+    outbox = Outbox()
+    assert outbox.push_vector(vector("g", nets=("G",))) is None
+    assert outbox.push_vector(vector("d", nets=("D",))) is None
+    assert outbox.push_vector(vector("h", nets=("G",))) == "g"
+    assert drained(outbox) == [b"h0", b"h1", b"d0", b"d1"]
+
+
+def test_the_queue_is_bounded() -> None:
+    outbox = Outbox()
+    for i in range(10 * CONTROL_QUEUE_MAX):
+        outbox.push([b"%d" % i])
+    assert len(drained(outbox)) == CONTROL_QUEUE_MAX

@@ -1,0 +1,294 @@
+"""One daemon, from a plan to an exit status."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pgan.config import DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.daemon import process
+from p2pgan.daemon.transport import Transport
+from p2pgan.daemon.work import CohortWork
+from p2pgan.errors import ConfigError, P2PGanError, RecordError, TransportError
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.overlay import files as overlay_files
+from p2pgan.protocol.instructions import Record
+from p2pgan.record.rundir import RunDirectory
+
+CONFIG = RunConfig(
+    algorithm="standalone",
+    nodes=2,
+    iterations=6,
+    exchange_every=2,
+    device="cpu",
+    score=ScoreConfig(samples=20, every=0),
+)
+
+
+def experiment_of(tmp_path: Path, **changes: Any) -> Experiment:
+    return prepare(msgspec.structs.replace(CONFIG, **changes), tmp_path)
+
+
+def plan_of(experiment: Experiment, tmp_path: Path, **changes: Any) -> process.NodePlan:
+    overlay_file = tmp_path / "overlay.json"
+    overlay_files.write(experiment.overlay, overlay_file)
+    fields: dict[str, Any] = {
+        "config": experiment.config,
+        "node": "0",
+        "run": "test",
+        "directory": tmp_path,
+        "data_dir": tmp_path,
+        "overlay_file": overlay_file,
+        "address": "tcp://127.0.0.1:*",
+    }
+    return process.NodePlan(**{**fields, **changes})
+
+
+def logged(tmp_path: Path) -> list[dict[str, Any]]:
+    lines = (tmp_path / "nodes" / "0" / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_node_runs_logs_scores_and_saves(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path)
+    said: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    status = process.run_node(plan_of(experiment, tmp_path), said.append, experiment)
+    assert status == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    kinds = [record["kind"] for record in logged(tmp_path)]
+    assert kinds[:2] == ["run_started", "node_started"]
+    assert kinds.count("round_finished") == 3
+    assert kinds[-3:] == ["scores", "checkpoint_saved", "node_stopped"]
+    saved = next(record for record in logged(tmp_path) if record["kind"] == "checkpoint_saved")
+    assert saved["path"] == "nodes/0/checkpoint.safetensors"
+    assert (tmp_path / saved["path"]).is_file()
+    started = logged(tmp_path)[1]
+    assert started["pid"] == os.getpid()
+    assert started["control"] in said[0]
+    assert started["address"] in said[0]
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "reason", "is_saved"),
+    [
+        ([signal.SIGINT], 130, "interrupted", True),
+        ([signal.SIGTERM], 0, "terminated", True),
+        ([signal.SIGTERM, signal.SIGTERM], 0, "terminated", True),
+        ([signal.SIGINT, signal.SIGINT], 130, "interrupted", False),
+        ([signal.SIGTERM, signal.SIGINT], 130, "interrupted", False),
+    ],
+)
+def test_signals(
+    tmp_path: Path, signals: list[signal.Signals], status: int, reason: str, is_saved: bool
+) -> None:
+    """The first stops in good order; an interrupt after that at once; a second SIGTERM is none."""
+    every = ScoreConfig(samples=20, every=1)
+    experiment = experiment_of(tmp_path, iterations=10**8, score=every)
+
+    def say(line: str) -> None:
+        if line.startswith("round 1,"):
+            for number in signals:
+                os.kill(os.getpid(), number)
+
+    assert process.run_node(plan_of(experiment, tmp_path), say, experiment) == status
+    kinds = [record["kind"] for record in logged(tmp_path)]
+    assert logged(tmp_path)[-1]["reason"] == reason
+    assert ("checkpoint_saved" in kinds) == is_saved
+
+
+def test_a_fault_in_the_work_is_told_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, iterations: int) -> tuple[float, float]:
+        raise ZeroDivisionError("in the middle")
+
+    monkeypatch.setattr(CohortWork, "train", broken)
+    experiment = experiment_of(tmp_path)
+    said: list[str] = []
+    with pytest.raises(P2PGanError, match="in the middle"):
+        process.run_node(plan_of(experiment, tmp_path), said.append, experiment)
+    assert "Traceback" in said[-1]
+    assert logged(tmp_path)[-1]["reason"] == "failed"
+
+
+def test_an_error_of_ours_in_the_work_stays_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object) -> Path:
+        raise RecordError(expected="room", got="none", at="disk")
+
+    monkeypatch.setattr(CohortWork, "save", full)
+    experiment = experiment_of(tmp_path)
+    with pytest.raises(RecordError, match="expected room"):
+        process.run_node(plan_of(experiment, tmp_path), lambda line: None, experiment)
+
+
+def test_an_address_in_use_leaves_no_log(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path)
+    used = Transport("tcp://127.0.0.1:*", {})
+    plan = plan_of(experiment, tmp_path, address=used.address)
+    with pytest.raises(TransportError, match="in use"):
+        process.run_node(plan, lambda line: None, experiment)
+    used.close(0)
+    assert not (tmp_path / "nodes").exists()
+
+
+def test_a_neighbor_without_an_address_is_named(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, algorithm="gossip")
+    for address, missing in ((None, "`0`"), ("tcp://127.0.0.1:*", "`1`")):
+        with pytest.raises(ConfigError, match=missing):
+            process.check_addresses(experiment.overlay, "0", address)
+    with pytest.raises(ConfigError, match="`1`"):
+        process.run_node(plan_of(experiment, tmp_path), lambda line: None, experiment)
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "centralised"])
+def test_algorithms_for_the_simulator_are_refused(tmp_path: Path, algorithm: str) -> None:
+    with pytest.raises(ConfigError, match=f"simulate --algorithm {algorithm}"):
+        process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
+
+
+def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="permutation"):
+        process.check_algorithm(
+            experiment_of(tmp_path, algorithm="gossip", exchange=ExchangeConfig(draw="permutation"))
+        )
+
+
+# -- runs that nobody named, and directories that several nodes share ------------------------------
+
+
+def test_equal_settings_give_equal_names(tmp_path: Path) -> None:
+    name = process.run_name(experiment_of(tmp_path))
+    assert name.startswith("standalone-digits-n2-s0-")
+    local = {"daemon": DaemonConfig(wait_s=1.0), "score": ScoreConfig(samples=30)}
+    assert process.run_name(experiment_of(tmp_path, **local)) == name
+    for change in ({"seed": 1}, {"iterations": 7}, {"nodes": 3}, {"batch_size": 8}):
+        assert process.run_name(experiment_of(tmp_path, **change)) != name
+
+
+def test_the_second_node_joins_the_directory_of_the_first(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path)
+    first = process.share_directory(experiment, tmp_path / "run", "name", "0")
+    written = first.run_toml.read_bytes()
+    second = process.share_directory(experiment, tmp_path / "run", "name", "1")
+    assert second.run_toml.read_bytes() == written
+    assert RunDirectory.open(tmp_path / "run").overlay_json.is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "message"),
+    [
+        ({"seed": 5}, "name", "other values of `seed`"),
+        ({}, "another", "run `name`"),
+    ],
+)
+def test_another_run_in_the_directory_is_refused(
+    tmp_path: Path, changes: dict[str, Any], name: str, message: str
+) -> None:
+    process.share_directory(experiment_of(tmp_path), tmp_path / "run", "name", "0")
+    before = (tmp_path / "run" / "run.toml").read_bytes()
+    with pytest.raises(RecordError, match=message):
+        process.share_directory(experiment_of(tmp_path, **changes), tmp_path / "run", name, "1")
+    assert (tmp_path / "run" / "run.toml").read_bytes() == before
+
+
+def test_an_earlier_log_of_the_node_is_not_written_over(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path)
+    directory = process.share_directory(experiment, tmp_path / "run", "name", "0")
+    log = directory.node_events("0")
+    log.parent.mkdir(parents=True)
+    log.write_text("precious\n")
+    with pytest.raises(RecordError, match="`0`"):
+        process.share_directory(experiment, tmp_path / "run", "name", "0")
+    assert log.read_text() == "precious\n"
+
+
+def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(RecordError):
+        process.share_directory(experiment_of(tmp_path), tmp_path / "run", "name", "0")
+
+
+# -- records ---------------------------------------------------------------------------------------
+
+VECTOR = {"peer": "1", "round": 1, "nets": ["G", "D"], "exchange": "0.x.1"}
+
+
+class Written:
+    """A writer that keeps bodies, or fails."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.bodies: list[Any] = []
+        self.fails = fails
+
+    def write(self, body: Any, *, clock: int) -> None:
+        if self.fails:
+            raise RecordError(expected="room", got="none", at="disk")
+        self.bodies.append((body, clock))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[[Written], tuple[process.Log, list[str]]]:
+    def make(writer: Written) -> tuple[process.Log, list[str]]:
+        said: list[str] = []
+        return process.Log(writer, RunDirectory(tmp_path), said.append), said  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "line"),
+    [
+        ("vector_sent", {**VECTOR, "bytes": 4}, None),
+        ("vector_dropped", {**VECTOR, "bytes": 4, "reason": "superseded"}, None),
+        ("vector_mixed", {**VECTOR, "bytes": 4, "weight": 0.5, "staleness_rounds": -1}, None),
+        ("peer_joined", {"peer": "1"}, "peer `1` joined"),
+        ("peer_lost", {"peer": "1", "reason": "left"}, "peer `1` lost: left"),
+        ("peer_refused", {"peer": "1", "reason": "run", "by": "us"}, "`1` refused: run"),
+        ("peer_refused", {"peer": "1", "reason": "run", "by": "them"}, "`1` refuses us: run"),
+        ("scores", {"round": 2, "iterations": 4, "fid": 7.0, "ms": 3.0, "samples": 9}, "FID 7.0"),
+        ("node_stopped", {"reason": "finished", "iterations": 4, "rounds": 2}, None),
+    ],
+)
+def test_records_are_written_as_bodies_and_some_are_shown(
+    log: Any, kind: str, fields: dict[str, Any], line: str | None
+) -> None:
+    writer = Written()
+    write, said = log(writer)
+    write(Record(kind=kind, fields=fields, clock=8))
+    ((body, clock),) = writer.bodies
+    assert clock == 8
+    assert {name: getattr(body, name) for name in fields} == fields
+    assert bool(said) == (line is not None)
+    assert line is None or line in said[0]
+
+
+def test_scores_that_are_not_finite_can_be_shown(log: Any) -> None:
+    write, said = log(Written())
+    nan = float("nan")
+    fields = {"round": 1, "iterations": 2, "fid": nan, "ms": nan, "samples": 9}
+    write(Record(kind="scores", fields=fields, clock=1))
+    assert "nan" in said[0]
+
+
+def test_a_full_disk_is_a_warning_not_the_end(log: Any) -> None:
+    write, said = log(Written(fails=True))
+    write(Record(kind="peer_joined", fields={"peer": "1"}, clock=1))
+    assert said[0].startswith("warning: expected room")
+
+
+def test_plans_are_plain_data(tmp_path: Path) -> None:
+    import pickle
+
+    plan = plan_of(experiment_of(tmp_path), tmp_path)
+    assert pickle.loads(pickle.dumps(plan)) == plan  # noqa: S301
+    assert dataclasses.is_dataclass(plan)

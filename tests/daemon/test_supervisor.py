@@ -1,0 +1,197 @@
+"""N real processes under one supervisor."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pgan.config import DaemonConfig, RunConfig, ScoreConfig
+from p2pgan.daemon import supervisor
+from p2pgan.daemon.supervisor import Progress
+from p2pgan.errors import ConfigError, RecordError
+from p2pgan.inspect.summary import unaccounted
+from p2pgan.record.rundir import RunDirectory, records_of
+from p2pgan.record.schema import NodeStarted, NodeStopped, VectorSent
+
+CONFIG = RunConfig(
+    nodes=3,
+    iterations=60,
+    exchange_every=10,
+    device="cpu",
+    score=ScoreConfig(samples=20, every=3),
+    daemon=DaemonConfig(wait_s=60.0, drain_s=20.0),
+)
+ENDLESS = RunConfig(**{**{f: getattr(CONFIG, f) for f in CONFIG.__struct_fields__},
+                       "iterations": 10**8, "score": ScoreConfig(samples=20, every=0)})  # fmt: skip
+
+
+def run(config: RunConfig, out: Path, on_progress: Callable[[Progress], None]) -> Any:
+    said: list[str] = []
+    outcome = supervisor.up(config, out.parent, out, on_progress=on_progress, say=said.append)
+    return outcome, said
+
+
+def bodies(out: Path, kind: type) -> list[Any]:
+    return [r.body for r in records_of(RunDirectory(out)) if isinstance(r.body, kind)]
+
+
+def check_gone(out: Path) -> None:
+    """No process of the run is left."""
+    started = bodies(out, NodeStarted)
+    assert started
+    for body in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(body.pid, 0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[Progress]]:
+    out = tmp_path_factory.mktemp("up") / "run"
+    seen: list[Progress] = []
+    outcome, said = run(CONFIG, out, seen.append)
+    assert said == []
+    return out, outcome, seen
+
+
+@pytest.mark.slow
+def test_a_run_is_summed_up_as_the_contract_says(finished: Any) -> None:
+    out, outcome, _ = finished
+    summary = outcome.summary
+    assert not outcome.interrupted
+    assert outcome.failed == {}
+    assert (summary["run"], summary["nodes"], summary["iterations"], summary["rounds"]) == (
+        "run",
+        3,
+        60,
+        6,
+    )
+    assert summary["scores"]["fid"]["samples"] == 20
+    assert summary["scores"]["fid"]["max"] >= summary["scores"]["fid"]["mean"] > 0
+    assert summary["consensus"]["g"] > 0
+    assert summary["consensus"]["d"] > 0
+    sent = bodies(out, VectorSent)
+    assert summary["traffic"]["messages"] == len(sent) > 0
+    assert summary["traffic"]["bytes_total"] == sum(body.bytes for body in sent)
+    assert summary["speed"]["node_iterations_per_s"] > 0
+    assert RunDirectory(out).read_summary()["unaccounted"] == 0
+    check_gone(out)
+
+
+@pytest.mark.slow
+def test_every_vector_is_accounted_for_and_every_node_saved(finished: Any) -> None:
+    out, _, _ = finished
+    directory = RunDirectory(out)
+    assert unaccounted(directory) == []
+    assert {body.reason for body in bodies(out, NodeStopped)} == {"finished"}
+    assert all(directory.checkpoint(str(node)).is_file() for node in range(3))
+
+
+@pytest.mark.slow
+def test_progress_counts_all_nodes(finished: Any) -> None:
+    _, _, seen = finished
+    assert seen[0].nodes == 3
+    assert seen[-1].iterations == seen[-1].iterations_total == 180
+    assert seen[-1].ready == 3
+    assert seen[-1].fid is not None
+    assert [p.iterations for p in seen] == sorted(p.iterations for p in seen)
+
+
+@pytest.mark.slow
+def test_a_killed_node_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    killed: list[int] = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.iterations >= 100 and not killed:
+            pid = next(r.body.pid for r in records_of(RunDirectory(out))
+                       if r.node == "1" and isinstance(r.body, NodeStarted))  # fmt: skip
+            assert pid is not None
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    config = RunConfig(
+        **{f: getattr(ENDLESS, f) for f in ENDLESS.__struct_fields__ if f != "iterations"},
+        iterations=1_000,
+    )
+    outcome, said = run(config, out, on_progress)
+    assert list(outcome.failed) == ["1"]
+    assert any("`1` failed" in line for line in said)
+    stopped = {r.node: r.body.reason for r in records_of(RunDirectory(out))
+               if isinstance(r.body, NodeStopped)}  # fmt: skip
+    assert stopped == {"0": "finished", "2": "finished"}
+    check_gone(out)
+    lost = unaccounted(RunDirectory(out))
+    assert all(sent.sender == "1" for sent in lost), "only the killed node's log is cut short"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_stops_all_in_good_order_and_a_second_one_at_once(
+    tmp_path: Path, times: int
+) -> None:
+    out = tmp_path / "run"
+    left = [times]
+
+    def on_progress(progress: Progress) -> None:
+        if progress.iterations >= 100 and left[0]:
+            left[0] -= 1
+            signal.raise_signal(signal.SIGINT)
+
+    outcome, _ = run(ENDLESS, out, on_progress)
+    assert outcome.interrupted
+    assert outcome.failed == {}
+    assert unaccounted(RunDirectory(out)) == []
+    assert len(bodies(out, NodeStopped)) == 3
+    if times == 1:
+        assert all(RunDirectory(out).checkpoint(str(node)).is_file() for node in range(3))
+        assert outcome.summary["interrupted"]
+    check_gone(out)
+
+
+def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RecordError, match="something in it"):
+        run(CONFIG, tmp_path, lambda progress: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_coordinator_algorithms_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    fl = RunConfig(algorithm="fl-gan", nodes=3)
+    with pytest.raises(ConfigError, match="simulate --algorithm fl-gan"):
+        run(fl, tmp_path / "run", lambda progress: None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("peer `1` joined\np2pgan: expected X, got Y - at Z\n", "expected X, got Y - at Z"),
+        ("Traceback\n  File x\nRuntimeError: broken\n\n", "RuntimeError: broken"),
+        ("\x1b[31mred\n", "?[31mred"),
+        ("", ""),
+    ],
+)
+def test_the_error_of_a_node_is_its_last_line(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "stderr.log").write_text(text)
+    assert supervisor._error_line(tmp_path / "stderr.log") == line
+    assert supervisor._error_line(tmp_path / "missing.log") == ""
+
+
+def test_signal_handlers_are_left_alone_outside_the_main_thread(tmp_path: Path) -> None:
+    """A program that runs `up` in a thread keeps its own handlers, and gets the same errors."""
+    caught: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            run(RunConfig(algorithm="centralised"), tmp_path / "run", lambda progress: None)
+        except ConfigError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1

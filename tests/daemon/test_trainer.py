@@ -1,0 +1,131 @@
+"""The training thread."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from p2pgan.daemon.trainer import SLICE_S, Trainer
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+
+Until = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def work(tiny_work: Callable[..., Any]) -> Any:
+    return tiny_work(1.0)
+
+
+@pytest.fixture
+def trainer(work: Any) -> Iterator[Trainer]:
+    made = Trainer(lambda: work, lambda: None)
+    yield made
+    made.close(30.0)
+
+
+def test_every_job_comes_back_as_an_event(trainer: Trainer, until: Until) -> None:
+    for job in (do.Train(iterations=9), do.Mix(arrivals=()), do.Score(), do.Save()):
+        trainer.give(job)
+    events: list[ev.Event] = []
+
+    def all_done() -> bool:
+        events.extend(done.event for done in trainer.outcomes())
+        return len(events) == 4
+
+    until(all_done)
+    trained, mixed, scored, saved = events
+    assert isinstance(trained, ev.TrainingDone)
+    assert (trained.iterations, trained.loss_g, trained.loss_d) == (9, 1.0, 2.0)
+    assert mixed == ev.MixingDone(weights=())
+    assert scored == ev.ScoringDone(samples=4, fid=10.0, ms=5.0)
+    assert saved == ev.SavingDone(path="checkpoint.safetensors")
+
+
+def test_the_snapshot_is_of_the_end_of_training(trainer: Trainer, work: Any, until: Until) -> None:
+    """It is a copy: what mixing does afterwards does not reach what is being sent."""
+    trainer.give(do.Train(iterations=1))
+    (done,) = until(trainer.outcomes)
+    work.vectors["G"][:] = 99.0
+    assert done.snapshot["G"] == b"\x00\x00\x80\x3f" * 3000
+
+
+def test_the_outcome_wakes_the_loop(work: Any) -> None:
+    awake = threading.Event()
+    trainer = Trainer(lambda: work, awake.set)
+    trainer.give(do.Score())
+    assert awake.wait(30.0)
+    assert trainer.outcomes()
+    trainer.close(30.0)
+
+
+def test_a_stop_ends_training_after_a_slice(trainer: Trainer, work: Any, until: Until) -> None:
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    def gate() -> None:
+        begun.set()
+        assert go_on.wait(30.0)
+
+    work.gate = gate
+    trainer.give(do.Train(iterations=1_000_000))
+    assert begun.wait(30.0)
+    trainer.stop_training()
+    go_on.set()
+    (done,) = until(trainer.outcomes)
+    assert 0 < done.event.iterations < 1000
+    assert done.event.iterations == work.iterations
+
+
+def test_a_stop_does_not_touch_the_next_job(trainer: Trainer, until: Until) -> None:
+    trainer.stop_training()
+    trainer.give(do.Train(iterations=50))
+    (done,) = until(trainer.outcomes)
+    assert done.event.iterations == 50
+
+
+def test_slices_follow_from_how_long_they_take(
+    trainer: Trainer, work: Any, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """A clock that jumps by 10 ms an iteration: slices grow to about `SLICE_S` and no further."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    inner = work.train
+
+    def train(iterations: int) -> Any:
+        now[0] += 0.01 * iterations
+        return inner(iterations)
+
+    work.train = train
+    trainer.give(do.Train(iterations=500))
+    done: list[Any] = []
+    while not done:
+        done = trainer.outcomes()
+    assert sum(work.slices) == 500
+    assert max(work.slices) <= SLICE_S / 0.01 + 1
+    assert max(work.slices) >= 40
+    assert work.slices[0] == 4
+
+
+def test_a_failure_reaches_the_loop(trainer: Trainer, work: Any, until: Until) -> None:
+    def gate() -> None:
+        raise MemoryError("not enough\nof it")
+
+    work.gate = gate
+    trainer.give(do.Train(iterations=1))
+    (done,) = until(trainer.outcomes)
+    assert done.event == ev.WorkFailed(text="MemoryError: not enough of it")
+    assert isinstance(done.error, MemoryError)
+
+
+def test_networks_that_cannot_be_built_reach_the_loop(until: Until) -> None:
+    def make() -> Any:
+        raise RuntimeError("no such device")
+
+    trainer = Trainer(make, lambda: None)
+    trainer.give(do.Train(iterations=1))
+    (done,) = until(trainer.outcomes)
+    assert isinstance(done.event, ev.WorkFailed)
+    trainer.close(30.0)

@@ -1,0 +1,291 @@
+"""Two transports over real sockets of this machine, and strangers that misbehave."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import zmq
+
+from p2pgan.daemon.transport import (
+    MESSAGES_AT_ONCE,
+    ControlRequest,
+    Transport,
+    ask,
+    reserve_ports,
+)
+from p2pgan.errors import TransportError
+from p2pgan.protocol import events as ev
+from p2pgan.protocol.instructions import SendVector
+from p2pgan.protocol.messages import Chunk, Leave, LeaveAck
+
+Until = Callable[[Callable[[], Any]], Any]
+ANY = "tcp://127.0.0.1:*"
+
+
+class Party:
+    """A transport with everything that it has ever told."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.events: list[Any] = []
+
+    def of(self, kind: type) -> list[Any]:
+        """All events of a kind so far, after a look at the sockets."""
+        self.events += self.transport.poll(0.01)
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def open_party() -> Iterator[Callable[..., Party]]:
+    with ExitStack() as stack:
+
+        def open_(neighbors: dict[str, str] | None = None, address: str = ANY) -> Party:
+            transport = Transport(address, neighbors or {})
+            stack.callback(transport.close, 0)
+            return Party(transport)
+
+        yield open_
+
+
+@pytest.fixture
+def pair(open_party: Callable[..., Party], until: Until) -> tuple[Party, Party]:
+    """A calls B; the connection stands."""
+    b = open_party()
+    a = open_party({"B": b.transport.address})
+    assert until(lambda: a.of(ev.LinkUp))[0].peer == "B"
+    return a, b
+
+
+def order(exchange: str = "A.b.1", clock: int = 1) -> SendVector:
+    return SendVector(peer="B", exchange=exchange, nets=("G",), round=1, clock=clock)
+
+
+def test_messages_go_there_and_answers_come_back(pair: tuple[Party, Party], until: Until) -> None:
+    a, b = pair
+    a.transport.send("B", Leave(clock=5))
+    (received,) = until(lambda: b.of(ev.Received))
+    assert received.message == Leave(clock=5)
+    b.transport.reply(received.route, LeaveAck(clock=6))
+    (answered,) = until(lambda: a.of(ev.Answered))
+    assert (answered.peer, answered.message) == ("B", LeaveAck(clock=6))
+
+
+def test_a_vector_arrives_in_chunks_and_in_order(pair: tuple[Party, Party], until: Until) -> None:
+    a, b = pair
+    data = bytes(range(256)) * 4096
+    assert a.transport.send_vector(order(), data, 65_536) is None
+    a.transport.send("B", Leave(clock=9))
+    until(lambda: a.of(ev.Answered) or len(b.of(ev.Received)) == 17)
+    *chunks, last = b.of(ev.Received)
+    assert last.message == Leave(clock=9), "a farewell comes behind the vector"
+    assert [event.message.index for event in chunks] == list(range(16))
+    assert b"".join(event.payload for event in chunks) == data
+
+
+def test_a_peer_that_does_not_read_blocks_nobody(pair: tuple[Party, Party], until: Until) -> None:
+    """Far more than the sockets hold: one vector is begun, the others replace each other."""
+    a, b = pair
+    data = bytes(64 * 1024 * 1024)
+    assert a.transport.send_vector(order("first"), data, 262_144) is None
+    assert a.transport.send_vector(order("second"), data, 262_144) is None
+    assert a.transport.send_vector(order("third"), data, 262_144) == "second"
+    until(lambda: a.of(ev.LinkUp) and len(b.of(ev.Received)) == 512)
+    exchanges = [event.message.exchange for event in b.of(ev.Received)]
+    assert exchanges == ["first"] * 256 + ["third"] * 256
+
+
+def test_numbers_that_are_not_finite_are_noticed(pair: tuple[Party, Party], until: Until) -> None:
+    a, b = pair
+    a.transport.send_vector(order(), b"\0\0\x80\x3f" + b"\0\0\xc0\x7f", 4)
+    until(lambda: len(b.of(ev.Received)) == 2)
+    assert [event.finite for event in b.of(ev.Received)] == [True, False]
+
+
+def test_the_end_of_a_peer_is_noticed_and_its_return(
+    open_party: Callable[..., Party], until: Until
+) -> None:
+    b = open_party()
+    address = b.transport.address
+    a = open_party({"B": address})
+    until(lambda: a.of(ev.LinkUp))
+    b.transport.close(0)
+    until(lambda: a.of(ev.LinkDown))
+    a.transport.send("B", Leave(clock=1))
+    a.transport.forget("B")
+    again = open_party(address=address)
+    until(lambda: len(a.of(ev.LinkUp)) == 2)
+    a.transport.send("B", Leave(clock=2))
+    (received,) = until(lambda: again.of(ev.Received))
+    assert received.message == Leave(clock=2), "what was for the old connection is forgotten"
+
+
+def test_an_answer_to_nobody_is_counted(open_party: Callable[..., Party]) -> None:
+    a = open_party()
+    a.transport.reply(b"\0gone", LeaveAck(clock=1))
+    assert a.transport.replies_lost == 1
+
+
+def test_other_threads_wake_a_poll(open_party: Callable[..., Party]) -> None:
+    a = open_party()
+    thread = threading.Thread(target=a.transport.wake)
+    thread.start()
+    assert a.transport.poll(25.0) == []
+    thread.join()
+
+
+def test_a_closed_transport_can_be_woken(open_party: Callable[..., Party]) -> None:
+    a = open_party()
+    a.transport.close(0)
+    a.transport.wake()
+
+
+# -- addresses ------------------------------------------------------------------------------------
+
+
+def test_an_address_in_use_is_one_clear_line(open_party: Callable[..., Party]) -> None:
+    a = open_party()
+    with pytest.raises(TransportError) as caught:
+        Transport(a.transport.address, {})
+    assert a.transport.address in str(caught.value)
+    assert "in use" in str(caught.value)
+    assert "hint" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.7:5000", "nonsense", "tcp://no.such.host:1"])
+def test_an_address_that_is_not_ours_is_one_clear_line(address: str) -> None:
+    with pytest.raises(TransportError, match="address"):
+        Transport(address, {})
+
+
+def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor() -> None:
+    with pytest.raises(TransportError, match="`B`"):
+        Transport(ANY, {"B": "nonsense"})
+
+
+def test_the_name_of_a_host_can_be_bound(open_party: Callable[..., Party]) -> None:
+    (held,), (port,) = reserve_ports(1)
+    a = open_party(address=f"tcp://localhost:{port}")
+    assert a.transport.address == f"tcp://127.0.0.1:{port}"
+    held.close()
+
+
+def test_a_reserved_port_is_ours_to_bind_and_nobody_else_is_given_it(
+    open_party: Callable[..., Party], until: Until
+) -> None:
+    held, ports = reserve_ports(20)
+    assert len(set(ports)) == 20
+    b = open_party(address=f"tcp://127.0.0.1:{ports[0]}")
+    a = open_party({"B": b.transport.address})
+    until(lambda: a.of(ev.LinkUp))
+    others, more = reserve_ports(50)
+    assert not set(ports) & set(more)
+    for reserved in (*held, *others):
+        reserved.close()
+    a.transport.send("B", Leave(clock=1))
+    until(lambda: b.of(ev.Received))
+
+
+# -- control --------------------------------------------------------------------------------------
+
+
+def test_a_question_is_answered(open_party: Callable[..., Party], until: Until) -> None:
+    a = open_party()
+    answers: list[bytes] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(ask(a.transport.control, b"question", 30.0))
+    )
+    thread.start()
+    (request,) = until(lambda: a.of(ControlRequest))
+    assert request.body == b"question"
+    a.transport.answer_control(b"answer")
+    thread.join()
+    assert answers == [b"answer"]
+
+
+def test_silence_is_an_error(open_party: Callable[..., Party]) -> None:
+    a = open_party()
+    with pytest.raises(TransportError, match=r"within 0\.05 s"):
+        ask(a.transport.control, b"question", 0.05)
+    with pytest.raises(TransportError, match="control address"):
+        ask("nonsense", b"question", 0.05)
+
+
+def test_the_control_socket_is_for_this_machine_only(open_party: Callable[..., Party]) -> None:
+    assert open_party().transport.control.startswith("tcp://127.0.0.1:")
+
+
+# -- strangers ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(open_party: Callable[..., Party]) -> Iterator[tuple[Any, Party]]:
+    """A raw DEALER of a caller that knows ZeroMQ and nothing else, and whom it calls."""
+    called = open_party()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.connect(called.transport.address)
+        yield dealer, called
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [[b""], [b"garbage"], [b"\xc1"], [b"a"] * 2, [b"a"] * 3, [b"a"] * 500, [bytes(9_000)],
+     [b"\x91" * 8_000]],
+    ids=["empty", "garbage", "reserved", "2 frames", "3 frames", "500 frames", "long", "deep"],
+)  # fmt: skip
+def test_garbage_is_an_event_not_a_fault_of_ours(
+    stranger: tuple[Any, Party], until: Until, frames: list[bytes]
+) -> None:
+    dealer, called = stranger
+    dealer.send_multipart(frames)
+    assert until(lambda: called.of(ev.Malformed))[0].route
+
+
+def test_a_frame_beyond_all_bounds_cuts_the_caller(
+    stranger: tuple[Any, Party], pair: tuple[Party, Party], until: Until
+) -> None:
+    dealer, called = stranger
+    dealer.send(bytes(2 * 1024 * 1024))
+    dealer.send(b"after")
+    monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    until(lambda: called.of(ev.Malformed) or monitor.poll(0))
+    dealer.disable_monitor()
+    monitor.close(0)
+    a, b = pair
+    a.transport.send("B", Leave(clock=1))
+    until(lambda: b.of(ev.Received))
+
+
+def test_raw_bytes_on_the_port_hurt_nobody(open_party: Callable[..., Party], until: Until) -> None:
+    b = open_party()
+    host, port = b.transport.address.removeprefix("tcp://").split(":")
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 4096, b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL"):
+        with socket.create_connection((host, int(port)), timeout=30.0) as raw:
+            raw.sendall(data)
+    a = open_party({"B": b.transport.address})
+    until(lambda: a.of(ev.LinkUp))
+    a.transport.send("B", Leave(clock=1))
+    until(lambda: b.of(ev.Received))
+
+
+def test_a_flood_leaves_others_their_turn(
+    stranger: tuple[Any, Party], open_party: Callable[..., Party], until: Until
+) -> None:
+    """One look reads a bounded number of messages of the callers."""
+    dealer, called = stranger
+    for _ in range(10 * MESSAGES_AT_ONCE):
+        dealer.send(b"flood")
+    until(lambda: called.transport.poll(0.0))
+    for _ in range(5):
+        assert len(called.transport.poll(0.1)) <= MESSAGES_AT_ONCE
+
+
+def test_chunks_of_the_largest_size_pass(pair: tuple[Party, Party], until: Until) -> None:
+    a, b = pair
+    a.transport.send_vector(order(), bytes(524_288), 524_288)
+    (received,) = until(lambda: b.of(ev.Received))
+    assert isinstance(received.message, Chunk)
+    assert len(received.payload) == 524_288

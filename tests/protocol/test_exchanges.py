@@ -1,0 +1,146 @@
+"""Accounts of vectors, without a machine around them."""
+
+from typing import Any
+
+import pytest
+
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import Arrival, VectorError, split
+from p2pgan.protocol.core import Core, Settings
+from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.links import Identity, Link
+from p2pgan.protocol.messages import Nets, VectorAck
+
+G: Nets = ("G",)
+D: Nets = ("D",)
+
+
+@pytest.fixture
+def core() -> Core:
+    settings = Settings(
+        identity=Identity(node="A", run="run", architecture="same", boot="0123456789"),
+        neighbors=("B", "C"),
+        groups=(G, D),
+        net_bytes={"G": 8, "D": 4},
+        iterations=1,
+        exchange_every=1,
+        draw=lambda ready: ready,
+    )
+    return Core(settings)
+
+
+@pytest.fixture
+def exchanges(core: Core) -> Exchanges:
+    return Exchanges(core)
+
+
+def link(peer: str = "B") -> Link:
+    return Link(peer=peer, route=peer.encode(), boot="theirs-and-more")
+
+
+def feed(exchanges: Exchanges, counter: int, nets: Nets = G, *, upto: int = 99) -> Arrival | None:
+    """A vector from B in chunks of one number; the first `upto` of them."""
+    data = bytes(8 if nets == G else 4)
+    arrival = None
+    for chunk, payload in list(
+        split(data, exchange=f"B.theirs-a.{counter}", nets=nets, round=counter, clock=0,
+              chunk_bytes=4)
+    )[:upto]:  # fmt: skip
+        arrival = exchanges.chunk(link(), chunk, payload, finite=True)
+        exchanges.validate({b"B": "B"})
+    return arrival
+
+
+def records(core: Core) -> list[tuple[str, Any]]:
+    """Kind and reason of each record."""
+    taken = [i for i in core.take() if isinstance(i, do.Record)]
+    return [(record.kind, record.fields.get("reason")) for record in taken]
+
+
+def test_ids_are_ours_and_never_come_twice(core: Core, exchanges: Exchanges) -> None:
+    for peer in ("B", "C", "B"):
+        exchanges.send(peer, G, round=1)
+    exchanges.validate({})
+    assert list(exchanges.outstanding) == ["A.01234567.1", "A.01234567.2", "A.01234567.3"]
+    orders = [i for i in core.take() if isinstance(i, do.SendVector)]
+    assert [order.exchange for order in orders] == list(exchanges.outstanding)
+    assert exchanges.traffic["B"].sent_bytes == 16
+
+
+def test_an_answer_ends_what_was_sent_to_that_peer_only(core: Core, exchanges: Exchanges) -> None:
+    exchanges.send("B", G, round=1)
+    ack = VectorAck(clock=0, exchange="A.01234567.1", accepted=True)
+    exchanges.acknowledged("C", ack)
+    assert len(exchanges.outstanding) == 1
+    exchanges.acknowledged("B", ack)
+    exchanges.acknowledged("B", ack)
+    assert exchanges.outstanding == {}
+    assert records(core) == [("vector_sent", None)]
+
+
+def test_a_refusal_of_the_receiver_is_a_drop_of_the_sender(
+    core: Core, exchanges: Exchanges
+) -> None:
+    exchanges.send("B", G, round=1)
+    ack = VectorAck(clock=0, exchange="A.01234567.1", accepted=False, reason="not_finite")
+    exchanges.acknowledged("B", ack)
+    assert records(core)[-1] == ("vector_dropped", "not_finite")
+
+
+def test_a_broken_connection_loses_what_went_over_it(core: Core, exchanges: Exchanges) -> None:
+    exchanges.send("B", G, round=1)
+    exchanges.send("C", G, round=1)
+    exchanges.lose("B")
+    assert [out.peer for out in exchanges.outstanding.values()] == ["C"]
+    assert records(core)[-1] == ("vector_dropped", "peer_lost")
+
+
+def test_one_vector_of_each_group_waits_the_latest(core: Core, exchanges: Exchanges) -> None:
+    for counter, nets in ((1, G), (2, D), (3, G)):
+        arrival = feed(exchanges, counter, nets)
+        assert arrival is not None
+        exchanges.keep(arrival)
+    assert [(a.nets, a.round) for a in exchanges.take()] == [(D, 2), (G, 3)]
+    assert exchanges.take() == ()
+    assert records(core)[-1] == ("vector_dropped", "superseded")
+    assert exchanges.held_bytes() == 0
+
+
+def test_an_unfinished_vector_gives_way_to_the_next(core: Core, exchanges: Exchanges) -> None:
+    feed(exchanges, 1, upto=1)
+    assert exchanges.held_bytes() == 4
+    assert feed(exchanges, 2) is not None
+    assert records(core) == [("vector_dropped", "incomplete"), ("vector_received", None)]
+
+
+def test_an_unfinished_vector_goes_with_its_connection(core: Core, exchanges: Exchanges) -> None:
+    feed(exchanges, 1, upto=1)
+    exchanges.prune({b"B": "B"})
+    assert exchanges.held_bytes() == 4
+    exchanges.prune({b"new": "B"})
+    assert exchanges.held_bytes() == 0
+    assert records(core) == [("vector_dropped", "incomplete")]
+
+
+@pytest.mark.parametrize("counter", [1, 2])
+def test_a_counter_that_does_not_rise_is_a_repetition(exchanges: Exchanges, counter: int) -> None:
+    feed(exchanges, 2)
+    with pytest.raises(VectorError, match="more than 2"):
+        feed(exchanges, counter)
+
+
+def test_closing_accounts_for_everything(core: Core, exchanges: Exchanges) -> None:
+    exchanges.send("C", G, round=1)
+    arrival = feed(exchanges, 1)
+    assert arrival is not None
+    exchanges.keep(arrival)
+    feed(exchanges, 2, upto=1)
+    core.take()
+    exchanges.close()
+    assert sorted(records(core)) == [
+        ("vector_dropped", "finished"),
+        ("vector_dropped", "incomplete"),
+        ("vector_dropped", "unacknowledged"),
+    ]
+    assert not exchanges.outstanding
+    assert exchanges.held_bytes() == 0
