@@ -6,8 +6,9 @@ two exchanges nodes are independent, so both compute the same up to the rounding
 Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -89,6 +90,7 @@ class Cohort:
             batches: the nodes' real images.
             latents: the nodes' latents, conditional if the configuration is.
         """
+        assert config.conditional == bool(latents.classes), "labels without a meaning"
         rates = (config.learning_rate_g, config.learning_rate_d)
         rate_g, rate_d = (model.learning_rate if rate is None else rate for rate in rates)
         betas = (config.beta1, config.beta2)
@@ -101,7 +103,12 @@ class Cohort:
         self._discriminator_steps = config.discriminator_steps
 
     def train(self, iterations: int) -> Losses:
-        """So many iterations of every node, each `L` discriminator steps and a generator step."""
+        """So many iterations (at least 1) of every node: `L` discriminator steps, a generator step.
+
+        Both networks are always in training mode: the generator's batch-norm statistics follow its
+        images in discriminator steps as well, where nothing else of it changes.
+        """
+        assert iterations >= 1
         steps = self._discriminator_steps
         batches = self._batches(iterations * steps)
         d_N = torch.zeros(len(self.vectors["D"]), device=self.vectors["D"].device)
@@ -119,9 +126,9 @@ class Cohort:
             generated = self.generator(latents.z_NBZ)
         real = Judged(images, labels_NB, self.discriminator(images))
         fake = Judged(generated, latents.labels_NB, self.discriminator(generated))
-        loss_N = torch.stack(
-            [term(self.discriminator, real, fake) for term in self._objective.discriminator]
-        ).sum(0)
+        loss_N = _sum(
+            term(self.discriminator, real, fake) for term in self._objective.discriminator
+        )
         self.discriminator.descend(loss_N)
         return loss_N.detach()
 
@@ -129,9 +136,13 @@ class Cohort:
         latents = self._latents.draw(batch)
         generated = self.generator(latents.z_NBZ)
         fake = Judged(generated, latents.labels_NB, self.discriminator(generated))
-        loss_N = torch.stack([term(fake) for term in self._objective.generator]).sum(0)
+        loss_N = _sum(term(fake) for term in self._objective.generator)
         self.generator.descend(loss_N)
         return loss_N.detach()
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, terms)
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class Judged:
         return self.logits[..., 0]
 
     def class_loss(self) -> Tensor:
-        """ACGAN's class term, cross-entropy per node, `(N,)` (Odena et al. 2017, eq. 2)."""
+        """ACGAN's class term, cross-entropy per node, `(N,)` (Odena et al. 2017, eq. 3)."""
         log_p_NBK = functional.log_softmax(self.logits[..., 1:], dim=-1)
         return -log_p_NBK.gather(-1, self.labels_NB.unsqueeze(-1)).squeeze(-1).mean(1)
 

@@ -43,16 +43,17 @@ class LatentSource:
         """
         self._streams = streams
         self._latent = latent
-        self._classes = classes
+        self.classes = classes
         self._device = device
 
     def draw(self, batch: int) -> Latents:
         """`batch` latents per node."""
         z_NBZ = self._gather([s.standard_normal((batch, self._latent), "f") for s in self._streams])
-        if not self._classes:
-            return Latents(z_NBZ, torch.zeros(z_NBZ.shape[:2], dtype=torch.int64))
-        labels_NB = self._gather([s.integers(self._classes, size=batch) for s in self._streams])
-        z_NBZ[..., -self._classes :] = functional.one_hot(labels_NB, self._classes)
+        if not self.classes:
+            labels_NB = torch.zeros(z_NBZ.shape[:2], dtype=torch.int64, device=z_NBZ.device)
+            return Latents(z_NBZ, labels_NB)
+        labels_NB = self._gather([s.integers(self.classes, size=batch) for s in self._streams])
+        z_NBZ[..., -self.classes :] = functional.one_hot(labels_NB, self.classes)
         return Latents(z_NBZ, labels_NB)
 
     def proportions(self, batch: int) -> Tensor:

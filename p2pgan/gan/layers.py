@@ -126,7 +126,7 @@ class Deconv(Layer):
     output_padding: int = 0
 
     def slots(self) -> tuple[Slot, ...]:
-        # Each input pixel reaches kernel² outputs, of which stride² positions see it once.
+        # An output pixel hears from kernel² / stride² pixels of each input channel, on average.
         area = self.kernel * self.kernel
         shape = (self.inputs, self.outputs, self.kernel, self.kernel)
         fan_in = max(1, self.inputs * area // (self.stride * self.stride))
@@ -225,7 +225,8 @@ def tanh() -> Activation:
 class MinibatchDiscrimination(Layer):
     """Appends how close each sample lies to the others of its batch, so that collapse shows.
 
-    Source: Salimans et al. 2016, section 3.2: `o(x_i)_b = Σ_{j≠i} exp(-‖M_i,b - M_j,b‖₁)`.
+    Source: Salimans et al. 2016, section 3.2: `o(x_i)_b = Σ_j exp(-‖M_i,b - M_j,b‖₁)`. Deviation:
+    `j = i` is left out, which only takes away a constant 1.
     """
 
     inputs: int
@@ -241,7 +242,7 @@ class MinibatchDiscrimination(Layer):
         n, batch, _ = x.shape
         m = torch.bmm(x, weight_NIO).view(n, batch, self.kernels, self.dimensions)
         distance_NBBK = (m.unsqueeze(1) - m.unsqueeze(2)).abs().sum(-1)
-        closeness_NBK = torch.exp(-distance_NBBK).sum(2) - 1.0  # a sample is not its own neighbor
+        closeness_NBK = torch.exp(-distance_NBBK).sum(2) - 1.0  # without j = i
         return torch.cat([x, closeness_NBK], dim=-1)
 
 
@@ -252,4 +253,4 @@ def _nodes_to_channels(x: Tensor) -> Tensor:
 
 def _channels_to_nodes(y: Tensor, n: int) -> Tensor:
     """`(B, N C, ...)` back to `(N, B, C, ...)`."""
-    return y.unflatten(1, (n, -1)).transpose(0, 1)
+    return y.reshape(len(y), n, -1, *y.shape[2:]).transpose(0, 1)

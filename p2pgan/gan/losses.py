@@ -35,7 +35,10 @@ class Loss:
 
 
 def _log_likelihood(real_NB: Tensor, fake_NB: Tensor) -> Tensor:
-    """`-J_disc`: thesis section 2.4, Goodfellow et al. 2014, eq. 1."""
+    """`-J_disc`: thesis section 4.1.1, Goodfellow et al. 2014, eq. 1.
+
+    Logarithms are natural; the thesis takes base 2, which only scales the loss.
+    """
     return softplus(-real_NB).mean(1) + softplus(fake_NB).mean(1)
 
 
@@ -47,7 +50,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share_NB: Tenso
     share = share_NB.view(*share_NB.shape, 1, 1, 1)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return ((slope.flatten(2).norm(dim=2) - 1) ** 2).mean(1)
+    norm_NB: Tensor = torch.linalg.vector_norm(slope.flatten(2), dim=2)
+    return (norm_NB - 1).square().mean(1)
 
 
 LOSSES = {
@@ -65,7 +69,7 @@ LOSSES = {
             discriminator=_log_likelihood,
             generator=lambda fake_NB: softplus(-fake_NB).mean(1),
         ),
-        # Lim and Ye 2017, eq. 7 to 9.
+        # Lim and Ye 2017; as a loss per image: Miyato et al. 2018, eq. 16 and 17.
         Loss(
             name="hinge",
             discriminator=lambda real, fake: relu(1 - real).mean(1) + relu(1 + fake).mean(1),

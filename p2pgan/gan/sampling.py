@@ -33,7 +33,7 @@ def images(
     classes = model.classes if conditional else 0
     latents = LatentSource([rng], model.latent, classes=classes, device=vector_P.device)
     views = model.generator.views(vector_P.unsqueeze(0))
-    with torch.inference_mode():
+    with torch.no_grad():
         parts = [
             model.generator.apply(views, latents.draw(part).z_NBZ, training=False)[0].cpu()
             for part in _parts(count)

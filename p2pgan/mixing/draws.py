@@ -48,11 +48,11 @@ def push(fanout: int) -> Draw:
 def permutation(*, fixed_points: bool) -> Draw:
     """A random permutation along the overlay's edges: each node sends to one and hears from one.
 
-    With fixed points a node may be left with itself, as in the thesis (section 4.2.1). Each
-    allowed pair gets a random cost and the cheapest permutation is taken: on a complete overlay all
-    permutations are then equally likely by symmetry; on others the distribution is close to uniform
-    but not exactly so (drawing exactly uniformly means counting perfect matchings, which is
-    #P-hard).
+    In the thesis's experiments a node hears from one neighbor or from itself (section 4.1.2); that
+    it also sends to exactly one is our reading. Each allowed pair gets a random cost, and the
+    cheapest permutation is taken. With fixed points on a complete overlay all permutations are then
+    equally likely by symmetry; otherwise the distribution is close to uniform but not exactly so
+    (an exactly uniform draw means counting perfect matchings, which is #P-hard).
 
     Raises (from the draw):
         OverlayError: without fixed points, if the overlay has no such permutation, as a star has

@@ -37,9 +37,24 @@ def mixing_matrix(arrivals: Arrivals) -> np.ndarray:
 def mix(w_NN: np.ndarray, vectors_NP: Tensor) -> None:
     """`X <- W X` in place, for vectors `(N, P)`; rows that stay as they are are not touched."""
     moved = np.flatnonzero((w_NN != np.eye(len(w_NN))).any(axis=1))
-    if len(moved):
-        weights = torch.from_numpy(w_NN[moved]).to(vectors_NP)
-        vectors_NP[torch.from_numpy(moved).to(vectors_NP.device)] = weights @ vectors_NP
+    if not len(moved):
+        return
+    if w_NN[moved].all():
+        mixed_MP = torch.from_numpy(w_NN[moved]).to(vectors_NP) @ vectors_NP
+    else:
+        mixed_MP = torch.stack([_average(w_NN[node], vectors_NP) for node in moved])
+    vectors_NP[torch.from_numpy(moved).to(vectors_NP.device)] = mixed_MP
+
+
+def _average(w_N: np.ndarray, vectors_NP: Tensor) -> Tensor:
+    """One row of `W X`, of the vectors that have a weight only.
+
+    Less work than the whole product, and a node whose training has diverged reaches those alone who
+    hear from it: a weight of 0 times infinity would be no number, at every node.
+    """
+    sources = np.flatnonzero(w_N)
+    weights = torch.from_numpy(w_N[sources]).to(vectors_NP)
+    return weights @ vectors_NP[torch.from_numpy(sources).to(vectors_NP.device)]
 
 
 def merge(own_P: Tensor, arrivals: Sequence[Tensor]) -> None:

@@ -1,0 +1,136 @@
+"""Checkpoints: what is saved comes back, and nothing else is taken for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from p2pgan.errors import CheckpointError
+from p2pgan.gan.checkpoint import Checkpoint, load, save
+from p2pgan.gan.models import model
+from p2pgan.types import NETS
+
+DIGITS = model("mlp-digits")
+
+
+def some_checkpoint(seed: int = 0) -> Checkpoint:
+    rng = np.random.default_rng(seed)
+    return Checkpoint(
+        vectors={net: DIGITS.networks[net].initial_vector(rng, "he") for net in NETS},
+        run="run-1",
+        node="node-é",
+        iterations=300,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "nodes" / "0" / "checkpoint.safetensors"
+
+
+def test_what_is_saved_comes_back(path: Path) -> None:
+    saved = some_checkpoint()
+    save(path, saved, DIGITS)
+    loaded = load(path, DIGITS)
+    assert (loaded.run, loaded.node, loaded.iterations) == ("run-1", "node-é", 300)
+    assert all(torch.equal(loaded.vectors[net], saved.vectors[net]) for net in NETS)
+
+
+def test_a_row_of_a_cohorts_matrix_is_saved_alone(path: Path) -> None:
+    """Not the whole matrix that it is a view of."""
+    matrices = {net: torch.randn(40, DIGITS.networks[net].size) for net in NETS}
+    rows = {net: matrix[17] for net, matrix in matrices.items()}
+    save(path, Checkpoint(vectors=rows, run="r", node="17", iterations=1), DIGITS)
+    loaded = load(path, DIGITS)
+    assert all(torch.equal(loaded.vectors[net], rows[net]) for net in NETS)
+    assert path.stat().st_size < 4 * sum(len(row) for row in rows.values()) + 2000
+
+
+def test_any_safetensors_reader_can_open_it(path: Path) -> None:
+    saved = some_checkpoint()
+    save(path, saved, DIGITS)
+    tensors = safetensors.torch.load_file(path)
+    assert set(tensors) == {"G", "D"}
+    assert torch.equal(tensors["G"], saved.vectors["G"])
+
+
+def test_saving_again_replaces_the_file_and_leaves_no_part(path: Path) -> None:
+    save(path, some_checkpoint(0), DIGITS)
+    newer = some_checkpoint(1)
+    save(path, newer, DIGITS)
+    assert torch.equal(load(path, DIGITS).vectors["G"], newer.vectors["G"])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_disk_that_refuses_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="--out"):
+        save(tmp_path / "file" / "checkpoint.safetensors", some_checkpoint(), DIGITS)
+
+
+def test_a_missing_file(path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"got no file.*checkpoint\.safetensors"):
+        load(path, DIGITS)
+
+
+def test_every_truncation_is_noticed(path: Path) -> None:
+    save(path, some_checkpoint(), DIGITS)
+    data = path.read_bytes()
+    for length in (0, 1, 7, 8, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match="a readable checkpoint"):
+            load(path, DIGITS)
+
+
+def test_rubbish_is_noticed(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(CheckpointError, match="a readable checkpoint"):
+        load(path, DIGITS)
+
+
+def test_a_checkpoint_of_another_model_names_both(path: Path) -> None:
+    save(path, some_checkpoint(), DIGITS)
+    with pytest.raises(CheckpointError, match=r"of model `mlp-mnist`, got one of model `mlp-digit"):
+        load(path, model("mlp-mnist"))
+
+
+GOOD = {"model": DIGITS.name, "layout": DIGITS.digest(), "iterations": "5"}
+
+
+def write(path: Path, sizes: dict[str, int], metadata: dict[str, str] | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: torch.zeros(size) for name, size in sizes.items()}
+    safetensors.torch.save_file(tensors, path, metadata)
+
+
+SIZES = {"G": DIGITS.generator.size, "D": DIGITS.discriminator.size}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "metadata", "message"),
+    [
+        (SIZES, None, "of model `mlp-digits`, got one of model ``"),
+        (SIZES, GOOD | {"layout": "other"}, "of layout"),
+        (SIZES, GOOD | {"iterations": "many"}, "a readable checkpoint"),
+        (SIZES | {"G": 3}, GOOD, r"28992 float32 values, got \(3,\)"),
+        ({"G": SIZES["G"]}, GOOD, "a readable checkpoint"),
+    ],
+    ids=["no-metadata", "other-layout", "bad-count", "short-vector", "missing-network"],
+)
+def test_a_file_that_is_no_checkpoint_of_ours(
+    path: Path, sizes: dict[str, int], metadata: dict[str, str] | None, message: str
+) -> None:
+    write(path, sizes, metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load(path, DIGITS)
+
+
+def test_other_number_types_are_refused(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    tensors = {net: torch.zeros(SIZES[net], dtype=torch.float64) for net in NETS}
+    safetensors.torch.save_file({str(n): t for n, t in tensors.items()}, path, GOOD)
+    with pytest.raises(CheckpointError, match=r"float32 values, got .* of torch\.float64"):
+        load(path, DIGITS)

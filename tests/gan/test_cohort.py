@@ -1,0 +1,469 @@
+"""One training step for all nodes against textbook trainings of one node after the other.
+
+The reference builds each node's networks from `torch.nn` modules, takes the same batches and
+latents, writes its losses out, and steps with one `torch.optim.Adam` per network. Both run in
+float64, where they agree to `TOLERANCE`. (In float32 they need not: Adam divides a gradient by its
+own size, so where the true one is 0, as at a bias before batch norm, it makes steps of rounding.)
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from p2pgan.config import TrainConfig
+from p2pgan.gan import layers
+from p2pgan.gan.cohort import Cohort
+from p2pgan.gan.latents import Latents, LatentSource
+from p2pgan.gan.losses import LOSSES
+from p2pgan.gan.models import Model, model
+from p2pgan.gan.networks import Network
+from p2pgan.types import NETS, Net
+
+TOLERANCE = 1e-8
+"""Largest difference of any value, after a few steps of Adam at 1e-3, in float64."""
+
+DIGITS = model("mlp-digits")
+
+CONV = Model(
+    name="conv-test",
+    latent=6,
+    image_shape=(1, 4, 4),
+    classes=3,
+    generator=Network(
+        (
+            *(layers.Linear(6, 16), layers.BatchNorm(16), layers.relu(), layers.Reshape((4, 2, 2))),
+            *(layers.Deconv(4, 3, 4, 2, 1), layers.BatchNorm(3), layers.relu()),
+            *(layers.Conv(3, 1, 3, 1, 1), layers.tanh()),
+        )
+    ),
+    discriminator=Network(
+        (
+            *(layers.Conv(1, 4, 4, 2, 1), layers.leaky_relu(), layers.Reshape((16,))),
+            *(layers.Linear(16, 8), layers.leaky_relu(), layers.Linear(8, 4)),
+        )
+    ),
+    batch_size=5,
+    learning_rate=1e-3,
+)
+"""A small convolutional pair with batch norm and class outputs."""
+
+
+def modules_of(pair: Model) -> tuple[nn.Sequential, nn.Sequential]:
+    """The same pair in torch's own modules."""
+    if pair is DIGITS:
+        return (
+            nn.Sequential(
+                *(nn.Linear(32, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2)),
+                *(nn.Linear(128, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8))),
+            ),
+            nn.Sequential(
+                *(nn.Flatten(), nn.Linear(64, 128), nn.LeakyReLU(0.2)),
+                *(nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1)),
+            ),
+        )
+    return (
+        nn.Sequential(
+            *(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Unflatten(1, (4, 2, 2))),
+            *(nn.ConvTranspose2d(4, 3, 4, 2, 1), nn.BatchNorm2d(3), nn.ReLU()),
+            *(nn.Conv2d(3, 1, 3, 1, 1), nn.Tanh()),
+        ),
+        nn.Sequential(
+            *(nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Flatten()),
+            *(nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 4)),
+        ),
+    )
+
+
+class PreciseLatents(LatentSource):
+    """The same latents, in float64."""
+
+    def draw(self, batch: int) -> Latents:
+        drawn = super().draw(batch)
+        return Latents(drawn.z_NBZ.double(), drawn.labels_NB)
+
+    def proportions(self, batch: int) -> Tensor:
+        return super().proportions(batch).double()
+
+
+def states(module: nn.Module) -> list[tuple[Tensor, bool]]:
+    """Parameters, then running statistics, in our vector's order; whether each is transposed."""
+    linear = {m.weight for m in module.modules() if isinstance(m, nn.Linear)}
+    buffers = [b for name, b in module.named_buffers() if "num_batches" not in name]
+    return [(p, p in linear) for p in module.parameters()] + [(b, False) for b in buffers]
+
+
+def fill(module: nn.Module, vector_P: Tensor) -> None:
+    """Copies a vector into torch's modules, whose linear weights are `(outputs, inputs)`."""
+    sizes = [state.numel() for state, _ in states(module)]
+    with torch.no_grad():
+        for piece, (state, is_linear) in zip(
+            torch.split(vector_P, sizes), states(module), strict=True
+        ):
+            shape = state.T.shape if is_linear else state.shape
+            state.copy_(piece.view(shape).T if is_linear else piece.view(shape))
+
+
+def flatten(module: nn.Module) -> Tensor:
+    """The vector of torch's modules."""
+    parts = [(s.T if is_linear else s).flatten() for s, is_linear in states(module)]
+    return torch.cat([part.detach() for part in parts])
+
+
+Data = list[tuple[Tensor, Tensor]]
+"""Batches: images `(N, B, C, H, W)` and labels `(N, B)`."""
+
+
+def some_data(pair: Model, nodes: int, batches: int, batch: int = 5) -> Data:
+    rng = np.random.default_rng(42)
+    return [
+        (
+            torch.from_numpy(rng.uniform(-1, 1, (nodes, batch, *pair.image_shape)).astype("f")),
+            torch.from_numpy(rng.integers(max(pair.classes, 1), size=(nodes, batch))),
+        )
+        for _ in range(batches)
+    ]
+
+
+class Replay:
+    """Hands out recorded batches, going on where the last call stopped."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = iter(data)
+
+    def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return itertools.islice(self.data, count)
+
+
+def streams(nodes: Sequence[int]) -> list[np.random.Generator]:
+    return [np.random.default_rng((9, node)) for node in nodes]
+
+
+def initial(pair: Model, nodes: Sequence[int]) -> dict[Net, Tensor]:
+    """Another start for every node, so that none can pass for another."""
+    return {
+        net: torch.stack(
+            [
+                pair.networks[net].initial_vector(np.random.default_rng((5, node)), "he")
+                for node in nodes
+            ]
+        )
+        for net in NETS
+    }
+
+
+def make_cohort(
+    pair: Model, config: TrainConfig, data: Data, nodes: Sequence[int], *, precise: bool = False
+) -> Cohort:
+    """A cohort of some of the nodes, each with its own start, streams and share of the data."""
+    rows = list(nodes)
+    source = PreciseLatents if precise else LatentSource
+    dtype = torch.float64 if precise else torch.float32
+    return Cohort(
+        pair,
+        config,
+        {net: vectors.to(dtype) for net, vectors in initial(pair, nodes).items()},
+        Replay([(images[rows].to(dtype), labels[rows]) for images, labels in data]),
+        source(streams(nodes), pair.latent, classes=pair.classes * config.conditional),
+    )
+
+
+@dataclass
+class Textbook:
+    """One node trained with torch's own modules, losses written out."""
+
+    config: TrainConfig
+    g: nn.Sequential
+    d: nn.Sequential
+    latents: LatentSource
+
+    def __post_init__(self) -> None:
+        rates = (self.config.learning_rate_g or 1e-3, self.config.learning_rate_d or 1e-3)
+        betas = (self.config.beta1, self.config.beta2)
+        self.adam_g = torch.optim.Adam(self.g.parameters(), rates[0], betas, foreach=False)
+        self.adam_d = torch.optim.Adam(self.d.parameters(), rates[1], betas, foreach=False)
+
+    def train(self, data: Data) -> tuple[float, float]:
+        """Trains on the batches `(1, B, ...)`; mean losses of discriminator and generator."""
+        steps = self.config.discriminator_steps
+        d_losses, g_losses = [], []
+        for first in range(0, len(data), steps):
+            for images, labels in data[first : first + steps]:
+                d_losses.append(self._step_d(images[0], labels[0]))
+            g_losses.append(self._step_g(images.shape[1]))
+        return sum(d_losses) / len(d_losses), sum(g_losses) / len(g_losses)
+
+    def _step_d(self, images: Tensor, labels: Tensor) -> float:
+        latents = self.latents.draw(len(images))
+        fakes = self.g(latents.z_NBZ[0]).detach()
+        real, fake = self.d(images), self.d(fakes)
+        loss = self._judge(real[:, 0], fake[:, 0])
+        if self.config.conditional:
+            loss = loss + functional.cross_entropy(real[:, 1:], labels)
+            loss = loss + functional.cross_entropy(fake[:, 1:], latents.labels_NB[0])
+        if self.config.loss == "wgan-gp":
+            loss = loss + self.config.gradient_penalty * self._penalty(images, fakes)
+        self.adam_d.zero_grad()
+        torch.autograd.backward(loss)
+        self.adam_d.step()
+        return float(loss.detach())
+
+    def _step_g(self, batch: int) -> float:
+        latents = self.latents.draw(batch)
+        fake = self.d(self.g(latents.z_NBZ[0]))
+        p = torch.sigmoid(fake[:, 0])  # float64: no need for softplus here
+        loss = {
+            "minimax": torch.log(1 - p).mean(),
+            "nonsaturating": -torch.log(p).mean(),
+            "hinge": -fake[:, 0].mean(),
+            "lsgan": 0.5 * (fake[:, 0] - 1).square().mean(),
+            "wgan-gp": -fake[:, 0].mean(),
+        }[self.config.loss]
+        if self.config.conditional:
+            loss = loss + functional.cross_entropy(fake[:, 1:], latents.labels_NB[0])
+        self.adam_g.zero_grad()
+        torch.autograd.backward(loss)
+        self.adam_g.step()
+        return float(loss.detach())
+
+    def _judge(self, real: Tensor, fake: Tensor) -> Tensor:
+        ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
+        match self.config.loss:
+            case "hinge":
+                return (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+            case "lsgan":
+                return 0.5 * (functional.mse_loss(real, ones) + functional.mse_loss(fake, zeros))
+            case "wgan-gp":
+                return fake.mean() - real.mean()
+        return functional.binary_cross_entropy_with_logits(
+            real, ones
+        ) + functional.binary_cross_entropy_with_logits(fake, zeros)
+
+    def _penalty(self, images: Tensor, fakes: Tensor) -> Tensor:
+        share = self.latents.proportions(len(images))[0].view(-1, 1, 1, 1)
+        points = (share * images + (1 - share) * fakes).requires_grad_()
+        (slopes,) = torch.autograd.grad(self.d(points)[:, 0].sum(), points, create_graph=True)
+        return (slopes.flatten(1).square().sum(1).sqrt() - 1).square().mean()
+
+
+def check_against_textbook(
+    pair: Model, config: TrainConfig, nodes: int = 3, iterations: int = 4
+) -> None:
+    """Vectors (buffers included) and mean losses of every node equal those of the textbook."""
+    data = some_data(pair, nodes, iterations * config.discriminator_steps)
+    cohort = make_cohort(pair, config, data, range(nodes), precise=True)
+    losses = cohort.train(iterations)
+    for node in range(nodes):
+        g, d = (module.double() for module in modules_of(pair))
+        start = initial(pair, [node])
+        fill(g, start["G"][0])
+        fill(d, start["D"][0])
+        classes = pair.classes * config.conditional
+        latents = PreciseLatents(streams([node]), pair.latent, classes=classes)
+        row = slice(node, node + 1)
+        own = [(images[row].double(), labels[row]) for images, labels in data]
+        wanted_d, wanted_g = Textbook(config, g, d, latents).train(own)
+        assert (cohort.vectors["G"][node] - flatten(g)).abs().max() < TOLERANCE
+        assert (cohort.vectors["D"][node] - flatten(d)).abs().max() < TOLERANCE
+        assert losses.d[node] == pytest.approx(wanted_d, rel=1e-6, abs=1e-6)  # kept in float32
+        assert losses.g[node] == pytest.approx(wanted_g, rel=1e-6, abs=1e-6)
+        assert (flatten(g) - start["G"][0]).abs().max() > 1e-3  # not a comparison of two starts
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nodes_equal_textbook_trainings(name: str) -> None:
+    check_against_textbook(DIGITS, TrainConfig(loss=name))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_convolutional_nodes_with_batch_norm_equal_textbook_trainings(name: str) -> None:
+    check_against_textbook(CONV, TrainConfig(loss=name))
+
+
+@pytest.mark.parametrize("name", ["nonsaturating", "wgan-gp"])
+def test_several_discriminator_steps_equal_textbook_trainings(name: str) -> None:
+    check_against_textbook(DIGITS, TrainConfig(loss=name, discriminator_steps=3), iterations=2)
+
+
+@pytest.mark.parametrize("name", ["nonsaturating", "wgan-gp"])
+def test_conditional_nodes_equal_textbook_acgans(name: str) -> None:
+    check_against_textbook(CONV, TrainConfig(loss=name, conditional=True))
+
+
+def test_learning_rates_and_decays_are_each_networks_own() -> None:
+    config = TrainConfig(learning_rate_g=3e-3, learning_rate_d=2e-3, beta1=0.3, beta2=0.9)
+    check_against_textbook(DIGITS, config, nodes=2)
+
+
+def vectors_after(cohort: Cohort, *iterations: int) -> dict[Net, Tensor]:
+    for count in iterations:
+        cohort.train(count)
+    return cohort.vectors
+
+
+@pytest.mark.parametrize("pair", [DIGITS, CONV], ids=lambda pair: pair.name)
+def test_a_cohort_equals_cohorts_of_one(pair: Model) -> None:
+    """The simulator and a daemon compute the same."""
+    config = TrainConfig(loss="hinge")
+    data = some_data(pair, 4, 5)
+    together = vectors_after(make_cohort(pair, config, data, range(4), precise=True), 5)
+    for node in range(4):
+        alone = vectors_after(make_cohort(pair, config, data, [node], precise=True), 5)
+        for net in NETS:
+            assert (together[net][node] - alone[net][0]).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("loss", ["nonsaturating", "hinge"])
+def test_in_float32_a_cohort_equals_cohorts_of_one_up_to_rounding(loss: str) -> None:
+    """To 1e-5, but for a few values with hardly a gradient, of which Adam makes full steps."""
+    config = TrainConfig(loss=loss)
+    data = some_data(DIGITS, 4, 5)
+    together = vectors_after(make_cohort(DIGITS, config, data, range(4)), 5)
+    for node in range(4):
+        alone = vectors_after(make_cohort(DIGITS, config, data, [node]), 5)
+        for net in NETS:
+            difference_P = (together[net][node] - alone[net][0]).abs()
+            assert (difference_P > 1e-5).double().mean() < 1e-3
+            assert difference_P.max() < 1e-3
+
+
+@pytest.mark.parametrize("pair", [DIGITS, CONV], ids=lambda pair: pair.name)
+def test_a_node_does_not_feel_the_others_data(pair: Model) -> None:
+    """Nothing leaks between nodes that do not exchange: not one bit."""
+    data = some_data(pair, 3, 4)
+    before = vectors_after(make_cohort(pair, TrainConfig(), data, range(3)), 4)
+    for images, _ in data:
+        images[1] *= -1
+    after = vectors_after(make_cohort(pair, TrainConfig(), data, range(3)), 4)
+    for net in NETS:
+        assert torch.equal(before[net][[0, 2]], after[net][[0, 2]])
+        assert not torch.equal(before[net][1], after[net][1])
+
+
+@pytest.mark.parametrize("loss", ["nonsaturating", "wgan-gp"])
+@pytest.mark.parametrize("pair", [DIGITS, CONV], ids=lambda pair: pair.name)
+def test_training_in_two_calls_is_training_in_one(pair: Model, loss: str) -> None:
+    """Bit for bit on one thread: a daemon's slices of a round change nothing."""
+    config = TrainConfig(loss=loss, discriminator_steps=2)
+    data = some_data(pair, 2, 14)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        once = vectors_after(make_cohort(pair, config, data, range(2)), 7)
+        twice = vectors_after(make_cohort(pair, config, data, range(2)), 3, 4)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(once[net], twice[net]) for net in NETS)
+
+
+def test_reported_losses_are_means_over_the_call() -> None:
+    data = some_data(DIGITS, 2, 4)
+    whole = make_cohort(DIGITS, TrainConfig(), data, range(2)).train(4)
+    cohort = make_cohort(DIGITS, TrainConfig(), data, range(2))
+    single = [cohort.train(1) for _ in range(4)]
+    np.testing.assert_allclose(whole.d, np.mean([s.d for s in single], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(whole.g, np.mean([s.g for s in single], axis=0), rtol=1e-5)
+    assert whole.d.shape == whole.g.shape == (2,)
+
+
+class Witness(LatentSource):
+    """Notes what the networks are at each draw, that is before every step of either player."""
+
+    cohort: Cohort
+
+    def __init__(self, nodes: Sequence[int], pair: Model) -> None:
+        super().__init__(streams(nodes), pair.latent)
+        self.seen: list[dict[Net, Tensor]] = []
+
+    def draw(self, batch: int) -> Latents:
+        self.seen.append({net: vectors.clone() for net, vectors in self.cohort.vectors.items()})
+        return super().draw(batch)
+
+
+def test_a_step_of_one_player_leaves_the_other_alone() -> None:
+    """Only the generator's batch statistics follow its images in discriminator steps too."""
+    witness, trained = Witness(range(2), CONV), CONV.generator.parameters
+    data = Replay(some_data(CONV, 2, 6))
+    cohort = Cohort(CONV, TrainConfig(), initial(CONV, range(2)), data, witness)
+    witness.cohort = cohort
+    cohort.train(6)
+    steps = list(itertools.pairwise(witness.seen))  # of discriminator and generator in turn
+    for before, after in steps[::2]:
+        assert torch.equal(before["G"][:, :trained], after["G"][:, :trained])
+        assert not torch.equal(before["G"][:, trained:], after["G"][:, trained:])
+        assert not torch.equal(before["D"], after["D"])
+    for before, after in steps[1::2]:
+        assert torch.equal(before["D"], after["D"])
+        assert not torch.equal(before["G"][:, :trained], after["G"][:, :trained])
+
+
+def test_adam_leaves_buffers_to_batch_norm() -> None:
+    """After training, the optimiser has seen no slope at a buffer and keeps no moment of it."""
+    cohort = make_cohort(CONV, TrainConfig(), some_data(CONV, 2, 5), range(2))
+    cohort.train(5)
+    player, trained = cohort.generator, CONV.generator.parameters
+    assert player.vector_NP.grad is not None
+    assert not player.vector_NP.grad[:, trained:].any()
+    state = player.optimizer.state[player.vector_NP]
+    for moment in ("exp_avg", "exp_avg_sq"):
+        assert not state[moment][:, trained:].any()
+        assert state[moment][:, :trained].any()
+    before = player.vector_NP[:, trained:].clone()
+    player.optimizer.step()
+    assert torch.equal(player.vector_NP[:, trained:], before)
+
+
+def test_mixing_in_place_is_what_training_goes_on_from() -> None:
+    """Whoever changes `vectors` in place changes the networks themselves."""
+    data = some_data(DIGITS, 2, 4)
+    cohort = make_cohort(DIGITS, TrainConfig(), data, range(2))
+    cohort.train(2)
+    for net in NETS:
+        cohort.vectors[net].copy_(initial(DIGITS, range(2))[net])
+    images = cohort.generator(torch.zeros(2, 1, 32))
+    fresh = initial(DIGITS, range(2))["G"]
+    wanted = DIGITS.generator.apply(
+        DIGITS.generator.views(fresh), torch.zeros(2, 1, 32), training=True
+    )
+    assert torch.equal(images, wanted)
+
+
+def test_labels_mean_nothing_without_conditional_training() -> None:
+    """The class outputs of the discriminator stay at their start."""
+    data = some_data(CONV, 2, 4)
+    cohort = make_cohort(CONV, TrainConfig(), data, range(2))
+    cohort.train(4)
+    start = initial(CONV, range(2))["D"]
+    weight, bias = (CONV.discriminator.views(cohort.vectors["D"])[i] for i in (-2, -1))
+    first_weight, first_bias = (CONV.discriminator.views(start)[i] for i in (-2, -1))
+    assert torch.equal(weight[..., 1:], first_weight[..., 1:])
+    assert torch.equal(bias[..., 1:], first_bias[..., 1:])
+    assert not torch.equal(weight[..., 0], first_weight[..., 0])
+
+
+def test_conditional_training_with_latents_without_classes_is_our_own_mistake() -> None:
+    config = TrainConfig(conditional=True)
+    with pytest.raises(AssertionError):
+        Cohort(
+            CONV,
+            config,
+            initial(CONV, [0]),
+            Replay(some_data(CONV, 1, 1)),
+            LatentSource(streams([0]), CONV.latent),
+        )
+
+
+def test_the_discriminator_learns_to_tell_images_apart() -> None:
+    """The whole step goes downhill: against a generator that hardly moves, its loss falls."""
+    config = TrainConfig(learning_rate_g=1e-9)
+    cohort = make_cohort(DIGITS, config, some_data(DIGITS, 2, 60), range(2))
+    first = cohort.train(10)
+    cohort.train(40)
+    last = cohort.train(10)
+    assert (last.d < 0.5 * first.d).all()
+    assert (last.g > first.g).all()
