@@ -5,15 +5,18 @@ model of a data set, the learning rate of a model) are left `None` here and reso
 prepared; `run.toml` holds the resolved ones.
 """
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import tomli_w
 
-from p2pgan.errors import ConfigError
+from p2pgan.errors import ConfigError, nearest
 
 
 def _check(ok: bool, field: str, expected: str, value: object) -> None:
@@ -56,13 +59,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name in ("learning_rate_g", "learning_rate_d"):
             rate = getattr(self, name)
             if rate is not None:
-                _check(rate > 0, f"train.{name}", "a learning rate above 0", rate)
+                _check(0 < rate < math.inf, f"train.{name}", "a learning rate above 0", rate)
         for name in ("beta1", "beta2"):
             beta = getattr(self, name)
             _check(0 <= beta < 1, f"train.{name}", "a decay in [0, 1)", beta)
-        _check(
-            self.gradient_penalty >= 0, "train.gradient_penalty", "0 or more", self.gradient_penalty
-        )
+        penalty = self.gradient_penalty
+        _check(0 <= penalty < math.inf, "train.gradient_penalty", "0 or more", penalty)
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,15 +164,16 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if self.exchange_every is not None:
             _check_least("exchange_every", self.exchange_every, 1)
         if self.exchange_epochs is not None:
-            _check(self.exchange_epochs > 0, "exchange_epochs", "more than 0", self.exchange_epochs)
+            epochs = self.exchange_epochs
+            _check(0 < epochs < math.inf, "exchange_epochs", "a number above 0", epochs)
         if self.batch_size is not None:
             _check_least("batch_size", self.batch_size, 1)
         if self.exchange_every is not None and self.exchange_epochs is not None:
             raise ConfigError(
-                expected="one of `exchange_every` and `exchange_epochs`",
+                expected="`exchange_every` or `exchange_epochs`",
                 got="both",
                 at="exchange_every, exchange_epochs",
-                hint="give the period in iterations or in epochs",
+                hint="give the period in iterations or in passes over the shard",
             )
 
 
@@ -198,15 +201,59 @@ def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
     """
     try:
         return msgspec.convert(tables, RunConfig, strict=False)
-    except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at ")
-        place = path.strip("`").removeprefix("$.").removeprefix("$")
+    except ConfigError as error:
         raise ConfigError(
-            expected="a known key with a value of its type",
-            got=what[0].lower() + what[1:],
-            at=f"{at}: {place}" if place else at,
-            hint="`docs/reference/configuration.md` lists every key",
+            expected=error.expected, got=error.got, at=f"{at}: {error.at}", hint=error.hint
         ) from None
+    except msgspec.ValidationError as error:
+        raise _explained(error, tables, at) from None
+
+
+def keys() -> list[str]:
+    """Every key of the configuration, those of tables with a dot: `seed`, `train.loss`."""
+    names: list[str] = []
+    for field in msgspec.structs.fields(RunConfig):
+        is_table = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        below = msgspec.structs.fields(field.type) if is_table else ()
+        names += [f"{field.name}.{inner.name}" for inner in below] or [field.name]
+    return names
+
+
+def _explained(error: msgspec.ValidationError, tables: Mapping[str, Any], at: str) -> ConfigError:
+    """What msgspec found wrong, with the key in our own notation and the value that was there."""
+    what, _, path = str(error).partition(" - at ")
+    place = path.strip("`").removeprefix("$").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    if unknown:
+        key = f"{place}.{unknown[1]}".removeprefix(".")
+        return ConfigError(
+            expected="a key of the configuration",
+            got=f"`{key}`",
+            at=at,
+            hint=nearest(key, keys()) or "`docs/reference/configuration.md` lists every key",
+        )
+    kind, value = _field_type(place), _value_at(tables, place)
+    return ConfigError(expected=_KINDS.get(kind, kind), got=f"`{value}`", at=f"{at}: {place}")
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "`true` or `false`"}
+
+
+def _field_type(key: str) -> str:
+    """The type of a key in words that `_KINDS` translates; choices are listed, `None` left out."""
+    kind: Any = RunConfig
+    for name in key.split("."):
+        kind = next(f.type for f in msgspec.structs.fields(kind) if f.name == name)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))
+    kinds = [k.__name__ for k in get_args(kind) or (kind,) if k is not NoneType]
+    return "a table" if kinds[0].endswith("Config") else kinds[0]
+
+
+def _value_at(tables: Any, key: str) -> Any:
+    for name in key.split("."):
+        tables = tables[name]
+    return tables
 
 
 def read_tables(path: Path) -> dict[str, Any]:

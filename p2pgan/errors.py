@@ -95,7 +95,12 @@ def unknown_name(
         at: where the name came from.
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean `{near[0]}`?" if near else ""
+    hint = nearest(name, names)
     listed = ", ".join(f"`{n}`" for n in names[:20]) + (", …" if len(names) > 20 else "")
     return kind(expected=f"{what} ({listed})", got=f"`{name}`", at=at, hint=hint)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint that names the nearest match, or nothing where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"did you mean `{near[0]}`?" if near else ""

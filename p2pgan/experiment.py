@@ -5,6 +5,7 @@ same shard, initial weights, batches and latents in both.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from p2pgan.config import RunConfig
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, load, to_float
 from p2pgan.data.partition import check_shards, partition
-from p2pgan.errors import ConfigError
+from p2pgan.errors import ConfigError, DataError
 from p2pgan.gan.cohort import Cohort
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.losses import loss
@@ -38,6 +39,9 @@ DEFAULT_EXCHANGE_EVERY = 20
 
 SCORES_PER_RUN = 10
 """How often `score.every = None` scores, the end included."""
+
+BATCHES_AT_ONCE = 200
+"""Bounds the memory of a long round's indices; what is drawn does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Experiment:
     @property
     def architecture(self) -> str:
         """A short hash of what peers must have in common to exchange vectors."""
-        parts = (self.model.name, self.model.digest(), self.algorithm.name)
+        conditional = self.config.train.conditional  # the same vectors, but other latents
+        parts = (self.model.name, self.model.digest(), self.algorithm.name, conditional)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     @property
@@ -114,7 +119,8 @@ class Experiment:
         """Scores of one node's generator.
 
         The latents are the same at every call, so that a curve shows the generator and not the
-        draw, and they come from a stream of their own: scoring changes nothing in training.
+        draw, and they come from a stream of their own: scoring changes nothing in training. Both
+        scores of a generator that has diverged are NaN.
         """
         images_KCHW = images(
             self.model,
@@ -123,6 +129,8 @@ class Experiment:
             stream(self.config.seed, node, "scores"),
             conditional=self.config.train.conditional,
         )
+        if not images_KCHW.isfinite().all():
+            return Scores(fid=math.nan, ms=math.nan, samples=len(images_KCHW))
         return score(self.scorer, self.reference, images_KCHW)
 
     def score_real(self) -> Scores:
@@ -155,12 +163,16 @@ class ShardBatches:
 
     def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`count` batches: images `(N, B, C, H, W)` in [-1, 1] and labels `(N, B)`."""
-        index_NKB = np.stack([sampler.take(count) for sampler in self._samplers])
-        for k in range(count):
-            index_NB = index_NKB[:, k]
-            real = torch.from_numpy(to_float(self._dataset.images[index_NB]))
-            labels_NB = torch.from_numpy(self._dataset.labels[index_NB])
-            yield real.to(self._device), labels_NB.to(self._device)
+        for start in range(0, count, BATCHES_AT_ONCE):
+            taken = min(BATCHES_AT_ONCE, count - start)
+            index_NKB = np.stack([sampler.take(taken) for sampler in self._samplers])
+            for k in range(taken):
+                yield self._batch(index_NKB[:, k])
+
+    def _batch(self, index_NB: np.ndarray) -> tuple[Tensor, Tensor]:
+        real = torch.from_numpy(to_float(self._dataset.images[index_NB]))
+        labels_NB = torch.from_numpy(self._dataset.labels[index_NB])
+        return real.to(self._device), labels_NB.to(self._device)
 
 
 def prepare(config: RunConfig, data_dir: Path) -> Experiment:
@@ -176,9 +188,11 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     loss(config.train.loss)
     dataset = load(config.dataset, data_dir)
     pair = model(config.model or USUAL_MODEL[dataset.name])
-    _check_fits(pair, dataset, config)
-    overlay = _overlay(config, chosen)
     batch_size = config.batch_size or pair.batch_size
+    _check_fits(pair, dataset, config, batch_size)
+    if not chosen.is_pooled:
+        _check_enough(config, dataset, batch_size)
+    overlay = _overlay(config, chosen)
     rng = stream(config.seed, EVERYONE, "partition")
     scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
     shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
@@ -193,7 +207,9 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
         device=_device(config),
     )
     by_node = dict(zip(overlay.nodes, shards, strict=True))
-    return Experiment(resolved, chosen, overlay, dataset, by_node, pair)
+    experiment = Experiment(resolved, chosen, overlay, dataset, by_node, pair)
+    _check_scorer(experiment.scorer, dataset)
+    return experiment
 
 
 def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
@@ -219,7 +235,7 @@ def _device(config: RunConfig) -> str:
     return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _check_fits(pair: Model, dataset: Dataset, config: RunConfig) -> None:
+def _check_fits(pair: Model, dataset: Dataset, config: RunConfig, batch_size: int) -> None:
     if pair.image_shape != dataset.image_shape:
         raise ConfigError(
             expected=f"a model for images of {dataset.image_shape}",
@@ -233,6 +249,37 @@ def _check_fits(pair: Model, dataset: Dataset, config: RunConfig) -> None:
             got=f"`{pair.name}`, which has none",
             at="train.conditional",
             hint="`mlp-mnist`, `cnn-mnist` and `cnn-cifar10` have them",
+        )
+    batch_min = max(network.batch_min for network in pair.networks.values())
+    if batch_size < batch_min:
+        raise ConfigError(
+            expected=f"batches of at least {batch_min} images, for batch norm",
+            got=f"`{batch_size}`",
+            at="--batch-size",
+        )
+
+
+def _check_scorer(scorer: Scorer, dataset: Dataset) -> None:
+    """Refuses a scorer of other images now, and not after the first rounds."""
+    if scorer.image_shape not in (None, dataset.image_shape):
+        raise ConfigError(
+            expected=f"a scorer of images of {dataset.image_shape}",
+            got=f"`{scorer.name}`, of {scorer.image_shape}",
+            at="score.scorer",
+            hint=f"`{dataset.name}` is the scorer of that data set",
+        )
+
+
+def _check_enough(config: RunConfig, dataset: Dataset, batch_size: int) -> None:
+    """Refuses far too many nodes before an overlay of all of them is made."""
+    most = len(dataset.images) // batch_size
+    if config.nodes is not None and config.nodes > most:
+        raise DataError(
+            expected=f"at most {most} nodes, for {len(dataset.images)} images and batches of "
+            f"{batch_size}",
+            got=f"`{config.nodes}`",
+            at="nodes",
+            hint="take fewer nodes or a smaller `--batch-size`",
         )
 
 

@@ -223,9 +223,13 @@ class Run:
         }
 
     def draw_pictures(self) -> list[Path]:
-        """Samples of several nodes, score curves and the overlay, into `pictures/`."""
+        """Samples of several nodes, score curves and the overlay, into `pictures/`.
+
+        Raises:
+            RecordError: if the disk refuses.
+        """
         folder = self.directory.pictures
-        folder.mkdir(exist_ok=True)
+        _make_folder(folder)
         samples, curves, overlay = (
             folder / name for name in ("samples.png", "scores.png", "overlay.png")
         )
@@ -237,6 +241,15 @@ class Run:
         score_curves({title: summarise(self.directory).curves}, curves, title)
         draw(self.overlay, overlay)
         return [path for path in (samples, curves, overlay) if path.is_file()]
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            expected="a folder that can be made", got=error.strerror or str(error), at=str(path)
+        ) from None
 
 
 def _spread_out(items: Sequence[str], count: int) -> list[str]:

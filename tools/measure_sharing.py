@@ -1,6 +1,6 @@
 """How standalone, centralised, gossip, gossip-ind and FL-GAN compare: one table of FID.
 
-    tools/measure_sharing.py --nodes 10 --nodes 50 --seeds 3 --out runs/sharing
+    .venv/bin/python tools/measure_sharing.py --nodes 10 --nodes 50 --out runs/sharing
 
 Digits, `mlp-digits`, 3,000 iterations, an exchange every 20, batch 16, Adam 1e-3 (0.5, 0.999), the
 complete overlay; FID on 500 samples, mean over nodes, median over seeds. Runs that are finished are

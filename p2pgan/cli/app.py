@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 app.command()(simulate.simulate)
 app.command()(up.up)
@@ -54,7 +55,7 @@ def main() -> None:
     # anything else wants a core (docs/log.md). Read when torch is loaded, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        app(prog_name="p2pgan")  # also when it runs as `python -m p2pgan`
     except P2PGanError as error:
         typer.echo(f"p2pgan: {error}", err=True)
         sys.exit(EXIT_FAILED)

@@ -25,7 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 @app.command("list")
 def list_datasets(as_json: Json = False) -> None:
-    """Show each data set: whether it is there and undamaged, and how many images it has."""
+    """Show each data set: whether it is there and undamaged, and how many images it has.
+
+    Example: p2pgan data list
+    """
     from p2pgan.data.datasets import DATASETS
     from p2pgan.data.verify import verify
 
@@ -41,7 +44,10 @@ def list_datasets(as_json: Json = False) -> None:
 
 @app.command()
 def download(name: Annotated[str, typer.Argument(help="`mnist` or `cifar10`.")]) -> None:
-    """Fetch a data set from public mirrors, checked, going on where an earlier attempt stopped."""
+    """Fetch a data set from public mirrors, checked, going on where an earlier attempt stopped.
+
+    Example: p2pgan data download mnist
+    """
     from p2pgan.data.download import download
 
     with _progress() as progress:
@@ -70,7 +76,10 @@ def partition(
     out: Annotated[Path | None, typer.Option(help="Also draw the shards, to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each node would hold in a run with these settings."""
+    """Show what each node would hold in a run with these settings.
+
+    Example: p2pgan data partition --dataset mnist --partition by-class --nodes 10
+    """
     from p2pgan.data import partition as cuts
     from p2pgan.data.datasets import load
     from p2pgan.seeds import EVERYONE, stream

@@ -22,7 +22,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 @app.command()
 def summary(run: Run, as_json: AsJson = False) -> None:
-    """What a run came to: scores, losses and vectors of each node, and what to look into."""
+    """What a run came to: scores, losses and vectors of each node, and what to look into.
+
+    Example: p2pgan logs summary runs/demo
+    """
     from p2pgan.inspect.summary import summarise
     from p2pgan.inspect.tables import summary_text
     from p2pgan.record.rundir import open_log
@@ -51,7 +54,10 @@ def tail(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """The last records of a run, one line each."""
+    """The last records of a run, one line each.
+
+    Example: p2pgan logs tail runs/demo --kind vector_dropped --last 50
+    """
     from p2pgan.inspect.tail import Filter, last_records
     from p2pgan.inspect.tail import follow as following
     from p2pgan.record.rundir import open_log
@@ -87,7 +93,10 @@ def exchanges(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who sent what to whom: a matrix of few nodes, a row for each edge of many."""
+    """Who sent what to whom: a matrix of few nodes, a row for each edge of many.
+
+    Example: p2pgan logs exchanges runs/demo --what bytes --nets G
+    """
     import msgspec
 
     from p2pgan.inspect.exchanges import matrix_of, tally

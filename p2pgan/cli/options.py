@@ -21,51 +21,46 @@ ENVIRONMENT_PREFIX = "P2PGAN_"
 NOT_CONFIGURATION = frozenset({"P2PGAN_DATA_DIR"})
 """Variables with our prefix that say something else."""
 
-Option = Annotated  # reads better below
+
+def _option(kind: Any, help: str, *names: str, default: str | None = None) -> Any:
+    """An option that may be left out; `default` says what the configuration then holds."""
+    ending = f"  [default: {default}]" if default else ""
+    return Annotated[kind | None, typer.Option(*names, help=help + ending)]
+
 
 RUN_OPTIONS: dict[str, Any] = {
-    "algorithm": Option[
-        str | None,
-        typer.Option(help="standalone, centralised, gossip, gossip-ind or fl-gan.  [gossip]"),
-    ],
-    "nodes": Option[int | None, typer.Option("--nodes", "-n", help="Number of nodes.  [10]")],
-    "overlay": Option[
-        str | None,
-        typer.Option(
-            help="A family (ring, watts-strogatz:4,0.1, …), a ready file's name, or a path."
-            "  [complete]"
-        ),
-    ],
-    "allow_disconnected": Option[
-        bool | None,
-        typer.Option("--allow-disconnected", help="Accept an overlay in several pieces."),
-    ],
-    "dataset": Option[str | None, typer.Option(help="digits, mnist or cifar10.  [digits]")],
-    "partition": Option[
-        str | None, typer.Option(help="iid, by-class, by-class:K or dirichlet:ALPHA.  [iid]")
-    ],
-    "model": Option[
-        str | None, typer.Option(help="Pair of networks.  [the data set's: mlp-digits, …]")
-    ],
-    "iterations": Option[
-        int | None, typer.Option("--iterations", "-i", help="Generator steps per node.  [3000]")
-    ],
-    "exchange_every": Option[int | None, typer.Option(help="Iterations between exchanges.  [20]")],
-    "exchange_epochs": Option[
-        float | None, typer.Option(help="The same in passes over the shard.")
-    ],
-    "batch_size": Option[int | None, typer.Option(help="Images per step.  [the model's: 16, …]")],
-    "seed": Option[int | None, typer.Option(help="Decides every random draw.  [0]")],
-    "device": Option[
-        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to train.  [auto]")
-    ],
+    "algorithm": _option(
+        str, "standalone, centralised, gossip, gossip-ind or fl-gan.", default="gossip"
+    ),
+    "nodes": _option(int, "Number of nodes.", "--nodes", "-n", default="the file's, or 10"),
+    "overlay": _option(
+        str,
+        "A family (ring, watts-strogatz:4,0.1, …), a ready file's name, or a path.",
+        default="complete",
+    ),
+    "allow_disconnected": _option(
+        bool, "Accept an overlay in several pieces.", "--allow-disconnected"
+    ),
+    "dataset": _option(str, "digits, mnist or cifar10.", default="digits"),
+    "partition": _option(
+        str, "iid, by-class, by-class:K, dirichlet:ALPHA or quantity:ALPHA.", default="iid"
+    ),
+    "model": _option(
+        str,
+        "mlp-digits, mlp-mnist, cnn-mnist-ch4, cnn-mnist or cnn-cifar10.",
+        default="the data set's usual one",
+    ),
+    "iterations": _option(int, "Generator steps per node.", "--iterations", "-i", default="3000"),
+    "exchange_every": _option(int, "Iterations between exchanges.", default="20"),
+    "exchange_epochs": _option(float, "The same in passes over the shard."),
+    "batch_size": _option(int, "Images per step.", default="the model's usual number"),
+    "seed": _option(int, "Decides every random draw.", default="0"),
+    "device": _option(Literal["auto", "cpu", "cuda"], "Where to train.", default="auto"),
 }
-"""Options named as the configuration's keys; the default of each, in brackets, is the config's."""
+"""Options named as the configuration's keys."""
 
-CONFIG_OPTION = Option[
-    Path | None, typer.Option("--config", help="TOML file with any of these and more.")
-]
-SET_OPTION = Option[
+CONFIG_OPTION = _option(Path, "TOML file with any of these and more.", "--config")
+SET_OPTION = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Any key of the configuration, such as train.loss=hinge."

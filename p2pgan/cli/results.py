@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from p2pgan.errors import ConfigError
+from p2pgan.errors import ConfigError, RecordError
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -23,8 +23,11 @@ def sample(
 
     Example: p2pgan sample runs/demo --node 3 --count 64 --out digits.png
     """
+    import io
+
     import numpy as np
 
+    from p2pgan.files import write_atomic
     from p2pgan.inspect.pictures import image_grid
     from p2pgan.runs import Run
 
@@ -38,7 +41,9 @@ def sample(
         raise ConfigError(expected="an existing folder", got="none", at=str(out.parent))
     images = Run.open(run).images(node, count, seed)
     if out.suffix == ".npy":
-        np.save(out, images)
+        data = io.BytesIO()
+        np.save(data, images)
+        write_atomic(out, data.getvalue(), RecordError)
     else:
         image_grid(images, out)
     typer.echo(f"{count} images of node {node}: {out}")

@@ -10,23 +10,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from p2pgan.inspect.text import printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
 
 
 @contextmanager
-def round_progress() -> Iterator[Callable[[Lockstep], None]]:
-    """A bar over the rounds of a simulation, if stderr is a terminal."""
+def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], None]]]:
+    """A bar over the rounds of a simulation, if stderr is a terminal.
+
+    Yields what is to be told after every round, and at an interrupt that waits for one.
+    """
     columns = (
-        TextColumn("round {task.completed}/{task.total}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[scores]}"),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("rounds", total=None, scores="")
+        task = progress.add_task("preparing", total=None, scores="")
 
         def on_round(simulation: Lockstep) -> None:
             scores = simulation.scores
@@ -35,11 +39,19 @@ def round_progress() -> Iterator[Callable[[Lockstep], None]]:
                 fid = sum(score.fid for score in scores) / len(scores)
                 ms = sum(score.ms for score in scores) / len(scores)
                 text = f"FID {fid:.1f}  MS {ms:.2f}"
+            done, rounds = simulation.round, simulation.experiment.rounds
             progress.update(
-                task, completed=simulation.round, total=simulation.experiment.rounds, scores=text
+                task,
+                description=f"round {done}/{rounds}",
+                completed=done,
+                total=rounds,
+                scores=text,
             )
 
-        yield on_round
+        def on_interrupt() -> None:
+            console.print("Stopping after this round; Ctrl-C again stops at once.")
+
+        yield on_round, on_interrupt
 
 
 def print_results(
@@ -51,47 +63,59 @@ def print_results(
         sys.stdout.write(to_json(summary))
         return
     console = Console()
-    console.print(_headline(summary))
-    console.print(_scores_table(summary))
-    console.print(_traffic_line(summary), highlight=False)
-    for path in (*drawn, directory.summary):
-        # Written plainly, so that long paths are neither wrapped nor cut.
-        console.print(f"  {_shown(path)}", soft_wrap=True, highlight=False, markup=False)
+    for line in _settings_lines(summary):
+        _print_line(console, line)
+    console.print()
+    if summary["scores"]:
+        console.print(_scores_table(summary))
+    else:
+        _print_line(console, "not scored: the run ended before the first scores were due")
+    console.print()
+    for line in (*_cost_lines(summary), "", *(str(_shown(p)) for p in (*drawn, directory.summary))):
+        _print_line(console, line)
 
 
-def _headline(summary: Mapping[str, Any]) -> str:
-    ended = "  (interrupted)" if summary["interrupted"] else ""
-    return (
-        f"[bold]{summary['algorithm']}[/bold] on {summary['dataset']}, {summary['partition']}: "
-        f"{summary['nodes']} nodes ({summary['overlay']}), {summary['iterations']} iterations, "
-        f"{summary['rounds']} rounds, seed {summary['seed']}{ended}"
+def _print_line(console: Console, line: str) -> None:
+    """Plainly: names and paths are neither taken for markup nor wrapped."""
+    console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
+
+
+def _settings_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
+    setting = (
+        f"{summary['algorithm']} on {summary['dataset']} ({summary['partition']}), "
+        f"{summary['nodes']} nodes, overlay {summary['overlay']}, seed {summary['seed']}"
     )
+    rounds = summary["rounds"]
+    length = (
+        f"{summary['iterations']} iterations in {rounds} round{'' if rounds == 1 else 's'} of "
+        f"{summary['exchange_every']}{', interrupted' if summary['interrupted'] else ''}"
+    )
+    return setting, length
 
 
 def _scores_table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("", "mean", "std", "min", "max", "real data"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right" if name else "left")
     for key, title in (("fid", "FID (lower is better)"), ("ms", "MS (higher is better)")):
-        if key in summary["scores"]:
-            row = summary["scores"][key]
-            figures = [row["mean"], row["std"], row["min"], row["max"], summary["real"][key]]
-            table.add_row(title, *(f"{figure:.2f}" for figure in figures))
+        row = summary["scores"][key]
+        figures = [row["mean"], row["std"], row["min"], row["max"], summary["real"][key]]
+        table.add_row(title, *(f"{figure:.2f}" for figure in figures))
     return table
 
 
-def _traffic_line(summary: Mapping[str, Any]) -> str:
+def _cost_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
     traffic, speed, consensus = (summary[key] for key in ("traffic", "speed", "consensus"))
     distances = ", ".join(
         f"{net.upper()} {distance:.2f}"
         for net, distance in consensus.items()
         if distance is not None
     )
-    return (
-        f"{traffic['messages']} vectors, {traffic['bytes_total'] / 1e6:.1f} MB in all; "
-        f"{speed['node_iterations_per_s']:.0f} node-iterations/s, {speed['wall_s']:.1f} s; "
+    sent = (
+        f"{traffic['messages']} vectors sent, {traffic['bytes_total'] / 1e6:.1f} MB in all; "
         f"consensus distance {distances or 'not measured'}"
     )
+    return sent, f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
 
 
 def _shown(path: Path) -> Path:

@@ -78,9 +78,7 @@ def load(name: str, data_dir: Path) -> Dataset:
         MissingDataError: if a file is not there.
     """
     if name not in _LOADERS:
-        raise unknown_name(
-            DataError, "a known data set", name=name, known=DATASETS, at="the data set's name"
-        )
+        raise unknown_name(DataError, "a known data set", name=name, known=DATASETS, at="--dataset")
     return _LOADERS[name](data_dir)
 
 

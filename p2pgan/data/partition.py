@@ -55,7 +55,7 @@ def partition(spec: str, labels: Labels, nodes: int, rng: np.random.Generator) -
         raise DataError(expected="at least 1 node", got=f"`{nodes}`", at="nodes")
     scheme, _, parameter = spec.partition(":")
     if scheme not in _CUTS:
-        raise unknown_name(DataError, "a known partition", spec, SCHEMES, "the partition")
+        raise unknown_name(DataError, "a known partition", spec, SCHEMES, "--partition")
     shards = _CUTS[scheme](parameter, labels, nodes, rng)
     return [np.sort(shard).astype(np.int64) for shard in shards]
 
@@ -159,7 +159,9 @@ def _cut(deck: Indices, proportions: npt.NDArray[np.float64]) -> Shards:
 
 def _no_parameter(scheme: str, parameter: str) -> None:
     if parameter:
-        raise DataError(expected=f"`{scheme}` alone", got=f"`{scheme}:{parameter}`", at="partition")
+        raise DataError(
+            expected=f"`{scheme}` alone", got=f"`{scheme}:{parameter}`", at="--partition"
+        )
 
 
 def _classes_per_node(parameter: str, classes: int) -> int:
@@ -168,7 +170,7 @@ def _classes_per_node(parameter: str, classes: int) -> int:
         raise DataError(
             expected=f"`by-class:K` with K from 1 to {classes}",
             got=f"`by-class:{parameter}`",
-            at="partition",
+            at="--partition",
         )
     return int(text)
 
@@ -183,7 +185,7 @@ def _alpha(scheme: str, parameter: str) -> float:
         raise DataError(
             expected=f"`{scheme}:ALPHA` with ALPHA above 0, such as `{scheme}:0.5`",
             got=got,
-            at="partition",
+            at="--partition",
         )
     return alpha
 

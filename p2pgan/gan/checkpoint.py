@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import msgspec
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -13,6 +15,8 @@ from p2pgan.errors import CheckpointError
 from p2pgan.files import write_atomic
 from p2pgan.gan.models import Model
 from p2pgan.types import NETS, Net
+
+METADATA_KEY: Final = "p2pgan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +29,34 @@ class Checkpoint:
     iterations: int
 
 
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of its vectors, as JSON in one metadata value.
+
+    One value, since safetensors writes several in no fixed order: equal networks make equal files.
+    """
+
+    model: str
+    layout: str
+    run: str
+    node: str
+    iterations: int
+
+
 def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     """Writes a checkpoint, all of it or nothing.
 
     Raises:
         CheckpointError: if the disk refuses; the file that was there stays.
     """
-    metadata = {
-        "run": checkpoint.run,
-        "node": checkpoint.node,
-        "iterations": str(checkpoint.iterations),
-        **_identity(model),
-    }
+    about = About(
+        model=model.name,
+        layout=model.digest(),
+        run=checkpoint.run,
+        node=checkpoint.node,
+        iterations=checkpoint.iterations,
+    )
     tensors = {str(net): vector.contiguous().cpu() for net, vector in checkpoint.vectors.items()}
+    metadata = {METADATA_KEY: msgspec.json.encode(about).decode()}
     write_atomic(path, safetensors.torch.save(tensors, metadata), CheckpointError)
 
 
@@ -51,37 +70,28 @@ def load(path: Path, model: Model) -> Checkpoint:
         raise CheckpointError(expected="a checkpoint", got="no file", at=str(path))
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            _check_identity(path, metadata, model)
+            told = (file.metadata() or {}).get(METADATA_KEY, "")
+            about = msgspec.json.decode(told, type=About)
+            _check_model(path, about, model)
             vectors: dict[Net, Tensor] = {net: file.get_tensor(net) for net in NETS}
-        iterations = int(metadata.get("iterations", "0"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, msgspec.DecodeError) as error:
         raise CheckpointError(
             expected="a readable checkpoint", got=f"`{error}`", at=str(path)
         ) from None
     for net in NETS:
         _check_vector(path, net, vectors[net], model)
-    return Checkpoint(
-        vectors=vectors,
-        run=metadata.get("run", ""),
-        node=metadata.get("node", ""),
-        iterations=iterations,
-    )
+    return Checkpoint(vectors=vectors, run=about.run, node=about.node, iterations=about.iterations)
 
 
-def _identity(model: Model) -> dict[str, str]:
-    return {"model": model.name, "layout": model.digest()}
-
-
-def _check_identity(path: Path, metadata: Mapping[str, str], model: Model) -> None:
-    for key, wanted in _identity(model).items():
-        if metadata.get(key) != wanted:
-            raise CheckpointError(
-                expected=f"a checkpoint of {key} `{wanted}`",
-                got=f"one of {key} `{metadata.get(key, '')}`",
-                at=str(path),
-                hint="`run.toml` beside it names another model than the one that was trained",
-            )
+def _check_model(path: Path, about: About, model: Model) -> None:
+    ours, theirs = (model.name, model.digest()), (about.model, about.layout)
+    if ours != theirs:
+        raise CheckpointError(
+            expected=f"a checkpoint of model `{ours[0]}`, layout `{ours[1]}`",
+            got=f"one of `{theirs[0]}`, layout `{theirs[1]}`",
+            at=str(path),
+            hint="the run's `run.toml` names another model than the one that was trained",
+        )
 
 
 def _check_vector(path: Path, net: Net, vector: Tensor, model: Model) -> None:

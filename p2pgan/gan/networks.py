@@ -45,6 +45,11 @@ class Network:
         """P: values per node, buffers included."""
         return sum(slot.size for slot in self.slots)
 
+    @property
+    def batch_min(self) -> int:
+        """Smallest batch that it trains on: batch norm has no variance of a single sample."""
+        return 2 if any(slot.is_buffer for slot in self.slots) else 1
+
     def digest(self) -> str:
         """A short hash of layers and layout; equal digests mean exchangeable vectors."""
         return hashlib.blake2b(repr(self.layers).encode(), digest_size=8).hexdigest()

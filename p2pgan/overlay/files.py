@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pgan.errors import OverlayError, unknown_name
+from p2pgan.files import write_atomic
 from p2pgan.overlay import dot, edgelist, nodelink, xml
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.nodelink import to_node_link
@@ -72,7 +73,7 @@ def write(overlay: Overlay, path: str | os.PathLike[str], format: str | None = N
 
     Args:
         overlay: what to write.
-        path: where; its folder must exist.
+        path: where; its folder is made if it is missing.
         format: a key of `FORMATS`; `None`: that of the suffix.
     Raises:
         OverlayError: for an unknown format, an attribute or id that the format cannot hold, or a
@@ -80,13 +81,7 @@ def write(overlay: Overlay, path: str | os.PathLike[str], format: str | None = N
     """
     path = Path(path)
     data = render(overlay, format) if format else _format_of(path).render(overlay)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unusable(error, "a file that can be written", path) from None
+    write_atomic(path, data, OverlayError)
 
 
 def render(overlay: Overlay, format: str) -> bytes:

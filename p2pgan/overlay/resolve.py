@@ -35,6 +35,6 @@ def _found(spec: str, nodes: int | None, rng: np.random.Generator) -> Overlay:
     ready = files.ready()
     if spec not in ready and not files.is_overlay_file(spec):
         known = [*generate.names(), *ready]
-        raise unknown_name(OverlayError, "an overlay", spec, known, "overlay")
+        raise unknown_name(OverlayError, "an overlay", spec, known, "--overlay")
     overlay = files.read(ready.get(spec, spec))
     return overlay if nodes is None else overlay.first(nodes)

@@ -183,9 +183,9 @@ class RoundFinished(Body, frozen=True, kw_only=True):
     iterations: int
     """Iterations of the node so far."""
     loss_d: float | None = None
-    """Mean discriminator loss over the round's iterations."""
+    """Mean discriminator loss over the round's iterations, its class terms and penalty included."""
     loss_g: float | None = None
-    """Mean generator loss over the round's iterations."""
+    """Mean generator loss over the round's iterations, its class term included."""
     train_s: float | None = None
     """Seconds of training in the round."""
     exchange_s: float | None = None

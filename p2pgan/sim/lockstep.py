@@ -54,6 +54,8 @@ class Lockstep:
         experiment = self.experiment
         self.cohort = experiment.cohort(experiment.nodes)
         self.scores: list[Scores] = []
+        self.scored_round: int | None = None
+        """The round that `scores` and `consensus` belong to; `None`: nobody has been scored."""
         self.consensus: dict[Net, float] = {}
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
@@ -66,6 +68,7 @@ class Lockstep:
             self._play_round()
             if self.experiment.is_scored(self.round):
                 self.score()
+            self.records.flush()  # who follows the log, or looks at it after a crash, has the round
             self.on_round(self)
 
     def score(self) -> None:
@@ -82,6 +85,7 @@ class Lockstep:
             )
         self.consensus = {net: consensus_distance(vectors[net]) for net in vectors}
         self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
+        self.scored_round = self.round
 
     def save(self, reason: str) -> None:
         """Saves every node's networks and closes its story in the log.

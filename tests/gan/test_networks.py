@@ -20,6 +20,7 @@ from p2pgan.gan.layers import (
     relu,
     tanh,
 )
+from p2pgan.gan.models import model
 from p2pgan.gan.networks import Init, Network
 
 # Buffers in the middle: the layout has to bring them to the end.
@@ -201,3 +202,8 @@ def test_one_stream_gives_two_networks_different_values() -> None:
     shared = rng()
     first, second = (Network((Linear(3, 4),)).initial_vector(shared, "he") for _ in range(2))
     assert not torch.equal(first, second)
+
+
+def test_only_batch_norm_asks_for_several_samples() -> None:
+    pair = model("cnn-mnist-ch4")
+    assert (pair.generator.batch_min, pair.discriminator.batch_min) == (2, 1)

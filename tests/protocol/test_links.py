@@ -72,3 +72,21 @@ def test_who_has_left_is_not_ready() -> None:
     assert link.is_ready
     link.left = True
     assert not link.is_ready
+
+
+@pytest.mark.parametrize(
+    ("outward", "route", "left", "is_settled"),
+    [
+        (Outward.DOWN, None, False, False),
+        (Outward.GREETED, b"1", False, False),
+        (Outward.READY, None, False, False),
+        (Outward.READY, b"1", False, True),
+        (Outward.REFUSED, None, False, True),
+        (Outward.DOWN, None, True, True),
+    ],
+)
+def test_a_neighbor_is_waited_for_until_vectors_go_both_ways(
+    outward: Outward, route: bytes | None, left: bool, is_settled: bool
+) -> None:
+    """Else a node would train alone while its neighbors still try to reach it."""
+    assert Link(peer="B", outward=outward, route=route, left=left).is_settled == is_settled

@@ -1,0 +1,73 @@
+"""The records of a lockstep exchange."""
+
+from typing import Any
+
+import msgspec
+
+from p2pgan.record.schema import VectorMixed, VectorReceived, VectorSent
+from p2pgan.sim.exchange_log import Entry, ExchangeLog
+from p2pgan.types import NETS
+
+NODES = ("a", "b", "c")
+
+
+def rows(entries: list[Entry]) -> list[tuple[str, str, str, Any]]:
+    """Node, kind, peer and weight of each entry."""
+    return [
+        (node, type(body).__name__, body.peer, getattr(body, "weight", None))
+        for node, body in entries
+        if isinstance(body, VectorSent | VectorReceived | VectorMixed)
+    ]
+
+
+def test_an_arrival_is_sent_received_and_mixed() -> None:
+    log = ExchangeLog(NODES, 7, ("G", "D"), 100)
+    entries = list(log.between_nodes([[1], [], []]))
+    assert rows(entries) == [
+        ("b", "VectorSent", "a", None),
+        ("a", "VectorReceived", "b", None),
+        ("a", "VectorMixed", "b", 0.5),
+    ]
+    bodies = [msgspec.to_builtins(body) for _, body in entries]
+    for body in bodies:
+        assert (body["round"], body["nets"], body["exchange"]) == (7, ["G", "D"], "7.GD.b>a")
+    assert [body["bytes"] for body in bodies[:2]] == [100, 100]
+    assert bodies[2]["staleness_rounds"] == 0
+    assert log.messages == 1
+
+
+def test_several_arrivals_share_the_weight() -> None:
+    log = ExchangeLog(NODES, 1, ("G",), 8)
+    mixed = [row for row in rows(list(log.between_nodes([[1, 2], [0], []]))) if row[3]]
+    assert mixed == [
+        ("a", "VectorMixed", "b", 1 / 3),
+        ("a", "VectorMixed", "c", 1 / 3),
+        ("b", "VectorMixed", "a", 0.5),
+    ]
+    assert log.messages == 3
+
+
+def test_nobody_hears_anything() -> None:
+    log = ExchangeLog(NODES, 1, ("G",), 8)
+    assert list(log.between_nodes([[], [], []])) == []
+    assert log.messages == 0
+
+
+def test_the_coordinator_hears_all_and_answers_all() -> None:
+    log = ExchangeLog(NODES, 1, ("G", "D"), 8)
+    found = rows(list(log.through_coordinator()))
+    up = [row for row in found if row[1] == "VectorMixed" and row[0] == "coordinator"]
+    down = [row for row in found if row[1] == "VectorMixed" and row[2] == "coordinator"]
+    assert [(peer, weight) for _, _, peer, weight in up] == [(node, 1 / 3) for node in NODES]
+    assert [(node, weight) for node, _, _, weight in down] == [(node, 1.0) for node in NODES]
+    assert log.messages == 6
+
+
+def test_exchanges_have_ids_of_their_own() -> None:
+    names = []
+    for round_ in (1, 2):
+        for net in NETS:
+            log = ExchangeLog(NODES, round_, (net,), 8)
+            entries = [*log.between_nodes([[1], [2], [0]]), *log.through_coordinator()]
+            names += [body.exchange for _, body in entries if isinstance(body, VectorSent)]
+    assert len(set(names)) == len(names) == 4 * 9

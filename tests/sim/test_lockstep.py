@@ -1,0 +1,175 @@
+"""What happens between two rounds: who sends what to whom, and what becomes of the vectors."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from p2pgan.config import ExchangeConfig
+from p2pgan.gan.checkpoint import load
+from p2pgan.gan.models import model
+from p2pgan.record.reader import read
+from p2pgan.record.schema import (
+    RoundFinished,
+    VectorMixed,
+    VectorReceived,
+    VectorSent,
+)
+from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.run import Finished
+from p2pgan.types import NETS
+
+Simulate = Callable[..., Finished]
+
+PAIR = model("mlp-digits")
+SIZE_BYTES = {net: 4 * PAIR.networks[net].size for net in NETS}
+
+
+def bodies(finished: Finished, kind: type[Any]) -> list[tuple[str, Any]]:
+    """Node and body of every record of a kind."""
+    records = read(finished.directory.events)
+    return [(record.node, record.body) for record in records if type(record.body) is kind]
+
+
+def vectors(finished: Finished, node: int) -> dict[str, torch.Tensor]:
+    saved = load(finished.directory.checkpoint(str(node)), PAIR).vectors
+    return {str(net): saved[net] for net in NETS}
+
+
+def test_two_gossiping_nodes_that_must_exchange_are_fl_gan(simulated: Simulate) -> None:
+    """The thesis's n = 2: averaging with the only peer is the coordinator's mean, bit for bit."""
+    forced = ExchangeConfig(fixed_points=False)
+    gossip = simulated("gossip", nodes=2, exchange=forced)
+    fl_gan = simulated("fl-gan", nodes=2, algorithm="fl-gan")
+    for node in (0, 1):
+        for net in NETS:
+            assert torch.equal(vectors(gossip, node)[net], vectors(fl_gan, node)[net])
+    assert gossip.summary["consensus"] == {"g": 0, "d": 0}
+
+
+def test_fl_gan_ends_in_agreement_and_standalone_does_not(simulated: Simulate) -> None:
+    assert simulated("fl", algorithm="fl-gan").summary["consensus"]["g"] < 1e-5
+    alone = simulated("alone", algorithm="standalone").summary["consensus"]
+    gossip = simulated("gossip").summary["consensus"]
+    assert 0 < gossip["g"] < alone["g"]
+
+
+@pytest.mark.parametrize("algorithm", ["standalone", "centralised"])
+def test_who_exchanges_nothing_sends_nothing(simulated: Simulate, algorithm: str) -> None:
+    finished = simulated(algorithm=algorithm)
+    assert bodies(finished, VectorSent) == []
+    traffic = finished.summary["traffic"]
+    assert (traffic["messages"], traffic["bytes_total"], traffic["bytes_per_node"]) == (0, 0, 0)
+
+
+def test_standalone_nodes_train_as_if_nobody_else_were_there(simulated: Simulate) -> None:
+    """Rounds of another length change nothing where nothing is exchanged."""
+    short = simulated("short", algorithm="standalone")
+    long = simulated("long", algorithm="standalone", exchange_every=40)
+    for net in NETS:
+        assert torch.equal(vectors(short, 1)[net], vectors(long, 1)[net])
+
+
+FORCED = ExchangeConfig(fixed_points=False)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "messages", "each"),
+    [
+        ("gossip", 3 * 4, SIZE_BYTES["G"] + SIZE_BYTES["D"]),
+        ("fl-gan", 2 * 3 * 4, SIZE_BYTES["G"] + SIZE_BYTES["D"]),
+    ],
+)
+def test_traffic_of_whole_pairs(
+    simulated: Simulate, algorithm: str, messages: int, each: int
+) -> None:
+    finished = simulated(algorithm=algorithm, exchange=FORCED)
+    traffic = finished.summary["traffic"]
+    assert traffic["messages"] == messages == len(bodies(finished, VectorSent))
+    assert traffic["bytes_total"] == messages * each
+    assert traffic["bytes_per_node"] == messages * each / 3
+    assert {body.bytes for _, body in bodies(finished, VectorSent)} == {each}
+
+
+def test_traffic_of_independent_networks(simulated: Simulate) -> None:
+    finished = simulated(algorithm="gossip-ind", exchange=FORCED)
+    sent = [body for _, body in bodies(finished, VectorSent)]
+    assert Counter(tuple(body.nets) for body in sent) == {("G",): 12, ("D",): 12}
+    assert finished.summary["traffic"]["bytes_total"] == sum(body.bytes for body in sent)
+    assert {(body.nets[0], body.bytes) for body in sent} == set(SIZE_BYTES.items())
+    choices: dict[str, list[tuple[int, str, str]]] = {"G": [], "D": []}
+    for node, body in bodies(finished, VectorSent):
+        choices[body.nets[0]].append((body.round, node, body.peer))
+    assert sorted(choices["G"]) != sorted(choices["D"])
+
+
+@pytest.mark.parametrize("algorithm", ["gossip", "gossip-ind", "fl-gan"])
+@pytest.mark.parametrize("draw", ["permutation", "push"])
+def test_every_vector_arrives_and_is_mixed(simulated: Simulate, algorithm: str, draw: str) -> None:
+    exchange = ExchangeConfig(draw=draw)  # type: ignore[arg-type]
+    finished = simulated(algorithm=algorithm, exchange=exchange)
+    sent = {body.exchange: (node, body.peer) for node, body in bodies(finished, VectorSent)}
+    received = {b.exchange: (b.peer, node) for node, b in bodies(finished, VectorReceived)}
+    mixed = {b.exchange: (b.peer, node) for node, b in bodies(finished, VectorMixed)}
+    assert len(sent) == len(bodies(finished, VectorSent)) > 0
+    assert sent == received == mixed
+    assert all(0 < body.weight <= 1 for _, body in bodies(finished, VectorMixed))
+    assert all(body.staleness_rounds == 0 for _, body in bodies(finished, VectorMixed))
+
+
+def test_vectors_travel_along_edges_only(simulated: Simulate) -> None:
+    finished = simulated(nodes=4, overlay="ring", iterations=100, exchange_every=5)
+    pairs = {(node, body.peer) for node, body in bodies(finished, VectorSent)}
+    assert pairs <= {(str(i), str((i + step) % 4)) for i in range(4) for step in (1, -1)}
+    assert len(pairs) > 4
+
+
+def test_fl_gan_goes_through_the_coordinator(simulated: Simulate) -> None:
+    finished = simulated(algorithm="fl-gan", overlay="ring")
+    pairs = {(node, body.peer) for node, body in bodies(finished, VectorSent)}
+    assert pairs == {(n, "coordinator") for n in "012"} | {("coordinator", n) for n in "012"}
+    weights = {(node == "coordinator", b.weight) for node, b in bodies(finished, VectorMixed)}
+    assert weights == {(True, 1 / 3), (False, 1.0)}
+
+
+def test_the_last_round_may_be_short_and_exchanges_too(simulated: Simulate) -> None:
+    finished = simulated(iterations=25, exchange=FORCED)
+    rounds = [(body.round, body.iterations) for _, body in bodies(finished, RoundFinished)]
+    assert sorted(set(rounds)) == [(1, 10), (2, 20), (3, 25)]
+    assert finished.summary["rounds"] == 3
+    assert {body.round for _, body in bodies(finished, VectorSent)} == {1, 2, 3}
+
+
+def test_every_node_tells_its_story(simulated: Simulate) -> None:
+    finished = simulated()
+    by_node: dict[str, list[Any]] = {}
+    for record in read(finished.directory.events):
+        by_node.setdefault(record.node, []).append(record)
+    assert by_node.keys() == {"", "0", "1", "2"}
+    for records in by_node.values():
+        assert [record.seq for record in records] == list(range(len(records)))
+        clocks = [record.clock for record in records]
+        assert clocks == sorted(clocks)
+    assert by_node[""][0].kind == "run_started"
+    assert by_node["1"][0].kind == "node_started"
+    assert [r.kind for r in by_node["1"]][-2:] == ["checkpoint_saved", "node_stopped"]
+    kinds = Counter(record.kind for record in by_node["1"])
+    assert (kinds["round_finished"], kinds["scores"]) == (4, 2)
+
+
+def test_losses_are_on_record(simulated: Simulate) -> None:
+    losses = [(body.loss_d, body.loss_g) for _, body in bodies(simulated(), RoundFinished)]
+    assert len(losses) == 12
+    assert all(0 < d < 10 and 0 < g < 10 for d, g in losses)
+
+
+def test_whoever_looks_on_sees_every_round(simulated: Simulate) -> None:
+    seen: list[tuple[int, int, bool]] = []
+
+    def look(simulation: Lockstep) -> None:
+        seen.append((simulation.round, simulation.iterations, bool(simulation.scores)))
+
+    simulated(on_round=look)
+    assert seen == [(1, 10, False), (2, 20, True), (3, 30, True), (4, 40, True)]

@@ -1,0 +1,306 @@
+"""What a configuration stands for, and that a node meets the same in any company."""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
+from p2pgan.experiment import BATCHES_AT_ONCE, Experiment, ShardBatches, prepare
+from p2pgan.gan.models import model
+from p2pgan.types import NETS
+
+NOWHERE = Path("no-data-needed")
+
+
+def experiment(**settings: Any) -> Experiment:
+    defaults: dict[str, Any] = {"nodes": 3, "iterations": 40, "score": ScoreConfig(samples=50)}
+    return prepare(RunConfig(**defaults | settings), NOWHERE)
+
+
+def complaint(kind: type[P2PGanError], **settings: Any) -> str:
+    with pytest.raises(kind) as caught:
+        experiment(**settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_open_settings_are_resolved() -> None:
+    config = experiment(nodes=None, iterations=3000).config
+    assert (config.nodes, config.model, config.batch_size) == (10, "mlp-digits", 16)
+    assert (config.exchange_every, config.exchange_epochs) == (20, None)
+    assert config.device in ("cpu", "cuda")
+
+
+def test_what_was_resolved_prepares_the_same_again() -> None:
+    """`run.toml` given back as `--config` is the same run."""
+    first = experiment(exchange_epochs=0.3, partition="dirichlet:2")
+    again = prepare(first.config, NOWHERE)
+    assert again.config == first.config
+    assert all(np.array_equal(again.shards[node], first.shards[node]) for node in first.nodes)
+
+
+def test_a_node_alone_trains_as_in_company() -> None:
+    """A daemon's node has the shard, initial weights, batches and latents of the simulator's."""
+    prepared = experiment(nodes=4, seed=5)
+    together = prepared.cohort(prepared.nodes)
+    losses = together.train(6)
+    for index in (0, 2):
+        alone = prepared.cohort([prepared.nodes[index]])
+        own = alone.train(6)
+        for net in NETS:
+            difference = alone.vectors[net][0] - together.vectors[net][index]
+            assert difference.abs().max() < 1e-5
+        assert own.d[0] == pytest.approx(losses.d[index], abs=1e-4)
+        assert own.g[0] == pytest.approx(losses.g[index], abs=1e-4)
+
+
+def test_all_start_with_the_same_weights_and_no_shared_memory() -> None:
+    cohort = experiment().cohort(["0", "1"])
+    for net in NETS:
+        first, second = cohort.vectors[net]
+        assert torch.equal(first, second)
+        first.add_(1.0)
+        assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("init", ["he", "glorot"])
+def test_the_seed_and_the_scheme_decide_the_initial_weights(init: Any) -> None:
+    def generator(seed: int, scheme: Any) -> torch.Tensor:
+        prepared = experiment(seed=seed, train=TrainConfig(init=scheme))
+        return prepared.cohort(["0"]).vectors["G"][0]
+
+    assert torch.equal(generator(1, init), generator(1, init))
+    assert not torch.equal(generator(1, init), generator(2, init))
+    assert not torch.equal(generator(1, "he"), generator(1, "glorot"))
+
+
+def test_batches_hold_the_images_of_the_shard_and_their_labels() -> None:
+    prepared = experiment(partition="by-class")
+    cohort_batches: Any = prepared.cohort(prepared.nodes)._batches
+    (images, labels_NB), _ = cohort_batches(2)
+    assert images.shape == (3, 16, 1, 8, 8)
+    assert labels_NB.tolist() == [[label] * 16 for label in range(3)]
+    assert images.min() >= -1
+    assert images.max() <= 1
+
+
+class CountingSampler:
+    """A sampler of one image a batch that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def take(self, count: int) -> np.ndarray:
+        start = sum(self.asked)
+        self.asked.append(count)
+        return np.arange(start, start + count)[:, None]
+
+
+def test_a_long_round_draws_its_batches_in_portions() -> None:
+    """A round of millions of iterations must not fill the memory with indices."""
+    dataset: Any = experiment().dataset
+    sampler: Any = CountingSampler()
+    count = 2 * BATCHES_AT_ONCE + 1
+    batches = ShardBatches(dataset, [sampler], torch.device("cpu"))
+    labels = [int(labels_NB) for _, labels_NB in batches(count)]
+    assert sampler.asked == [BATCHES_AT_ONCE, BATCHES_AT_ONCE, 1]
+    assert labels == dataset.labels[:count].tolist()
+
+
+@pytest.mark.parametrize(
+    ("iterations", "every", "rounds"), [(40, 20, 2), (41, 20, 3), (19, 20, 1), (5, 1, 5)]
+)
+def test_rounds(iterations: int, every: int, rounds: int) -> None:
+    assert experiment(iterations=iterations, exchange_every=every).rounds == rounds
+
+
+@pytest.mark.parametrize(
+    ("rounds", "every", "scored"),
+    [
+        (20, None, list(range(2, 21, 2))),
+        (3, None, [1, 2, 3]),
+        (5, 0, [5]),
+        (5, 2, [2, 4, 5]),
+        (4, 9, [4]),
+    ],
+)
+def test_scores_are_due(rounds: int, every: int | None, scored: list[int]) -> None:
+    prepared = experiment(
+        iterations=rounds, exchange_every=1, score=ScoreConfig(samples=50, every=every)
+    )
+    assert [r for r in range(1, rounds + 1) if prepared.is_scored(r)] == scored
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(1.0, 33), (0.5, 17), (2.0, 67), (1e-6, 1)])
+def test_epochs_become_iterations_of_the_mean_shard(epochs: float, every: int) -> None:
+    """1600 training images on 3 nodes are 533 each, 33 batches of 16."""
+    assert experiment(exchange_epochs=epochs).exchange_every == every
+
+
+def test_epochs_of_unequal_shards_are_common_to_all() -> None:
+    unequal = experiment(exchange_epochs=1.0, partition="quantity:2", seed=1)
+    assert len({len(shard) for shard in unequal.shards.values()}) > 1
+    assert unequal.exchange_every == 33
+
+
+@pytest.mark.parametrize("partition", ["iid", "by-class:4", "dirichlet:5"])
+def test_pooled_is_the_union_of_the_shards(partition: str) -> None:
+    apart = experiment(partition=partition, nodes=5)
+    pooled = experiment(partition=partition, nodes=5, algorithm="centralised")
+    assert pooled.nodes == ("0",)
+    assert pooled.config.nodes == 1
+    together = np.sort(np.concatenate([apart.shards[node] for node in apart.nodes]))
+    assert np.array_equal(np.sort(pooled.shards["0"]), together)
+
+
+def test_pooled_looks_at_no_overlay() -> None:
+    assert experiment(algorithm="centralised", overlay="star", nodes=50).nodes == ("0",)
+
+
+def test_too_many_nodes_are_refused_before_an_overlay_is_made() -> None:
+    """A complete overlay of a billion nodes would never be finished."""
+    text = complaint(DataError, nodes=10**9)
+    assert "at most 100 nodes, for 1600 images and batches of 16" in text
+    assert len(experiment(nodes=100).shards) == 100
+
+
+def test_a_shard_too_small_for_a_batch() -> None:
+    text = complaint(DataError, nodes=10, partition="quantity:0.1")
+    assert "expected at least 16 images in every shard" in text
+    assert " - at node " in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "nearest"),
+    [
+        ({"algorithm": "gosip"}, "gossip"),
+        ({"overlay": "rign"}, "ring"),
+        ({"dataset": "digts"}, "digits"),
+        ({"model": "mlp-digit"}, "mlp-digits"),
+        ({"partition": "by-clas"}, "by-class:K"),
+        ({"train": TrainConfig(loss="hing")}, "hinge"),
+        ({"score": ScoreConfig(scorer="digit")}, "digits"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest(settings: dict[str, Any], nearest: str) -> None:
+    assert f"(hint: did you mean `{nearest}`?)" in complaint(P2PGanError, **settings)
+
+
+def test_a_model_of_other_images() -> None:
+    text = complaint(ConfigError, model="mlp-mnist")
+    assert "got `mlp-mnist`, for (1, 28, 28) - at --model" in text
+    assert "`mlp-digits` is the usual model" in text
+
+
+def test_a_scorer_of_other_images() -> None:
+    text = complaint(ConfigError, score=ScoreConfig(scorer="mnist"))
+    assert "`mnist`, of (1, 28, 28) - at score.scorer" in text
+
+
+def test_batch_norm_needs_more_than_one_image() -> None:
+    data_dir = Path(os.environ.get("P2PGAN_DATA_DIR", "/nonexistent"))
+    if not (data_dir / "mnist").is_dir():
+        pytest.skip("no `mnist` in P2PGAN_DATA_DIR")
+    config = RunConfig(dataset="mnist", model="cnn-mnist-ch4", nodes=2, batch_size=1)
+    with pytest.raises(ConfigError, match=r"at least 2 images, for batch norm.*--batch-size"):
+        prepare(config, data_dir)
+
+
+def test_a_model_without_classes_cannot_be_conditional() -> None:
+    assert "train.conditional" in complaint(ConfigError, train=TrainConfig(conditional=True))
+
+
+def test_a_disconnected_overlay(tmp_path: Path) -> None:
+    path = tmp_path / "two.edges"
+    path.write_text("a b\nc d\n")
+    text = complaint(OverlayError, overlay=str(path), nodes=None)
+    assert all(f"`{node}`" in text for node in "ac")
+    accepted = experiment(overlay=str(path), nodes=None, allow_disconnected=True)
+    assert accepted.nodes == ("a", "b", "c", "d")
+
+
+def test_an_overlay_of_fewer_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "two.edges"
+    path.write_text("a b\n")
+    assert "2" in complaint(OverlayError, overlay=str(path), nodes=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device() -> None:
+    assert "--device cpu" in complaint(ConfigError, device="cuda")
+
+
+def test_scoring_does_not_disturb_training() -> None:
+    prepared = experiment()
+    scored, plain = prepared.cohort(["0", "1"]), prepared.cohort(["0", "1"])
+    for _ in range(2):
+        scored.train(3)
+        plain.train(3)
+        prepared.score(scored.vectors["G"][0], "0")
+        prepared.score_real()
+    for net in NETS:
+        assert torch.equal(scored.vectors[net], plain.vectors[net])
+
+
+def test_scoring_twice_gives_the_same_and_changes_nothing() -> None:
+    prepared = experiment()
+    vector = prepared.cohort(["0"]).vectors["G"][0]
+    before = vector.clone()
+    first = prepared.score(vector, "0")
+    assert first == prepared.score(vector, "0")
+    assert first != prepared.score(vector, "1")
+    assert first.samples == 50
+    assert torch.equal(vector, before)
+
+
+def test_a_diverged_generator_scores_nothing() -> None:
+    """Training that blows up must not end the run of all others."""
+    prepared = experiment()
+    vector = prepared.cohort(["0"]).vectors["G"][0]
+    vector[5] = float("nan")
+    scores = prepared.score(vector, "0")
+    assert math.isnan(scores.fid)
+    assert math.isnan(scores.ms)
+    assert scores.samples == 50
+
+
+def test_real_images_score_better_than_untrained_generators() -> None:
+    prepared = experiment()
+    untrained = prepared.score(prepared.cohort(["0"]).vectors["G"][0], "0")
+    real = prepared.score_real()
+    assert real.fid < untrained.fid / 5
+    assert real.ms > untrained.ms + 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"seed": 3}, True),
+        ({"nodes": 2, "partition": "by-class"}, True),
+        ({"exchange": ExchangeConfig(fanout=2)}, True),
+        ({"train": TrainConfig(loss="hinge")}, True),
+        ({"algorithm": "gossip-ind"}, False),
+    ],
+)
+def test_the_architecture_says_who_can_exchange(settings: dict[str, Any], same: bool) -> None:
+    assert (experiment().architecture == experiment(**settings).architecture) is same
+
+
+def test_the_architecture_of_another_model_differs() -> None:
+    """Conditional networks have the vectors of unconditional ones, but expect other latents."""
+    plain = experiment()
+    train = TrainConfig(conditional=True)
+    others = [
+        dataclasses.replace(plain, model=model("mlp-mnist")),
+        dataclasses.replace(plain, model=model("cnn-mnist")),
+        dataclasses.replace(plain, config=msgspec.structs.replace(plain.config, train=train)),
+    ]
+    assert len({each.architecture for each in (plain, *others)}) == 4

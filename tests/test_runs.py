@@ -1,0 +1,159 @@
+"""A run directory opened again: networks, images, scores and pictures out of it alone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
+from p2pgan.runs import Run, commit, versions
+from p2pgan.sim.run import simulate
+
+NOWHERE = Path("no-data-needed")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nodes after 40 iterations."""
+    config = RunConfig(nodes=2, iterations=40, device="cpu", score=ScoreConfig(samples=50))
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return simulate(config, NOWHERE, out, lambda simulation: None).directory.path
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The same, to be tampered with."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def complaint(kind: type[P2PGanError], run: Run, node: str = "0") -> str:
+    with pytest.raises(kind) as caught:
+        run.images(node, 2, 0)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_run_knows_its_settings(finished: Path) -> None:
+    run = Run.open(finished)
+    assert (run.config.nodes, run.config.iterations, run.model.name) == (2, 40, "mlp-digits")
+    assert run.overlay.nodes == ("0", "1")
+    assert run.saved_nodes == ["0", "1"]
+
+
+def test_images_are_as_contracted(finished: Path) -> None:
+    images = Run.open(finished).images("1", 7, 3)
+    assert images.dtype == np.float32
+    assert images.shape == (7, 1, 8, 8)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    assert images.std() > 0.05
+
+
+def test_the_seed_and_the_node_decide_the_images(finished: Path) -> None:
+    run = Run.open(finished)
+    images = run.images("0", 5, 1)
+    assert np.array_equal(images, Run.open(finished).images("0", 5, 1))
+    assert not np.array_equal(images, run.images("0", 5, 2))
+    assert not np.array_equal(images, run.images("1", 5, 1))
+
+
+def test_scores_are_those_of_the_summary(finished: Path) -> None:
+    run = Run.open(finished)
+    scores = run.scores(NOWHERE)
+    row = run.directory.read_summary()["scores"]["fid"]
+    fids = sorted(score.fid for score in scores.values())
+    assert scores.keys() == {"0", "1"}
+    assert fids == pytest.approx([row["min"], row["max"]], rel=1e-6)
+    assert next(iter(scores.values())).samples == 50
+
+
+def test_scores_of_more_samples(finished: Path) -> None:
+    scores = Run.open(finished).scores(NOWHERE, samples=80)
+    assert {score.samples for score in scores.values()} == {80}
+
+
+def test_pictures(copy: Path) -> None:
+    drawn = Run.open(copy).draw_pictures()
+    assert [path.name for path in drawn] == ["samples.png", "scores.png", "overlay.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+    assert {path.parent for path in drawn} == {copy / "pictures"}
+
+
+def test_pictures_of_a_run_without_networks(copy: Path) -> None:
+    shutil.rmtree(copy / "nodes")
+    assert "samples.png" not in {path.name for path in Run.open(copy).draw_pictures()}
+
+
+def test_pictures_that_have_no_place(copy: Path) -> None:
+    (copy / "pictures").write_text("a file")
+    with pytest.raises(RecordError, match="expected a folder that can be made"):
+        Run.open(copy).draw_pictures()
+
+
+def test_an_unknown_node_comes_with_the_nearest(finished: Path, copy: Path) -> None:
+    assert "a node of the run (`0`, `1`), got `7`" in complaint(RecordError, Run.open(copy), "7")
+    overlay = copy / "overlay.json"
+    overlay.write_text(overlay.read_text().replace('"1"', '"attic"'))
+    text = complaint(RecordError, Run.open(copy), "atic")
+    assert "did you mean `attic`?" in text
+
+
+def test_a_node_that_saved_nothing(copy: Path) -> None:
+    (copy / "nodes/1/checkpoint.safetensors").unlink()
+    run = Run.open(copy)
+    assert run.saved_nodes == ["0"]
+    assert "expected a checkpoint, got no file" in complaint(CheckpointError, run, "1")
+    assert run.scores(NOWHERE).keys() == {"0"}
+
+
+def test_nothing_saved_at_all(copy: Path) -> None:
+    shutil.rmtree(copy / "nodes")
+    with pytest.raises(RecordError, match="expected saved networks, got none"):
+        Run.open(copy).scores(NOWHERE)
+
+
+def test_a_checkpoint_of_another_model(copy: Path) -> None:
+    run_toml = copy / "run.toml"
+    run_toml.write_text(run_toml.read_text().replace("mlp-digits", "mlp-mnist"))
+    text = complaint(CheckpointError, Run.open(copy))
+    assert "expected a checkpoint of model `mlp-mnist`" in text
+    assert "checkpoint.safetensors" in text
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000])
+def test_a_truncated_checkpoint(copy: Path, kept: int) -> None:
+    path = copy / "nodes/0/checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert str(path) in complaint(CheckpointError, Run.open(copy))
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_what_is_no_run(tmp_path: Path, made: bool) -> None:
+    place = tmp_path / "nothing"
+    if made:
+        place.mkdir()
+    with pytest.raises(RecordError, match="expected a run directory"):
+        Run.open(place)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("model = [", "expected TOML"),
+        ("iterations = 0", "run.toml: iterations"),
+        ("itertions = 5", "did you mean `iterations`?"),
+    ],
+)
+def test_a_run_toml_that_is_not_ours(copy: Path, content: str, told: str) -> None:
+    (copy / "run.toml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        Run.open(copy)
+    assert told in str(caught.value)
+
+
+def test_versions_and_commit() -> None:
+    assert all(versions().values())
+    found = commit()
+    assert found is None or (len(found) == 40 and set(found) <= set("0123456789abcdef"))
