@@ -43,7 +43,7 @@ from p2pgan.types import NETS
 EXIT_DONE: Final = 0
 EXIT_INTERRUPTED: Final = 130
 
-TRAINER_CLOSE_S: Final = 2.0
+TRAINER_CLOSE_S: Final = 1.0
 """How long an ending node waits for its training thread, which is done unless it was aborted."""
 
 PROGRESS_S: Final = 5.0
@@ -200,6 +200,8 @@ class Log:
                 self._say(f"peer `{fields['peer']}` joined")
             case "peer_lost":
                 self._say(f"peer `{fields['peer']}` lost: {fields['reason']}")
+            case "peer_refused" if fields["reason"] == "leaving":
+                pass  # told a moment later than it might have been; nothing is wrong
             case "peer_refused" if fields["by"] == "us":
                 self._say(f"warning: peer `{fields['peer']}` refused: {fields['reason']}")
             case "peer_refused":

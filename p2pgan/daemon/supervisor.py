@@ -22,22 +22,18 @@ from types import FrameType
 from typing import Any, Final
 
 import msgspec
-import torch
 
 from p2pgan.config import RunConfig
 from p2pgan.daemon.forks import warm_up
 from p2pgan.daemon.process import NodePlan, check_algorithm, run_node
+from p2pgan.daemon.results import sum_up
 from p2pgan.daemon.transport import reserve_ports
 from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.experiment import Experiment, prepare
-from p2pgan.gan.checkpoint import load
-from p2pgan.inspect.summary import summarise
-from p2pgan.mixing.rules import consensus_distance
 from p2pgan.record.reader import Follower
-from p2pgan.record.rundir import RunDirectory, records_of
+from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import NodeStarted, PeerRefused, RoundFinished, Scores
-from p2pgan.runs import Outcome, begin, summary
-from p2pgan.types import NETS, Net
+from p2pgan.runs import begin
 
 WATCH_S: Final = 0.2
 """Between two looks at the logs."""
@@ -45,7 +41,7 @@ WATCH_S: Final = 0.2
 STOP_EXTRA_S: Final = 10.0
 """On top of `daemon.drain_s`: time to end a slice of training and to save, before a kill."""
 
-ABORT_S: Final = 2.0
+ABORT_S: Final = 3.0
 """What a second Ctrl-C leaves the nodes."""
 
 ERROR_LINES: Final = 200
@@ -117,7 +113,15 @@ def up(
     finally:
         for reserved in held:
             reserved.close()
-    result = _sum_up(experiment, directory, family, time.monotonic() - start_s)
+    if not directory.event_files():
+        raise _nothing_logged(family, directory)
+    result = sum_up(
+        experiment,
+        directory,
+        wall_s=time.monotonic() - start_s,
+        interrupted=family.is_interrupted,
+    )
+    result |= {"failed": dict(family.failed), "startup_s": family.ready_s}
     directory.write_summary(result)
     return UpOutcome(
         directory=directory,
@@ -135,6 +139,14 @@ def _reserve(count: int) -> tuple[list[socket.socket], list[int]]:
         raise TransportError(
             expected=f"{count} free ports of 127.0.0.1", got=error.strerror or str(error), at="up"
         ) from None
+
+
+def _nothing_logged(family: "_Family", directory: RunDirectory) -> BaseException:
+    """No node came as far as its log: too early an interrupt, or whatever the first one says."""
+    if family.is_interrupted:
+        return KeyboardInterrupt()
+    told = next(iter(family.failed.values()), "no word from them")
+    return P2PGanError(expected="nodes that start", got=told, at=str(directory))
 
 
 @dataclass(kw_only=True)
@@ -165,9 +177,11 @@ class _Family:
     _kill_at_s: float | None = None
 
     def start(self) -> None:
-        """Starts a process per node."""
+        """Starts a process per node, unless it is told to stop meanwhile."""
         context = warm_up()
         for node in self.experiment.nodes:
+            if self.is_interrupted:
+                break
             stderr = self.directory.node_events(node).with_name("stderr.log")
             stderr.parent.mkdir(parents=True, exist_ok=True)
             process = context.Process(
@@ -176,6 +190,8 @@ class _Family:
             process.start()
             follower = Follower(self.directory.node_events(node))
             self.children.append(_Child(node=node, process=process, follower=follower))
+        if self.is_interrupted:
+            self.stop()  # again: the first time there were fewer children, or none
 
     def _plan(self, node: str) -> NodePlan:
         overlay_file = self.directory.overlay_json
@@ -233,7 +249,7 @@ class _Family:
                     child.iterations = record.body.iterations
                 case Scores():
                     child.scores = record.body
-                case PeerRefused():
+                case PeerRefused() if record.body.reason != "leaving":
                     say(f"node `{child.node}`, peer `{record.body.peer}`: {record.body.reason}")
                 case _:
                     pass
@@ -341,51 +357,6 @@ def _error_line(path: Path) -> str:
     told = [line for line in lines if line.startswith("p2pgan: ")]
     shown = (told or [line for line in lines if line.strip()] or [""])[-1]
     return "".join(c if c.isprintable() else "?" for c in shown.removeprefix("p2pgan: "))
-
-
-def _sum_up(
-    experiment: Experiment, directory: RunDirectory, family: _Family, wall_s: float
-) -> dict[str, Any]:
-    """`summary.json` out of logs and checkpoints."""
-    logged = summarise(directory)
-    scored = [node for node in logged.nodes if node.fid is not None or node.ms is not None]
-    outcome = Outcome(
-        rounds=logged.rounds,
-        iterations=logged.iterations,
-        node_iterations=sum(node.iterations for node in logged.nodes),
-        scores=[(node.fid, node.ms) for node in scored],
-        consensus=_consensus(experiment, directory),
-        messages=logged.sent,
-        bytes_total=logged.bytes_sent,
-        wall_s=wall_s,
-        busy_s=_busy_s(directory),
-        interrupted=family.is_interrupted,
-    )
-    extra = {
-        "failed": dict(family.failed),
-        "unaccounted": len(logged.unaccounted),
-        "startup_s": family.ready_s,
-    }
-    return {**summary(directory, experiment, outcome), **extra}
-
-
-def _busy_s(directory: RunDirectory) -> float:
-    """Seconds of training, exchanging and mixing of the node that took longest."""
-    busy: dict[str, float] = {}
-    for record in records_of(directory):
-        if isinstance(record.body, RoundFinished):
-            spent = (record.body.train_s or 0.0) + (record.body.exchange_s or 0.0)
-            busy[record.node] = busy.get(record.node, 0.0) + spent
-    return max(busy.values(), default=0.0)
-
-
-def _consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, float]:
-    """Of the saved networks, if every node has saved."""
-    paths = [directory.checkpoint(node) for node in experiment.nodes]
-    if not all(path.is_file() for path in paths):
-        return {}
-    saved = [load(path, experiment.model).vectors for path in paths]
-    return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in NETS}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,9 +1,11 @@
 """N real processes under one supervisor."""
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,27 @@ def test_an_interrupt_stops_all_in_good_order_and_a_second_one_at_once(
         assert all(RunDirectory(out).checkpoint(str(node)).is_file() for node in range(3))
         assert outcome.summary["interrupted"]
     check_gone(out)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_interrupt_in_the_middle_of_starting_forgets_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Nodes that start after the interrupt have to hear of it too."""
+    plan, calls = supervisor._Family._plan, iter(range(10))
+
+    def interrupted_plan(family: Any, node: str) -> Any:
+        if next(calls) == before:
+            signal.raise_signal(signal.SIGINT)
+        return plan(family, node)
+
+    monkeypatch.setattr(supervisor._Family, "_plan", interrupted_plan)
+    with suppress(KeyboardInterrupt):  # as it is if no node has come as far as its log
+        outcome, _ = run(ENDLESS, tmp_path / "run", lambda progress: None)
+        assert outcome.interrupted
+        assert outcome.failed == {}
+    assert len(list(tmp_path.glob("run/nodes/*"))) == before + 1, "no more nodes are started"
+    assert multiprocessing.active_children() == []
 
 
 def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:

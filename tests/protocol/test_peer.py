@@ -1,12 +1,9 @@
 """Whole machines talking to each other, without sockets."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
@@ -500,102 +497,3 @@ def test_the_story_names_the_last_events(party_of: Callable[..., Any]) -> None:
     party.settle(until=lambda: isinstance(party.members["A"].work, do.Train))
     with pytest.raises(LocalProtocolError, match=r"training.*MixingDone.*Answered\(Welcome\)"):
         party.tell("A", ev.MixingDone(weights=()))
-
-
-# -- any order -------------------------------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_any_order_of_deliveries_losses_and_stops(
-    party_of: Callable[..., Any], data: st.DataObject
-) -> None:
-    """Connections break and come back, nodes stop or fail: the accounts are right at the end."""
-    edges = data.draw(st.sampled_from([PAIR, RING]))
-    party = party_of(edges, seed=data.draw(st.integers(0, 2**32 - 1)), wait_s=1.0)
-    party.start()
-    budget = data.draw(st.integers(0, 12), label="disturbances")
-    for _ in range(budget):
-        quiet = iter(range(data.draw(st.integers(0, 40))))
-        party.settle(until=lambda quiet=quiet: next(quiet, None) is None)
-        disturb(party, data)
-    party.settle()
-    party.check_closed()
-    party.check_accounts()
-
-
-def disturb(party: Any, data: st.DataObject) -> None:
-    """One thing that goes wrong, or a wish to stop."""
-    node = data.draw(st.sampled_from(sorted(party.members)))
-    what = data.draw(st.sampled_from(["down", "down", "down", "stop", "abort", "timer"]))
-    up = [key for key, c in party.connections.items() if c.is_up and key[0] == node]
-    if what == "down" and up:
-        party.take(("down", *data.draw(st.sampled_from(up))))
-    elif what == "stop":
-        party.tell(node, ev.StopRequested(reason="stopped"))
-    elif what == "abort":
-        party.tell(node, ev.Abort())
-    elif what == "timer" and party.timers():
-        party.take(party.timers()[0])
-
-
-names = st.sampled_from(["A", "B", "Z"])
-messages = st.one_of(
-    st.builds(
-        Hello,
-        clock=st.integers(0, 2**62),
-        protocol=st.sampled_from([1, 2]),
-        run=st.sampled_from(["run", "other"]),
-        node=names,
-        architecture=st.sampled_from(["same", "other"]),
-        boot=st.sampled_from(["B-boot-of-this-test", "x"]),
-    ),
-    st.builds(
-        Chunk,
-        clock=st.integers(0, 2**62),
-        exchange=st.sampled_from(["B.B-boot-o.1", "B.B-boot-o.2", "B.x.3", "junk"]),
-        nets=st.sampled_from([("G", "D"), ("G",), ("D", "D")]),
-        round=st.integers(0, 2**62),
-        index=st.integers(0, 3),
-        count=st.integers(1, 4),
-        total_bytes=st.sampled_from([32, 31, 20, 2**31]),
-        digest=st.just(b"\0" * 32),
-    ),
-    st.builds(Welcome, clock=st.integers(0, 9), node=names, boot=names, round=st.integers(0, 9)),
-    st.builds(
-        VectorAck,
-        clock=st.integers(0, 9),
-        exchange=st.sampled_from(["A.A-boot-o.1", "x"]),
-        accepted=st.booleans(),
-    ),
-    st.builds(Leave, clock=st.integers(0, 9)),
-    st.builds(LeaveAck, clock=st.integers(0, 9)),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    talk=st.lists(
-        st.tuples(
-            messages,
-            st.sampled_from(["r1", "r2", "answer"]),
-            st.sampled_from([b"", bytes(4), bytes(32), bytes(5)]),
-            st.booleans(),
-        ),
-        max_size=60,
-    )
-)
-def test_nothing_that_a_peer_says_raises(party_of: Callable[..., Any], talk: Any) -> None:
-    """Also out of turn, contradicting itself, under other names; and the accounts stay bounded."""
-    party = party_of(PAIR)
-    machine = party.members["A"].machine
-    party.start("A")
-    machine.handle(ev.LinkUp(peer="B"), 0.0)
-    for message, source, payload, finite in talk:
-        event: ev.Event = ev.Answered(peer="B", message=message)
-        if source != "answer":
-            event = ev.Received(
-                route=source.encode(), message=message, payload=payload, finite=finite
-            )
-        machine.handle(event, 0.0)
-        assert asdict(machine.statistics())["held_bytes"] <= 2 * 2 * 32

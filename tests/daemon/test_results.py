@@ -1,0 +1,106 @@
+"""Summing up a run out of what it left on the disk."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.daemon.results import busy_s, consensus, sum_up
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import (
+    Body,
+    NodeStopped,
+    RoundFinished,
+    Scores,
+    VectorReceived,
+    VectorSent,
+)
+from p2pgan.record.writer import RecordWriter
+from p2pgan.types import NETS
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    config = RunConfig(nodes=2, iterations=40, device="cpu", score=ScoreConfig(samples=20))
+    return prepare(config, tmp_path_factory.mktemp("data"))
+
+
+def log(directory: RunDirectory, node: str, *bodies: Body) -> None:
+    with RecordWriter(
+        directory.node_events(node),
+        "run",
+        node,
+        wall=lambda: datetime.now(UTC),
+        time_s=lambda: 0.0,
+    ) as writer:
+        for body in bodies:
+            writer.write(body)
+
+
+def finished_round(round_: int, train_s: float, exchange_s: float | None) -> RoundFinished:
+    return RoundFinished(
+        round=round_, iterations=20 * round_, train_s=train_s, exchange_s=exchange_s
+    )
+
+
+def vector(peer: str, exchange: str) -> dict[str, object]:
+    return {"peer": peer, "round": 1, "nets": ["G"], "exchange": exchange, "bytes": 100}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    """Node 0 trained two rounds and sent two vectors, of which node 1 received one."""
+    made = RunDirectory(tmp_path)
+    made.run_toml.write_text("")
+    log(
+        made,
+        "0",
+        finished_round(1, 1.0, 0.5),
+        VectorSent(**vector("1", "0.x.1")),  # type: ignore[arg-type]
+        VectorSent(**vector("1", "0.x.2")),  # type: ignore[arg-type]
+        finished_round(2, 2.0, None),
+        Scores(round=2, iterations=40, fid=10.0, ms=4.0, samples=20),
+        NodeStopped(reason="finished", iterations=40, rounds=2),
+    )
+    log(
+        made,
+        "1",
+        finished_round(1, 3.0, 0.25),
+        VectorReceived(**vector("0", "0.x.1")),  # type: ignore[arg-type]
+        Scores(round=1, iterations=20, fid=20.0, ms=6.0, samples=20),
+    )
+    return made
+
+
+def test_nodes_work_side_by_side(directory: RunDirectory) -> None:
+    assert busy_s(directory) == pytest.approx(3.5)
+
+
+def test_the_summary_is_that_of_the_logs(experiment: Experiment, directory: RunDirectory) -> None:
+    summary = sum_up(experiment, directory, wall_s=9.0, interrupted=True)
+    assert summary["traffic"] == {"messages": 2, "bytes_total": 200, "bytes_per_node": 100.0}
+    assert summary["unaccounted"] == 1
+    assert summary["scores"]["fid"]["mean"] == 15.0
+    assert summary["scores"]["ms"]["max"] == 6.0
+    assert summary["interrupted"] is True
+    assert (summary["rounds"], summary["iterations"]) == (2, 40)
+    assert summary["speed"]["wall_s"] == 9.0
+    assert summary["speed"]["node_iterations_per_s"] == pytest.approx(60 / 3.5)
+    assert summary["consensus"] == {"g": None, "d": None}, "nobody has saved"
+
+
+def test_consensus_is_that_of_the_saved_networks(
+    experiment: Experiment, directory: RunDirectory
+) -> None:
+    sizes = {net: experiment.model.networks[net].size for net in NETS}
+    for node, value in (("0", 1.0), ("1", 3.0)):
+        assert consensus(experiment, directory) == {}
+        vectors = {net: torch.full((sizes[net],), value) for net in NETS}
+        checkpoint = Checkpoint(vectors=vectors, run="run", node=node, iterations=1)
+        save(directory.checkpoint(node), checkpoint, experiment.model)
+    expected = {net: pytest.approx(sizes[net] ** 0.5) for net in NETS}
+    assert consensus(experiment, directory) == expected
