@@ -68,7 +68,7 @@ def start(
         address=address,
     )
     status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
-    raise typer.Exit(status)
+    process.leave_process(status)
 
 
 @app.command()

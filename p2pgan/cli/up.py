@@ -45,8 +45,8 @@ def up(
     if ended.interrupted:
         raise typer.Exit(130)
     if ended.failed:
-        names = ", ".join(f"`{node}`" for node in ended.failed)
-        typer.echo(f"p2pgan: {len(ended.failed)} of {config.nodes} nodes failed: {names}", err=True)
+        names, count = ", ".join(f"`{node}`" for node in ended.failed), ended.summary["nodes"]
+        typer.echo(f"p2pgan: {len(ended.failed)} of {count} nodes failed: {names}", err=True)
         raise typer.Exit(1)
 
 

@@ -4,22 +4,24 @@ import hashlib
 import os
 import secrets
 import signal
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 import torch
 
 from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, read_tables, to_toml
 from p2pgan.daemon.node import Ended, NodeLoop
-from p2pgan.daemon.trainer import Trainer
+from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.work import CohortWork
 from p2pgan.errors import ConfigError, P2PGanError, RecordError, RemoteProtocolError
@@ -118,10 +120,7 @@ def share_directory(experiment: Experiment, path: Path, run: str, node: str) -> 
     """
     directory = RunDirectory(path)
     if not directory.run_toml.is_file():
-        RunDirectory.create(path, name=run)
-        about = {"name": run, "versions": versions(), "commit": commit() or ""}
-        overlay_files.write(experiment.overlay, directory.overlay_json)
-        write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
+        _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
     if directory.node_events(node).exists():
         raise RecordError(
@@ -138,11 +137,12 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
 
     Args:
         plan: what to run.
-        say: takes lines for people.
+        say: takes lines for people; a terminal that is gone or a full disk does not stop the node.
         experiment: what `plan.config` stands for, if it was prepared already.
     Raises:
         P2PGanError: for whatever keeps it from running, or made it fail.
     """
+    say = _undaunted(say)
     torch.set_num_threads(plan.config.daemon.threads)
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
@@ -174,6 +174,20 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
         trainer.close(TRAINER_CLOSE_S)
         transport.close()
     return _status(ended, plan, say)
+
+
+def leave_process(status: int) -> NoReturn:
+    """Ends the process of a node that is over.
+
+    At once, if an abort has left a training thread behind: the interpreter's usual end tears it out
+    of its arithmetic, and the process would die of a signal instead of ending with its status.
+    """
+    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        for stream_out in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream_out.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 class Log:
@@ -216,6 +230,16 @@ class Log:
                 self._say(f"round {fields['round']}, {fields['iterations']} iterations")
             case "checkpoint_saved":
                 self._say(f"saved {self._directory.path / str(fields['path'])}")
+
+
+def _undaunted(say: Say) -> Say:
+    """`say`, whoever listens: an `OSError` of it is not the node's."""
+
+    def told(line: str) -> None:
+        with suppress(OSError):
+            say(line)
+
+    return told
 
 
 @contextmanager
@@ -303,6 +327,31 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
 def _common(config: RunConfig) -> dict[str, object]:
     tables: dict[str, object] = msgspec.to_builtins(config)
     return {key: value for key, value in tables.items() if key not in LOCAL_TABLES}
+
+
+def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> None:
+    """Makes the directory, possibly side by side with another node that does just the same."""
+    try:
+        RunDirectory.create(directory.path, name=run)
+    except RecordError:
+        if not _is_in_the_making(directory):
+            raise
+    about = {"name": run, "versions": versions(), "commit": commit() or ""}
+    overlay_files.write(experiment.overlay, directory.overlay_json)
+    if not directory.run_toml.is_file():
+        write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
+
+
+def _is_in_the_making(directory: RunDirectory) -> bool:
+    """Whether nothing else lies there than what a node that starts writes first."""
+    if directory.run_toml.is_file():
+        return True
+    first = directory.overlay_json.name
+    try:
+        names = {path.name for path in directory.path.iterdir()}
+    except OSError:
+        return False
+    return all(name == first or name.endswith(".part") for name in names)
 
 
 def _check_same_run(config: RunConfig, directory: RunDirectory, run: str) -> None:

@@ -9,7 +9,7 @@ from p2pgan.gan.checkpoint import load
 from p2pgan.inspect.summary import summarise
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.record.rundir import RunDirectory, records_of
-from p2pgan.record.schema import RoundFinished
+from p2pgan.record.schema import RoundFinished, Scores
 from p2pgan.runs import Outcome, summary
 from p2pgan.types import NETS, Net
 
@@ -29,12 +29,11 @@ def sum_up(
         RecordError, CheckpointError: for logs and networks that cannot be read.
     """
     logged = summarise(directory)
-    scored = [node for node in logged.nodes if node.fid is not None or node.ms is not None]
     outcome = Outcome(
         rounds=logged.rounds,
         iterations=logged.iterations,
         node_iterations=sum(node.iterations for node in logged.nodes),
-        scores=[(node.fid, node.ms) for node in scored],
+        scores=last_scores(directory),
         consensus=consensus(experiment, directory),
         messages=logged.sent,
         bytes_total=logged.bytes_sent,
@@ -43,6 +42,15 @@ def sum_up(
         interrupted=interrupted,
     )
     return {**summary(directory, experiment, outcome), "unaccounted": len(logged.unaccounted)}
+
+
+def last_scores(directory: RunDirectory) -> list[tuple[float | None, float | None]]:
+    """FID and MS of every node that was scored; `None` where a generator has diverged."""
+    last: dict[str, tuple[float | None, float | None]] = {}
+    for record in records_of(directory):
+        if isinstance(record.body, Scores):
+            last[record.node] = record.body.fid, record.body.ms
+    return list(last.values())
 
 
 def busy_s(directory: RunDirectory) -> float:

@@ -270,9 +270,15 @@ class _Family:
         asked = self._kill_at_s is not None
         expected = {0, 130, -signal.SIGTERM, -signal.SIGINT} if asked else {0}
         if code not in expected:
-            error = _error_line(self.directory.node_events(child.node).with_name("stderr.log"))
-            self.failed[child.node] = error or f"ended with exit status {code}"
+            self.failed[child.node] = self._cause(child, code)
             say(f"node `{child.node}` failed: {self.failed[child.node]}")
+
+    def _cause(self, child: _Child, code: int | None) -> str:
+        """Why a node has failed; who was killed had no time to say it."""
+        if code is not None and code < 0:
+            return f"ended by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
+        error = _error_line(self.directory.node_events(child.node).with_name("stderr.log"))
+        return error or f"ended with exit status {code}"
 
     def _progress(self) -> Progress:
         scores = [child.scores for child in self.children if child.scores is not None]

@@ -22,6 +22,8 @@ from p2pgan.types import Net
 SLICE_S: Final = 0.5
 """Training looks up so often to see whether it should stop."""
 
+THREAD_NAME: Final = "trainer"
+
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
 
@@ -81,7 +83,7 @@ class Trainer:
         self._outcomes: queue.SimpleQueue[JobDone] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._slice = FIRST_SLICE
-        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
     def give(self, job: Job) -> None:

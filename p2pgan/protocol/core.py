@@ -14,7 +14,8 @@ from p2pgan.types import Net
 
 MAX_CLOCK_JUMP: Final = 2**32
 """How far a message may push our clock. A node makes a few records and messages a second, so an
-honest peer is never that far ahead; a hostile one would need 2^30 messages to use a clock up."""
+honest peer is never that far ahead unless a hostile one has pushed it, who would need 2^30 messages
+to use a clock up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +80,13 @@ class Core:
         self.clock += 1
         return self.clock
 
-    def observe(self, clock: int) -> bool:
-        """Follows a message's clock; `False` if it is too far ahead to be honest."""
-        if clock > self.clock + MAX_CLOCK_JUMP:
-            return False
-        self.clock = max(self.clock, clock) + 1
-        return True
+    def observe(self, clock: int) -> None:
+        """Follows a message's clock, by `MAX_CLOCK_JUMP` at most.
+
+        A clock that is further ahead is no fault: its sender may be an honest peer that was pushed
+        by somebody else.
+        """
+        self.clock = max(self.clock, min(clock, self.clock + MAX_CLOCK_JUMP)) + 1
 
     def emit(self, instruction: Instruction) -> None:
         """Adds an instruction to those of this event."""

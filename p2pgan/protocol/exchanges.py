@@ -5,13 +5,16 @@ acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reas
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, VectorAck
+
+MAX_UNACKNOWLEDGED: Final = 1024
+"""Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class Exchanges:
 
     def send(self, peer: str, nets: Nets, *, round: int) -> None:
         """Sends our own networks to a ready peer."""
+        self._limit_outstanding(peer)
         self._counter += 1
         exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
         size = self._core.settings.bytes_of(nets)
@@ -74,6 +78,13 @@ class Exchanges:
         self._core.emit(
             SendVector(peer=peer, exchange=exchange, nets=nets, round=round, clock=clock)
         )
+
+    def _limit_outstanding(self, peer: str) -> None:
+        """Gives up the oldest vector to a peer that takes all and answers nothing."""
+        unanswered = [out for out in self.outstanding.values() if out.peer == peer]
+        if len(unanswered) >= MAX_UNACKNOWLEDGED:
+            del self.outstanding[unanswered[0].exchange]
+            self._drop(unanswered[0], "unacknowledged")
 
     def acknowledged(self, peer: str, ack: VectorAck) -> None:
         """A receiver has decided about a vector. Answers to vectors given up are ignored."""
@@ -169,12 +180,18 @@ class Exchanges:
         self.inbox[key] = arrival
 
     def _assembler(self, key: tuple[bytes, Nets], link: Link, chunk: Chunk) -> Assembler:
-        """The vector that the chunk continues, or a new one in the place of an unfinished one."""
+        """The vector that the chunk continues, or a new one.
+
+        A connection keeps the order and loses nothing, so whoever begins a vector before the last
+        one is complete is at fault: else it could fill our log with one small chunk a line.
+        """
         assembler = self._assemblers.get(key)
         if assembler is not None and assembler.exchange == chunk.exchange:
             return assembler
         if assembler is not None:
             self._give_up(key)
+            at = f"peer `{link.peer}`"
+            raise VectorError("order", expected="the rest of a vector", got="another one", at=at)
         self._check_new(link, chunk)
         expected_bytes = self._core.settings.bytes_of(chunk.nets)
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)

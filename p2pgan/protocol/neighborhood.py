@@ -96,7 +96,7 @@ class Neighborhood:
         link.outward = Outward.DOWN
 
     def answer_hello(self, route: bytes, hello: Hello, *, round: int, is_leaving: bool) -> None:
-        """Welcomes or refuses a caller."""
+        """Welcomes or refuses a caller. A stranger's clock moves ours no more than its word."""
         link = self.links.get(hello.node)
         refusal = check_hello(hello, self._core.us, link)
         if refusal is None and is_leaving:
@@ -105,6 +105,7 @@ class Neighborhood:
             assert refusal is not None, "a caller without a link is refused"
             self._refuse(route, hello.node, refusal)
             return
+        self._core.observe(hello.clock)
         self._bind(link, route)
         link.meet(hello.boot)
         us = self._core.us

@@ -54,7 +54,7 @@ class PeerMachine:
     - those of `Neighborhood` and `Exchanges`.
     """
 
-    __slots__ = ("_asked", "_awaiting", "_core", "_exchanges", "_failure", "_iterations",
+    __slots__ = ("_asked", "_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
                  "_lonely_rounds", "_malformed", "_mixing", "_neighborhood", "_reason", "_round",
                  "_seen_clock", "_story", "_trained", "_trained_at_s", "phase")  # fmt: skip
 
@@ -73,6 +73,7 @@ class PeerMachine:
         self._reason = ""
         """Why the node stops, once that is known."""
         self._failure = ""
+        self._hint = ""
         self._malformed = 0
         self._lonely_rounds = 0
         self._seen_clock = 0
@@ -288,7 +289,7 @@ class PeerMachine:
             self._core.emit(do.CancelTimer(name=DRAIN_TIMER))
             self._close(Cause.DRAINED)
 
-    def _close(self, cause: Cause, hint: str = "") -> None:
+    def _close(self, cause: Cause) -> None:
         self._enter(cause)
         self._awaiting.clear()
         self._exchanges.discard(self._mixing, self._reason)
@@ -297,7 +298,7 @@ class PeerMachine:
         self._core.record(
             "node_stopped", reason=self._reason, iterations=self._iterations, rounds=self._round
         )
-        self._core.emit(do.Close(reason=self._reason, failure=self._failure, hint=hint))
+        self._core.emit(do.Close(reason=self._reason, failure=self._failure, hint=self._hint))
 
     # -- peers -------------------------------------------------------------------------------------
 
@@ -323,7 +324,6 @@ class PeerMachine:
         """What a caller says. Before it is welcomed it can only say hello."""
         message, route = event.message, event.route
         if isinstance(message, Hello):
-            self._core.observe(message.clock)
             is_leaving = self.phase is Phase.LEAVING
             self._neighborhood.answer_hello(
                 route, message, round=self._round, is_leaving=is_leaving
@@ -333,9 +333,9 @@ class PeerMachine:
         if link is None:
             if isinstance(message, Chunk):
                 self._exchanges.unwelcome(route, message)
-        elif not self._core.observe(message.clock):
-            self._neighborhood.blame(link)
-        elif isinstance(message, Chunk):
+            return
+        self._core.observe(message.clock)
+        if isinstance(message, Chunk):
             self._chunk(link, message, event)
         elif isinstance(message, Leave | LeaveAck):
             self._farewell(link, message)
@@ -344,9 +344,7 @@ class PeerMachine:
 
     def _answered(self, link: Link, message: Message) -> None:
         """What comes back over our own connection."""
-        if not self._core.observe(message.clock):
-            self._neighborhood.blame(link)
-            return
+        self._core.observe(message.clock)
         match message:
             case Welcome():
                 self._neighborhood.welcomed(link, message)
@@ -360,18 +358,24 @@ class PeerMachine:
                 self._neighborhood.blame(link)
 
     def _refused(self, link: Link, refuse: Refuse) -> None:
-        """Being refused by one is no reason to stop, but for an id that somebody else holds."""
+        """Being refused by one is no reason to stop, but for an id that somebody else holds.
+
+        A node that has begun its work saves it first: a peer's word is not worth a day's training.
+        """
         taken = refuse.code == "identity_taken" and link.outward is not Outward.DOWN
         self._neighborhood.refused(link, refuse)
-        if taken:
-            us = self._core.us
+        if not taken or self._reason:
+            return
+        us = self._core.us
+        self._failure = (
+            f"node id `{us.node}` is already taken in run `{us.run}`, says `{link.peer}`"
+        )
+        self._hint = "stop the other process, or start this one with another `--id`"
+        if self.phase is Phase.GATHERING:
             self._reason = "refused"
-            self._failure = (
-                f"node id `{us.node}` is already taken in run `{us.run}`, says `{link.peer}`"
-            )
-            self._close(
-                Cause.ABORTED, hint="stop the other process, or start this one with another `--id`"
-            )
+            self._close(Cause.ABORTED)
+        else:
+            self._stop("refused")
 
     def _chunk(self, link: Link, chunk: Chunk, event: ev.Received) -> None:
         try:

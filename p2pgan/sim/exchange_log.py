@@ -67,6 +67,7 @@ class ExchangeLog:
                 round=round_,
                 nets=nets,
                 exchange=exchange,
+                bytes=size,
                 staleness_rounds=0,
                 weight=weight,
             ),

@@ -48,14 +48,14 @@ def overlay_file(folder: Path, addresses: dict[str, str | None], name: str = "tw
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Path:
-    """An overlay of A and B with free ports of this machine."""
+def two(tmp_path: Path) -> Iterator[Path]:
+    """An overlay of A and B with ports of this machine that nobody else is given meanwhile."""
     held, ports = reserve_ports(2)
-    for reserved in held:
-        reserved.close()
-    return overlay_file(
+    yield overlay_file(
         tmp_path, {n: f"tcp://127.0.0.1:{p}" for n, p in zip("AB", ports, strict=True)}
     )
+    for reserved in held:
+        reserved.close()
 
 
 @pytest.fixture

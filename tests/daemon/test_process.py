@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,41 @@ def test_an_address_in_use_leaves_no_log(tmp_path: Path) -> None:
     assert not (tmp_path / "nodes").exists()
 
 
+def test_a_listener_that_is_gone_does_not_stop_the_node(tmp_path: Path) -> None:
+    """As when the terminal is closed, or the disk with the node's words is full."""
+
+    def gone(line: str) -> None:
+        raise BrokenPipeError
+
+    experiment = experiment_of(tmp_path)
+    assert process.run_node(plan_of(experiment, tmp_path), gone, experiment) == 0
+    assert logged(tmp_path)[-1]["reason"] == "finished"
+
+
+ABORTED = """
+import threading, torch
+from p2pgan.daemon import process
+from p2pgan.daemon.trainer import THREAD_NAME
+
+busy = threading.Event()
+
+def train():
+    x = torch.ones(500, 500, requires_grad=True)
+    while True:
+        (x @ x @ x).sum().backward()
+        busy.set()
+
+threading.Thread(target=train, name=THREAD_NAME, daemon=True).start()
+busy.wait()
+process.leave_process(130)
+"""
+
+
+def test_a_training_thread_that_is_left_behind_does_not_spoil_the_exit_status() -> None:
+    done = subprocess.run([sys.executable, "-c", ABORTED], capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_a_neighbor_without_an_address_is_named(tmp_path: Path) -> None:
     experiment = experiment_of(tmp_path, algorithm="gossip")
     for address, missing in ((None, "`0`"), ("tcp://127.0.0.1:*", "`1`")):
@@ -209,6 +246,28 @@ def test_an_earlier_log_of_the_node_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="`0`"):
         process.share_directory(experiment, tmp_path / "run", "name", "0")
     assert log.read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("is_written", [False, True], ids=["half made", "made meanwhile"])
+def test_two_nodes_may_make_the_directory_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    """As `node start … & node start …` do: the other comes between our look and our making."""
+    experiment = experiment_of(tmp_path)
+    create = RunDirectory.create
+
+    def late(path: Path, *, name: str) -> RunDirectory:
+        monkeypatch.undo()
+        if is_written:
+            process.share_directory(experiment, path, name, "0")
+        else:
+            overlay_files.write(experiment.overlay, create(path, name=name).overlay_json)
+        return create(path, name=name)
+
+    monkeypatch.setattr(RunDirectory, "create", late)
+    directory = process.share_directory(experiment, tmp_path / "run", "name", "1")
+    assert directory.overlay_json.is_file()
+    assert directory.run_toml.is_file()
 
 
 def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:

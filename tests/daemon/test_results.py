@@ -1,5 +1,6 @@
 """Summing up a run out of what it left on the disk."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def test_the_summary_is_that_of_the_logs(experiment: Experiment, directory: RunD
     assert summary["speed"]["wall_s"] == 9.0
     assert summary["speed"]["node_iterations_per_s"] == pytest.approx(60 / 3.5)
     assert summary["consensus"] == {"g": None, "d": None}, "nobody has saved"
+
+
+def test_a_diverged_node_is_not_left_out_of_the_scores(
+    experiment: Experiment, directory: RunDirectory
+) -> None:
+    """The mean of those that did not diverge would look like success; the simulator says NaN."""
+    nan = float("nan")
+    log(directory, "1", Scores(round=2, iterations=40, fid=nan, ms=nan, samples=20))
+    statistics = sum_up(experiment, directory, wall_s=9.0, interrupted=False)["scores"]
+    assert math.isnan(statistics["fid"]["mean"])
+    assert statistics["fid"]["samples"] == 20
 
 
 def test_consensus_is_that_of_the_saved_networks(

@@ -121,7 +121,7 @@ def test_a_killed_node_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     )
     outcome, said = run(config, out, on_progress)
     assert list(outcome.failed) == ["1"]
-    assert any("`1` failed" in line for line in said)
+    assert any("`1` failed: ended by signal 9" in line for line in said)
     stopped = {r.node: r.body.reason for r in records_of(RunDirectory(out))
                if isinstance(r.body, NodeStopped)}  # fmt: skip
     assert stopped == {"0": "finished", "2": "finished"}

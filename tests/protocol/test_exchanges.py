@@ -7,7 +7,7 @@ import pytest
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError, split
 from p2pgan.protocol.core import Core, Settings
-from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.exchanges import MAX_UNACKNOWLEDGED, Exchanges
 from p2pgan.protocol.links import Identity, Link
 from p2pgan.protocol.messages import Nets, VectorAck
 
@@ -95,6 +95,20 @@ def test_a_broken_connection_loses_what_went_over_it(core: Core, exchanges: Exch
     assert records(core)[-1] == ("vector_dropped", "peer_lost")
 
 
+def test_a_peer_that_never_answers_costs_a_bounded_account(
+    core: Core, exchanges: Exchanges
+) -> None:
+    exchanges.send("C", G, round=1)
+    for _ in range(MAX_UNACKNOWLEDGED + 2):
+        exchanges.send("B", G, round=1)
+    assert len(exchanges.outstanding) == MAX_UNACKNOWLEDGED + 1
+    dropped = [i for i in core.take() if isinstance(i, do.Record) and i.kind == "vector_dropped"]
+    assert [(i.fields["exchange"], i.fields["reason"]) for i in dropped] == [
+        ("A.01234567.2", "unacknowledged"),
+        ("A.01234567.3", "unacknowledged"),
+    ]
+
+
 def test_one_vector_of_each_group_waits_the_latest(core: Core, exchanges: Exchanges) -> None:
     for counter, nets in ((1, G), (2, D), (3, G)):
         arrival = feed(exchanges, counter, nets)
@@ -106,11 +120,16 @@ def test_one_vector_of_each_group_waits_the_latest(core: Core, exchanges: Exchan
     assert exchanges.held_bytes() == 0
 
 
-def test_an_unfinished_vector_gives_way_to_the_next(core: Core, exchanges: Exchanges) -> None:
+def test_a_vector_in_the_middle_of_another_spoils_both(core: Core, exchanges: Exchanges) -> None:
+    """A connection keeps the order, so its sender is at fault; the next one is taken again."""
     feed(exchanges, 1, upto=1)
     assert exchanges.held_bytes() == 4
-    assert feed(exchanges, 2) is not None
-    assert records(core) == [("vector_dropped", "incomplete"), ("vector_received", None)]
+    with pytest.raises(VectorError) as caught:
+        feed(exchanges, 2)
+    assert caught.value.reason == "order"
+    assert exchanges.held_bytes() == 0
+    assert records(core) == [("vector_dropped", "incomplete"), ("vector_dropped", "order")]
+    assert feed(exchanges, 3) is not None
 
 
 def test_an_unfinished_vector_goes_with_its_connection(core: Core, exchanges: Exchanges) -> None:

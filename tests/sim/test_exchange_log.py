@@ -31,7 +31,7 @@ def test_an_arrival_is_sent_received_and_mixed() -> None:
     bodies = [msgspec.to_builtins(body) for _, body in entries]
     for body in bodies:
         assert (body["round"], body["nets"], body["exchange"]) == (7, ["G", "D"], "7.GD.b>a")
-    assert [body["bytes"] for body in bodies[:2]] == [100, 100]
+    assert [body["bytes"] for body in bodies[:3]] == [100, 100, 100]
     assert bodies[2]["staleness_rounds"] == 0
     assert log.messages == 1
 
