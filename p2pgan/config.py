@@ -28,6 +28,9 @@ def _check_least(field: str, value: int, least: int) -> None:
     _check(value >= least, field, f"a whole number of at least {least}", value)
 
 
+SAMPLES_MAX = 100_000
+"""Of one generator at a time; they are all in memory at once."""
+
 RUN_TABLE = "run"
 """Table of a `run.toml` that says which run it was; the rest is configuration."""
 
@@ -96,7 +99,8 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if self.every is not None:
             _check_least("score.every", self.every, 0)
-        _check_least("score.samples", self.samples, 2)
+        asked = f"a whole number from 2 to {SAMPLES_MAX:,}"
+        _check(2 <= self.samples <= SAMPLES_MAX, "score.samples", asked, self.samples)
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

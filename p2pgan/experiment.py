@@ -273,12 +273,18 @@ def _check_scorer(scorer: Scorer, dataset: Dataset) -> None:
 def _check_enough(config: RunConfig, dataset: Dataset, batch_size: int) -> None:
     """Refuses far too many nodes before an overlay of all of them is made."""
     most = len(dataset.images) // batch_size
+    if most == 0:
+        raise DataError(
+            expected=f"at most {len(dataset.images)}, the images of `{dataset.name}`",
+            got=f"`{batch_size}`",
+            at="--batch-size",
+        )
     if config.nodes is not None and config.nodes > most:
         raise DataError(
             expected=f"at most {most} nodes, for {len(dataset.images)} images and batches of "
             f"{batch_size}",
             got=f"`{config.nodes}`",
-            at="nodes",
+            at="--nodes",
             hint="take fewer nodes or a smaller `--batch-size`",
         )
 

@@ -4,6 +4,7 @@ Modules that are slow to import are imported inside the commands that need them,
 version answer at once.
 """
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -62,4 +63,13 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; nothing is left to say.
         sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        typer.echo(
+            f"p2pgan: expected room for the output, got {error.strerror} - at stdout", err=True
+        )
+        # What is still buffered would be refused once more at exit, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pgan.cli.paths import data_dir
+from p2pgan.cli.paths import check_free, data_dir
+from p2pgan.errors import DataError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -73,8 +74,11 @@ def partition(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Fail if a shard cannot fill such a batch.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also draw the shards, to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also draw the shards: .png, .svg or .pdf.")
+    ] = None,
     as_json: Json = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing picture.")] = False,
 ) -> None:
     """Show what each node would hold in a run with these settings.
 
@@ -82,16 +86,18 @@ def partition(
     """
     from p2pgan.data import partition as cuts
     from p2pgan.data.datasets import load
+    from p2pgan.data.picture import check_suffix, draw_shards
     from p2pgan.seeds import EVERYONE, stream
 
+    if out is not None:
+        check_suffix(out)
+        check_free(out, DataError, force=force)
     data = load(dataset, data_dir())
     shards = cuts.partition(spec, data.labels, nodes, stream(seed, EVERYONE, "partition"))
     described = cuts.describe(shards, data.labels, data.classes)
     if batch_size is not None:
         cuts.check_shards(shards, batch_size, [shard.node for shard in described])
     if out is not None:
-        from p2pgan.data.picture import draw_shards
-
         draw_shards(described, f"{dataset}, {spec}, seed {seed}", out)
     if as_json:
         document = {

@@ -115,8 +115,20 @@ def run_config(
         (_assigned_tables(assignments), "--set"),
     ]
     for tables, at in layers:
-        config_from(tables, at=at)  # each alone first, so that an error names its source
+        try:
+            config_from(tables, at=at)  # each alone first, so that an error names its source
+        except ConfigError as error:
+            raise _naming_option(error) from None
     return config_from(_period_once([tables for tables, _ in layers]), at="configuration")
+
+
+def _naming_option(error: ConfigError) -> ConfigError:
+    """Options are told as they are typed: `options: batch_size` is `--batch-size`."""
+    source, _, keys = error.at.partition("options: ")
+    if source or not keys:
+        return error
+    at = ", ".join(f"--{key}" for key in keys.replace("_", "-").split(", "))
+    return ConfigError(expected=error.expected, got=error.got, at=at, hint=error.hint)
 
 
 def _period_once(layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from p2pgan.cli.paths import check_free
+from p2pgan.config import SAMPLES_MAX
 from p2pgan.errors import ConfigError, RecordError
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -15,7 +17,7 @@ def sample(
     *,
     node: Annotated[str, typer.Option(help="Whose generator.")],
     out: Annotated[Path, typer.Option(help="FILE.npy (float32 [K, C, H, W]) or FILE.png.")],
-    count: Annotated[int, typer.Option(min=1, help="K: number of images.")] = 64,
+    count: Annotated[int, typer.Option(min=1, max=SAMPLES_MAX, help="K: number of images.")] = 64,
     seed: Annotated[int, typer.Option(help="Decides the latents.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
@@ -33,10 +35,7 @@ def sample(
 
     if out.suffix not in (".npy", ".png"):
         raise ConfigError(expected="a file named `.npy` or `.png`", got=f"`{out}`", at="--out")
-    if out.exists() and not force:
-        raise ConfigError(
-            expected="a new file", got="one that exists", at=str(out), hint="`--force` replaces it"
-        )
+    check_free(out, ConfigError, force=force)
     if not out.parent.is_dir():
         raise ConfigError(expected="an existing folder", got="none", at=str(out.parent))
     images = Run.open(run).images(node, count, seed)
@@ -53,7 +52,8 @@ def score(
     run: RunArgument,
     *,
     samples: Annotated[
-        int | None, typer.Option(min=2, help="Images per generator.  [as in the run]")
+        int | None,
+        typer.Option(min=2, max=SAMPLES_MAX, help="Images per generator.  [as in the run]"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from p2pgan.inspect.text import printable
+from p2pgan.inspect.text import count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
@@ -81,13 +81,13 @@ def _print_line(console: Console, line: str) -> None:
 
 
 def _settings_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
+    nodes, rounds = count_text(summary["nodes"], "node"), count_text(summary["rounds"], "round")
     setting = (
         f"{summary['algorithm']} on {summary['dataset']} ({summary['partition']}), "
-        f"{summary['nodes']} nodes, overlay {summary['overlay']}, seed {summary['seed']}"
+        f"{nodes}, overlay {summary['overlay']}, seed {summary['seed']}"
     )
-    rounds = summary["rounds"]
     length = (
-        f"{summary['iterations']} iterations in {rounds} round{'' if rounds == 1 else 's'} of "
+        f"{count_text(summary['iterations'], 'iteration')} in {rounds} of "
         f"{summary['exchange_every']}{', interrupted' if summary['interrupted'] else ''}"
     )
     return setting, length
@@ -112,8 +112,8 @@ def _cost_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
         if distance is not None
     )
     sent = (
-        f"{traffic['messages']} vectors sent, {traffic['bytes_total'] / 1e6:.1f} MB in all; "
-        f"consensus distance {distances or 'not measured'}"
+        f"{count_text(traffic['messages'], 'vector')} sent, "
+        f"{traffic['bytes_total'] / 1e6:.1f} MB in all; consensus distance {distances or 'not measured'}"
     )
     return sent, f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
 

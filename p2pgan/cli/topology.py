@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pgan.cli.paths import check_free
 from p2pgan.errors import OverlayError
+from p2pgan.inspect.text import count_text
 
 if TYPE_CHECKING:
     from p2pgan.overlay.graph import Overlay
@@ -151,7 +153,7 @@ def draw(
     from p2pgan.overlay.picture import draw as paint
 
     overlay = _resolve(spec, nodes, seed)
-    _check_free(out, force=force)
+    check_free(out, OverlayError, force=force)
     paint(overlay, out)
     _tell_written(overlay, out, as_json=as_json)
 
@@ -189,26 +191,16 @@ def _resolve(
 def _write(overlay: "Overlay", out: Path, format: str | None, *, force: bool) -> None:
     from p2pgan.overlay.files import write
 
-    _check_free(out, force=force)
+    check_free(out, OverlayError, force=force)
     write(overlay, out, format)
 
 
-def _check_free(out: Path, *, force: bool) -> None:
-    if out.exists() and not force:
-        raise OverlayError(
-            expected="a file that is not there yet",
-            got="an existing one",
-            at=str(out),
-            hint="pass `--force` to replace it",
-        )
-
-
 def _tell_written(overlay: "Overlay", out: Path, *, as_json: bool) -> None:
-    nodes, edges = len(overlay.nodes), overlay.graph.number_of_edges()
     if as_json:
+        nodes, edges = len(overlay.nodes), overlay.graph.number_of_edges()
         _echo_json({"path": str(out), "name": overlay.name, "nodes": nodes, "edges": edges})
     else:
-        typer.echo(f"{out}: {overlay.name}, {nodes} nodes, {edges} edges")
+        typer.echo(f"{out}: {overlay.name}, {_size_text(overlay)}")
 
 
 def _list(as_json: bool) -> None:
@@ -229,10 +221,14 @@ def _list(as_json: bool) -> None:
 
 
 def _echo_overlay(overlay: "Overlay") -> None:
-    edges = overlay.graph.number_of_edges()
-    typer.echo(f"{overlay.name}: {len(overlay.nodes)} nodes, {edges} edges")
+    typer.echo(f"{overlay.name}: {_size_text(overlay)}")
     if overlay.description:
         typer.echo(overlay.description)
+
+
+def _size_text(overlay: "Overlay") -> str:
+    nodes, edges = len(overlay.nodes), overlay.graph.number_of_edges()
+    return f"{count_text(nodes, 'node')}, {count_text(edges, 'edge')}"
 
 
 def _readable(value: object) -> str:

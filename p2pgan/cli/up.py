@@ -60,13 +60,13 @@ def _progress() -> Iterator[tuple[Callable[["Progress"], None], Callable[[str], 
     columns = (
         TextColumn("{task.fields[ready]} nodes"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} iterations"),
+        TextColumn("{task.fields[iterations]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[scores]}"),
     )
     console = Console(stderr=True)
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("up", total=None, ready="0", scores="")
+        task = bar.add_task("up", total=None, ready="0", iterations="starting", scores="")
 
         def on_progress(progress: "Progress") -> None:
             scores = ""
@@ -76,6 +76,7 @@ def _progress() -> Iterator[tuple[Callable[["Progress"], None], Callable[[str], 
                 task,
                 completed=progress.iterations,
                 total=progress.iterations_total,
+                iterations=f"{progress.iterations}/{progress.iterations_total} iterations",
                 ready=f"{progress.ready}/{progress.nodes}",
                 scores=scores,
             )

@@ -5,6 +5,10 @@ its own.
 """
 
 import multiprocessing as mp
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Final
@@ -18,5 +22,20 @@ def warm_up() -> ForkServerContext:
     """The context to start children in; its server is running (and busy importing) afterwards."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    with _deaf_children():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Ctrl-C reaches the whole terminal, and the server would die of it amid its imports, with a
+    traceback. Processes inherit that it is ignored; every node then sets its own handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

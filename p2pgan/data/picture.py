@@ -1,24 +1,29 @@
 """A picture of who holds what: one stacked bar per node, one color per class."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from p2pgan.data.partition import Shard
-from p2pgan.errors import DataError
+from p2pgan.errors import DataError, unknown_name
+from p2pgan.files import write_atomic
+
+SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw_shards(shards: Sequence[Shard], title: str, path: Path) -> None:
-    """Writes the picture; the file's suffix decides its format.
+    """Writes the picture as PNG, SVG or PDF, all of it or nothing.
 
     Args:
         shards: as `partition.describe` gives them.
         title: a line above it.
         path: where to.
     Raises:
-        DataError: if the format is not known or the file cannot be written.
+        DataError: for another suffix, or if the file cannot be written.
     """
+    check_suffix(path)
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -39,10 +44,16 @@ def draw_shards(shards: Sequence[Shard], title: str, path: Path) -> None:
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
     )
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        got = getattr(error, "strerror", None) or str(error).partition(";")[0]
-        raise DataError(
-            expected="a picture's file name, such as `shards.png`", got=got, at=str(path)
-        ) from None
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix.lower().removeprefix("."), dpi=120)
+    write_atomic(path, file.getvalue(), DataError)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuses what `draw_shards` cannot draw.
+
+    Raises:
+        DataError: for another suffix than one of `SUFFIXES`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise unknown_name(DataError, "a suffix of pictures", path.suffix, SUFFIXES, str(path))

@@ -1,9 +1,10 @@
 """Saved networks: both vectors of a node in one safetensors file, with what they belong to."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import safetensors.torch
@@ -40,6 +41,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     node: str
     iterations: int
+    sha256: str
+    """Of both vectors' bytes, G before D: safetensors itself checks no more than sizes."""
 
 
 def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
@@ -48,14 +51,15 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     Raises:
         CheckpointError: if the disk refuses; the file that was there stays.
     """
+    tensors = {str(net): vector.contiguous().cpu() for net, vector in checkpoint.vectors.items()}
     about = About(
         model=model.name,
         layout=model.digest(),
         run=checkpoint.run,
         node=checkpoint.node,
         iterations=checkpoint.iterations,
+        sha256=_digest(tensors),
     )
-    tensors = {str(net): vector.contiguous().cpu() for net, vector in checkpoint.vectors.items()}
     metadata = {METADATA_KEY: msgspec.json.encode(about).decode()}
     write_atomic(path, safetensors.torch.save(tensors, metadata), CheckpointError)
 
@@ -80,7 +84,18 @@ def load(path: Path, model: Model) -> Checkpoint:
         ) from None
     for net in NETS:
         _check_vector(path, net, vectors[net], model)
+    if _digest(vectors) != about.sha256:
+        raise CheckpointError(
+            expected=f"vectors of SHA-256 `{about.sha256[:12]}…`", got="others", at=str(path)
+        )
     return Checkpoint(vectors=vectors, run=about.run, node=about.node, iterations=about.iterations)
+
+
+def _digest(vectors: Mapping[Any, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for net in NETS:
+        digest.update(vectors[net].numpy().data)
+    return digest.hexdigest()
 
 
 def _check_model(path: Path, about: About, model: Model) -> None:

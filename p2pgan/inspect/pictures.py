@@ -74,8 +74,8 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
             ncols=7,
             frameon=False,
         )
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    told = "mean over nodes, and from the least to the greatest"
+    figure.suptitle(f"{title}: {told}" if title else told, fontsize=12, x=0.01, ha="left")
     _save(figure, path)
 
 

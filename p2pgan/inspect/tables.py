@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
 from p2pgan.inspect.summary import NodeSummary, PeerEvent, RunSummary
-from p2pgan.inspect.text import bytes_text, number_text, printable
+from p2pgan.inspect.text import bytes_text, count_text, number_text, printable
 
 MATRIX_NODES_MAX = 12
 """With more nodes, exchanges are listed by edge: a wider matrix does not fit a terminal."""
@@ -50,12 +50,15 @@ def exchanges_text(counted: Tally, what: What) -> str:
 
 def _facts(summary: RunSummary) -> Iterator[str]:
     settings = ", ".join(f"{name} {value}" for name, value in summary.settings.items())
-    yield printable(f"run {summary.run}" + (f": {settings}" if settings else ""))
+    yield printable(
+        (f"run {summary.run}: " if summary.run else "") + (settings or "nothing on record")
+    )
     trained = sum(node.iterations > 0 for node in summary.nodes)
     part = "" if trained in (0, len(summary.nodes)) else f" ({trained} trained)"
     yield (
-        f"{len(summary.nodes)} nodes{part}, {summary.rounds} rounds, "
-        f"{summary.iterations} iterations, {summary.wall_s:.1f} s, {summary.records} records"
+        f"{count_text(len(summary.nodes), 'node')}{part}, {count_text(summary.rounds, 'round')}, "
+        f"{count_text(summary.iterations, 'iteration')}, {summary.wall_s:.1f} s, "
+        f"{count_text(summary.records, 'record')}"
     )
     yield (
         f"vectors: {summary.sent} sent ({bytes_text(summary.bytes_sent)}), "

@@ -20,6 +20,11 @@ def bytes_text(size_bytes: float) -> str:
     return f"{size_bytes:.1f} GiB"
 
 
+def count_text(count: int, noun: str) -> str:
+    """A number of things, such as `1 node` or `2 nodes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def number_text(value: float | None) -> str:
     """Four digits, or a dash for a number that is missing or not finite."""
     if value is None or value != value or value in (float("inf"), float("-inf")):

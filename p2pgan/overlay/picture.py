@@ -1,5 +1,6 @@
 """A drawing of an overlay. Positions are laid out by family where the family has a natural form."""
 
+import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from p2pgan.errors import OverlayError, unknown_name
+from p2pgan.files import write_atomic
 from p2pgan.overlay.analysis import metropolis_hastings, spectral_gap
 from p2pgan.overlay.graph import Overlay
 
@@ -61,15 +63,11 @@ def draw(overlay: Overlay, path: str | os.PathLike[str]) -> None:
     _paint(overlay, figure)
     # The ids of an SVG's elements and the date in it would differ from one call to the next.
     svg = path.suffix.lower() == ".svg"
+    file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "p2pgan"}):
-        try:
-            figure.savefig(path, metadata={"Date": None} if svg else None)
-        except OSError as error:
-            raise OverlayError(
-                expected="a file that can be written",
-                got=error.strerror or str(error),
-                at=str(path),
-            ) from None
+        kind = path.suffix.lower().removeprefix(".")
+        figure.savefig(file, format=kind, metadata={"Date": None} if svg else None)
+    write_atomic(path, file.getvalue(), OverlayError)
 
 
 def positions(overlay: Overlay) -> Positions:

@@ -164,3 +164,19 @@ def test_an_interrupt_saves_and_is_status_130(tmp_path: Path) -> None:
     ):
         assert (tmp_path / "run" / file).is_file()
     assert b'"reason":"interrupted"' in events.read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_no_room_for_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "p2pgan", "topology", "new", "ring"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("p2pgan: expected room for the output, got ")
+    assert len(result.stderr.splitlines()) == 1

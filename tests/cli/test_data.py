@@ -103,6 +103,16 @@ def test_a_picture_is_drawn_on_request(tmp_path: Path) -> None:
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
+    out = tmp_path / "shards.png"
+    out.write_text("mine")
+    with pytest.raises(DataError, match="`--force` to replace it"):
+        run("partition", "--nodes", "3", "--out", str(out))
+    assert out.read_text() == "mine"
+    run("partition", "--nodes", "3", "--out", str(out), "--force")
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
 def test_shards_smaller_than_a_batch_are_an_error() -> None:
     run("partition", "--nodes", "100", "--batch-size", "16")
     with pytest.raises(DataError, match="at least 17 images in every shard"):

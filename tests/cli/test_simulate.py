@@ -108,7 +108,7 @@ def test_an_interrupted_run_is_shown_and_is_status_130(
         (["--clock", "virtual"], "virtual time is not there yet"),
         (["--overlay", "rign"], "did you mean `ring`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),
-        (["--nodes", "0"], "at options: nodes"),
+        (["--nodes", "0"], "at --nodes"),
         (["--exchange-every", "5", "--exchange-epochs", "1"], "got both"),
         (["--set", "train.loss=hing"], "did you mean `hinge`?"),
         (["--dataset", "mnist"], "p2pgan data download mnist"),

@@ -114,7 +114,7 @@ def test_list_shows_families_and_ready_files() -> None:
 
 def test_show_lists_neighbors_and_addresses() -> None:
     text = done("show", "two-hosts-2")
-    assert text.startswith("two-hosts-2: 2 nodes, 1 edges\nTwo daemons")
+    assert text.startswith("two-hosts-2: 2 nodes, 1 edge\nTwo daemons")
     row = next(line.split() for line in text.splitlines() if line.strip().startswith("alice"))
     assert row == ["alice", "1", "bob", "tcp://127.0.0.1:5550"]
 

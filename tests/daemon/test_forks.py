@@ -1,7 +1,10 @@
 """The fork server's module has to be light: it is imported before everything slow."""
 
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from p2pgan.daemon.forks import PRELOADED
 
@@ -18,3 +21,18 @@ def test_what_is_preloaded_can_be_imported() -> None:
     """The fork server swallows import errors, and every child would be slow without a word."""
     code = "; ".join(f"import {name}" for name in PRELOADED)
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_server_is_deaf_to_interrupts_from_its_start_and_we_are_not() -> None:
+    """Ctrl-C goes to all processes of a terminal; amid its imports it would print a traceback."""
+    code = (
+        "import signal, pathlib; from multiprocessing import forkserver\n"
+        "from p2pgan.daemon.forks import warm_up; warm_up()\n"
+        "pid = forkserver._forkserver._forkserver_pid\n"
+        "print(pathlib.Path(f'/proc/{pid}/status').read_text())\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ignored = next(line for line in done.stdout.splitlines() if line.startswith("SigIgn"))
+    assert int(ignored.split()[1], 16) & 1 << (signal.SIGINT - 1)

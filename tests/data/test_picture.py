@@ -18,8 +18,13 @@ def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
     assert b"<svg" in (tmp_path / "shards.svg").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["shards.nonsense", "absent/shards.png"])
-def test_a_name_that_cannot_be_written_is_one_line(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"such as `shards\.png`") as caught:
-        draw_shards(SHARDS, "title", tmp_path / name)
+def test_another_suffix_is_refused_with_those_that_can_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a suffix of pictures \(`\.png`.*got `\.pgn`.*`\.png`\?"):
+        draw_shards(SHARDS, "title", tmp_path / "shards.pgn")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="in a folder that can be written") as caught:
+        draw_shards(SHARDS, "title", tmp_path / "file" / "shards.png")
     assert "\n" not in str(caught.value)

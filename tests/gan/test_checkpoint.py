@@ -92,6 +92,17 @@ def test_every_truncation_is_noticed(path: Path) -> None:
             load(path, DIGITS)
 
 
+@pytest.mark.parametrize("offset", [-1, -1000, -120_000])
+def test_a_flipped_bit_in_a_weight_is_noticed(path: Path, offset: int) -> None:
+    """The format itself checks no more than sizes."""
+    save(path, some_checkpoint(), DIGITS)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="SHA-256 .*, got others"):
+        load(path, DIGITS)
+
+
 def test_rubbish_is_noticed(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(range(256)) * 20)
@@ -111,6 +122,7 @@ ABOUT = {
     "run": "r",
     "node": "0",
     "iterations": 5,
+    "sha256": "",
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pgan.inspect.text import bytes_text, natural, number_text, printable
+from p2pgan.inspect.text import bytes_text, count_text, natural, number_text, printable
 
 
 def test_numbers_in_names_are_numbers() -> None:
@@ -46,3 +46,7 @@ def test_nothing_reaches_the_terminal_that_it_would_obey(text: str) -> None:
 def test_what_can_be_printed_is_left_alone() -> None:
     assert printable("Knöten 2 → 3") == "Knöten 2 → 3"
     assert printable("\x1b[31mred\n") == "\\x1b[31mred\\n"
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [count_text(n, "node") for n in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]

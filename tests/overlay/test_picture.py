@@ -124,9 +124,11 @@ def test_an_unknown_suffix_lists_the_known(tmp_path: Path) -> None:
     assert caught.value.at.endswith("o.jpeg")
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OverlayError, match="a file that can be written, got No such file"):
-        draw(family("ring", 4), tmp_path / "none" / "o.png")
+def test_a_place_that_cannot_be_written_is_an_error_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "o.png").mkdir()
+    with pytest.raises(OverlayError, match="in a folder that can be written"):
+        draw(family("ring", 4), tmp_path / "o.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["o.png"]
 
 
 def test_drawing_warns_of_nothing(tmp_path: Path) -> None:
