@@ -113,7 +113,8 @@ def _cost_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
     )
     sent = (
         f"{count_text(traffic['messages'], 'vector')} sent, "
-        f"{traffic['bytes_total'] / 1e6:.1f} MB in all; consensus distance {distances or 'not measured'}"
+        f"{traffic['bytes_total'] / 1e6:.1f} MB in all; "
+        f"consensus distance {distances or 'not measured'}"
     )
     return sent, f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
 

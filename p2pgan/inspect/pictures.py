@@ -74,7 +74,7 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
             ncols=7,
             frameon=False,
         )
-    told = "mean over nodes, and from the least to the greatest"
+    told = "mean over nodes, and the band from the lowest to the highest"
     figure.suptitle(f"{title}: {told}" if title else told, fontsize=12, x=0.01, ha="left")
     _save(figure, path)
 

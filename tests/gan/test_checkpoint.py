@@ -99,7 +99,7 @@ def test_a_flipped_bit_in_a_weight_is_noticed(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x10
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="SHA-256 .*, got others"):
+    with pytest.raises(CheckpointError, match=r"SHA-256 .*, got others"):
         load(path, DIGITS)
 
 
