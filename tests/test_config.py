@@ -58,6 +58,7 @@ OUT_OF_RANGE = [
     ("exchange.fanout", 0),
     ("score.every", -1),
     ("score.samples", 1),
+    ("score.samples", 100_001),
     ("daemon.wait_s", -0.1),
     ("daemon.drain_s", float("nan")),
     ("daemon.chunk_bytes", 1023),

@@ -172,6 +172,11 @@ def test_too_many_nodes_are_refused_before_an_overlay_is_made() -> None:
     assert len(experiment(nodes=100).shards) == 100
 
 
+def test_a_batch_larger_than_the_data_blames_the_batch() -> None:
+    text = complaint(DataError, nodes=2, batch_size=1601)
+    assert "at most 1600, the images of `digits`, got `1601` - at --batch-size" in text
+
+
 def test_a_shard_too_small_for_a_batch() -> None:
     text = complaint(DataError, nodes=10, partition="quantity:0.1")
     assert "expected at least 16 images in every shard" in text

@@ -141,6 +141,6 @@ def _refusal(line: bytes, at: str, what: str) -> RecordError:
     what, _, place = what.partition(" - at ")
     return RecordError(
         expected="a record, one JSON object a line",
-        got=what[:1].lower() + what[1:],
+        got=what if what.startswith("JSON") else what[:1].lower() + what[1:],
         at=f"{at}, {place}" if place else at,
     )

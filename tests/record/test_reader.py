@@ -58,6 +58,13 @@ def test_a_broken_line_before_the_end_is_named(log: Path, broken: bytes) -> None
         list(read(log))
 
 
+def test_json_keeps_its_capitals_in_an_error(log: Path) -> None:
+    lines = log.read_bytes().split(b"\n")
+    log.write_bytes(b"\n".join([lines[0], b"{x", *lines[2:]]))
+    with pytest.raises(RecordError, match="got JSON is malformed"):
+        list(read(log))
+
+
 def test_a_field_of_the_wrong_type_is_named(log: Path) -> None:
     changed(log, bytes="many")
     with pytest.raises(RecordError, match=r"line 2, `\$\.bytes`"):
