@@ -52,8 +52,8 @@ def _options(
 
 def main() -> None:
     """Runs the command line; our errors become one line on stderr and exit status 1."""
-    # Threads of OpenMP that wait by spinning slow small models down a hundredfold as soon as
-    # anything else wants a core (docs/log.md). Read when torch is loaded, so set before.
+    # Threads of OpenMP that wait by spinning slow small models down up to a hundredfold beside
+    # another program of several threads (docs/log.md). Read when torch is loaded, so set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(prog_name="p2pgan")  # also when it runs as `python -m p2pgan`
