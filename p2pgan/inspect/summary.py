@@ -1,6 +1,7 @@
 """What a run came to, from its log alone."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,10 @@ class NodeSummary(msgspec.Struct, kw_only=True):
     iterations: int = 0
     loss_d: float | None = None
     loss_g: float | None = None
+    busy_s: float = 0.0
+    """Seconds of training, exchanging and mixing."""
+    is_scored: bool = False
+    """Whether it was ever scored; its scores are `None` also where its generator has diverged."""
     fid: float | None = None
     ms: float | None = None
     stopped: str | None = None
@@ -195,6 +200,7 @@ class _Collected:
         self._run = ""
         self._tally = Tally()
         self._rounds: dict[str, RoundFinished] = {}
+        self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}
         self._scores: dict[int, dict[str, Scores]] = {}
         self._consensus: list[Consensus] = []
@@ -217,6 +223,7 @@ class _Collected:
                 self.config = self.config or body.config
             case RoundFinished():
                 self._rounds[node] = body
+                self._busy_s[node] += (body.train_s or 0.0) + (body.exchange_s or 0.0)
                 self._iterations_at.setdefault(body.round, body.iterations)
             case NodeStopped():
                 self._stopped[node] = body
@@ -266,7 +273,7 @@ class _Collected:
         )
 
     def _node(self, row: NodeTraffic, last_scores: dict[str, Scores]) -> NodeSummary:
-        summary = NodeSummary(node=row.node, traffic=row)
+        summary = NodeSummary(node=row.node, traffic=row, busy_s=self._busy_s[row.node])
         if (finished := self._rounds.get(row.node)) is not None:
             summary.rounds, summary.iterations = finished.round, finished.iterations
             summary.loss_d, summary.loss_g = finished.loss_d, finished.loss_g
@@ -274,7 +281,7 @@ class _Collected:
             summary.stopped = stopped.reason
             summary.rounds, summary.iterations = stopped.rounds, stopped.iterations
         if (scores := last_scores.get(row.node)) is not None:
-            summary.fid, summary.ms = scores.fid, scores.ms
+            summary.is_scored, summary.fid, summary.ms = True, scores.fid, scores.ms
         return summary
 
     def _last_scores(self) -> dict[str, Scores]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from p2pgan.config import RunConfig, ScoreConfig
-from p2pgan.daemon.results import busy_s, consensus, sum_up
+from p2pgan.daemon.results import consensus, sum_up
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.inspect.summary import summarise
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import (
     Body,
@@ -78,7 +79,8 @@ def directory(tmp_path: Path) -> RunDirectory:
 
 
 def test_nodes_work_side_by_side(directory: RunDirectory) -> None:
-    assert busy_s(directory) == pytest.approx(3.5)
+    busy_s = [node.busy_s for node in summarise(directory).nodes]
+    assert busy_s == pytest.approx([3.5, 3.25])
 
 
 def test_the_summary_is_that_of_the_logs(experiment: Experiment, directory: RunDirectory) -> None:
