@@ -21,10 +21,12 @@ from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, load, to_float
 from p2pgan.data.partition import check_shards, partition
 from p2pgan.errors import ConfigError, DataError
-from p2pgan.gan.cohort import Cohort
-from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.blocks import Batch
+from p2pgan.gan.cohort import Cohort, Inputs
+from p2pgan.gan.latents import LatentSource, LatentStreams
 from p2pgan.gan.losses import loss
 from p2pgan.gan.models import USUAL_MODEL, Model, model
+from p2pgan.gan.plan import Machine
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
@@ -93,27 +95,47 @@ class Experiment:
         """Where the networks live."""
         return torch.device(self.config.device)
 
-    def cohort(self, nodes: Sequence[str]) -> Cohort:
-        """These nodes, about to start: all with the same initial weights, each with its streams."""
+    def cohort(self, nodes: Sequence[str], threads: int | None = None) -> Cohort:
+        """These nodes, about to start: all with the same initial weights, each with its streams.
+
+        Args:
+            nodes: ids.
+            threads: CPU threads to train on; `None`: those of `engine.threads`.
+        """
         config, seed = self.config, self.config.seed
         rng = stream(seed, EVERYONE, "initial-weights")
         initial = {
             net: self.model.networks[net].initial_vector(rng, config.train.init) for net in NETS
         }
-        vectors = {net: initial[net].repeat(len(nodes), 1).to(self.device) for net in NETS}
+        vectors = {net: initial[net].to(self.device).repeat(len(nodes), 1) for net in NETS}
+        machine = Machine(
+            threads=threads or config.engine.threads or torch.get_num_threads(),
+            block_nodes=config.engine.block_nodes,
+            is_gpu=self.device.type == "cuda",
+        )
+        return Cohort(self.model, config.train, vectors, self._inputs(nodes), machine)
+
+    def _inputs(self, nodes: Sequence[str]) -> Inputs:
+        config, seed = self.config, self.config.seed
         assert config.batch_size is not None
         samplers = [
             BatchSampler(self.shards[node], config.batch_size, stream(seed, node, "batches"))
             for node in nodes
         ]
-        batches = ShardBatches(self.dataset, samplers, self.device)
-        latents = LatentSource(
-            [stream(seed, node, "latents") for node in nodes],
-            self.model.latent,
-            classes=self.model.classes if config.train.conditional else 0,
-            device=self.device,
+        streams = [
+            LatentStreams(
+                latents=stream(seed, node, "latents"),
+                labels=stream(seed, node, "labels"),
+                proportions=stream(seed, node, "proportions"),
+            )
+            for node in nodes
+        ]
+        classes = self.model.classes if config.train.conditional else 0
+        return Inputs(
+            batches=ShardBatches(self.dataset, samplers, self.device),
+            latents=LatentSource(streams, self.model.latent, classes=classes, device=self.device),
+            batch=config.batch_size,
         )
-        return Cohort(self.model, config.train, vectors, batches, latents)
 
     def score(self, vector_P: Tensor, node: str) -> Scores:
         """Scores of one node's generator.
@@ -152,27 +174,30 @@ class Experiment:
 
 
 class ShardBatches:
-    """Real batches of a cohort: each node's own sampler over the shared array of images."""
+    """Real batches of a cohort: each node's own sampler over the images, which are kept once.
+
+    Several threads may take batches at a time, each of other nodes.
+    """
 
     def __init__(
         self, dataset: Dataset, samplers: Sequence[BatchSampler], device: torch.device
     ) -> None:
-        self._dataset = dataset
+        self._images = torch.from_numpy(dataset.images).to(device)
+        self._labels = torch.from_numpy(dataset.labels).to(device)
         self._samplers = samplers
-        self._device = device
 
-    def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`count` batches: images `(N, B, C, H, W)` in [-1, 1] and labels `(N, B)`."""
+    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+        """`count` batches of each of these nodes (by index)."""
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)
-            index_NKB = np.stack([sampler.take(taken) for sampler in self._samplers])
-            for k in range(taken):
-                yield self._batch(index_NKB[:, k])
+            index_KNB = np.stack([self._samplers[node].take(taken) for node in nodes], 1)
+            yield from map(self._batch, torch.from_numpy(index_KNB).to(self._images.device))
 
-    def _batch(self, index_NB: np.ndarray) -> tuple[Tensor, Tensor]:
-        real = torch.from_numpy(to_float(self._dataset.images[index_NB]))
-        labels_NB = torch.from_numpy(self._dataset.labels[index_NB])
-        return real.to(self._device), labels_NB.to(self._device)
+    def _batch(self, index_NB: Tensor) -> Batch:
+        chosen = index_NB.flatten()
+        images = self._images.index_select(0, chosen).float().div_(127.5).sub_(1.0)  # `to_float`
+        labels = self._labels.index_select(0, chosen)
+        return Batch(images.view(*index_NB.shape, *images.shape[1:]), labels.view_as(index_NB))
 
 
 def prepare(config: RunConfig, data_dir: Path) -> Experiment:

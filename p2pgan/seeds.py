@@ -17,6 +17,8 @@ Purpose = Literal[
     "initial-weights",
     "batches",
     "latents",
+    "labels",
+    "proportions",
     "draws",
     "scores",
     "sample",

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.data.batches import BatchSampler
+from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
 from p2pgan.experiment import BATCHES_AT_ONCE, Experiment, ShardBatches, prepare
 from p2pgan.gan.models import model
@@ -84,12 +86,25 @@ def test_the_seed_and_the_scheme_decide_the_initial_weights(init: Any) -> None:
 
 def test_batches_hold_the_images_of_the_shard_and_their_labels() -> None:
     prepared = experiment(partition="by-class")
-    cohort_batches: Any = prepared.cohort(prepared.nodes)._batches
-    (images, labels_NB), _ = cohort_batches(2)
-    assert images.shape == (3, 16, 1, 8, 8)
-    assert labels_NB.tolist() == [[label] * 16 for label in range(3)]
-    assert images.min() >= -1
-    assert images.max() <= 1
+    inputs: Any = prepared.cohort(prepared.nodes)._inputs
+    batch, _ = inputs.batches(range(3), 2)
+    assert batch.images.shape == (3, 16, 1, 8, 8)
+    assert batch.labels_NB.tolist() == [[label] * 16 for label in range(3)]
+    assert batch.images.min() == -1
+    assert batch.images.max() == 1
+
+
+def test_batches_are_the_shards_images_as_floats() -> None:
+    """Each node's own stream decides which; a block asks for its nodes only."""
+    prepared = experiment()
+    dataset, rng = prepared.dataset, np.random.default_rng
+    shards = [np.arange(40), np.arange(40, 90), np.arange(90, 130)]
+    samplers = [BatchSampler(shard, 4, rng(node)) for node, shard in enumerate(shards)]
+    (batch,) = ShardBatches(dataset, samplers, torch.device("cpu"))(range(1, 3), 1)
+    for row, node in enumerate((1, 2)):
+        (chosen,) = BatchSampler(shards[node], 4, rng(node)).take(1)
+        assert np.array_equal(batch.images[row].numpy(), to_float(dataset.images[chosen]))
+        assert np.array_equal(batch.labels_NB[row].numpy(), dataset.labels[chosen])
 
 
 class CountingSampler:
@@ -110,7 +125,7 @@ def test_a_long_round_draws_its_batches_in_portions() -> None:
     sampler: Any = CountingSampler()
     count = 2 * BATCHES_AT_ONCE + 1
     batches = ShardBatches(dataset, [sampler], torch.device("cpu"))
-    labels = [int(labels_NB) for _, labels_NB in batches(count)]
+    labels = [int(batch.labels_NB) for batch in batches(range(1), count)]
     assert sampler.asked == [BATCHES_AT_ONCE, BATCHES_AT_ONCE, 1]
     assert labels == dataset.labels[:count].tolist()
 

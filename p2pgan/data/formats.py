@@ -92,7 +92,7 @@ def parse_idx(plain: bytes, *, dimensions: int, path: Path, name: str) -> Images
             f"{len(plain):,}",
             name,
         )
-    return np.frombuffer(plain, np.uint8, offset=header_bytes).reshape(shape)
+    return np.frombuffer(bytearray(plain), np.uint8, offset=header_bytes).reshape(shape)
 
 
 def parse_cifar(plain: bytes, *, path: Path, name: str) -> tuple[ImagesU8, Labels]:
@@ -104,7 +104,7 @@ def parse_cifar(plain: bytes, *, path: Path, name: str) -> tuple[ImagesU8, Label
     if not plain or len(plain) % _CIFAR_RECORD_BYTES:
         expected = f"a whole number of {_CIFAR_RECORD_BYTES}-byte records, at least one"
         raise corrupt(path, expected, f"{len(plain):,} bytes", name)
-    records = np.frombuffer(plain, np.uint8).reshape(-1, _CIFAR_RECORD_BYTES)
+    records = np.frombuffer(bytearray(plain), np.uint8).reshape(-1, _CIFAR_RECORD_BYTES)
     labels = check_labels(records[:, 0], classes=10, path=path, name=name)
     return records[:, 1:].reshape(-1, 3, 32, 32), labels
 

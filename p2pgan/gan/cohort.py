@@ -1,61 +1,42 @@
-"""A cohort: N nodes trained together, each on its own data, in one batched computation.
+"""A cohort: N nodes trained together, each on its own data.
 
-This is the only training step. The simulator's cohort has many nodes, a daemon's has one; between
-two exchanges nodes are independent, so both compute the same up to the rounding of batched kernels.
+The simulator's cohort has many nodes, a daemon's has one; between two exchanges nodes are
+independent, so both compute the same up to the rounding of batched kernels. The cohort keeps the
+nodes' networks and cuts its work into blocks (`p2pgan.gan.plan`); a block holds the training step
+(`p2pgan.gan.blocks`).
 
 Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from p2pgan.config import TrainConfig
+from p2pgan.gan.adam import Adam
+from p2pgan.gan.blocks import Batch, Block, Feed, Judged, Rules, Verdict
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.losses import loss
 from p2pgan.gan.models import Model
-from p2pgan.gan.networks import Network
-from p2pgan.types import Net
-
-Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
-"""Given a count, that many real batches: images `(N, B, C, H, W)` in [-1, 1], labels `(N, B)`."""
+from p2pgan.gan.plan import Machine, plan
+from p2pgan.gan.players import Player, Team
+from p2pgan.types import NETS, Net
 
 
-class Player:
-    """One network of every node of a cohort, with its optimiser.
+@dataclass(frozen=True)
+class Inputs:
+    """What N nodes train on. Several threads may draw at a time, each for other nodes."""
 
-    The tensors that the network computes with are views into `vector_NP`, and their gradients are
-    gathered into one matrix, so that Adam is one fused update of one tensor. Buffers sit in the
-    same matrix with a gradient that stays 0; Adam leaves such values exactly as they are.
-    """
-
-    def __init__(
-        self, network: Network, vector_NP: Tensor, learning_rate: float, betas: tuple[float, float]
-    ) -> None:
-        self.network = network
-        self.vector_NP = vector_NP
-        vector_NP.grad = torch.zeros_like(vector_NP)
-        self.optimizer = torch.optim.Adam([vector_NP], learning_rate, betas, fused=True)
-        # `.data`: a forward pass updates buffers of the same matrix, which must not look to
-        # autograd like a change of the weights.
-        self.leaves = [view.data for view in network.views(vector_NP)]
-        trained = sum(not slot.is_buffer for slot in network.slots)
-        self.trained = [leaf.requires_grad_() for leaf in self.leaves[:trained]]
-        self.gradients = network.views(vector_NP.grad)[:trained]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The network of every node on its inputs `(N, B, ...)`, in training mode."""
-        return self.network.apply(self.leaves, x, training=True)
-
-    def descend(self, loss_N: Tensor) -> None:
-        """One Adam step of every node on its own loss."""
-        torch._foreach_copy_(self.gradients, torch.autograd.grad(loss_N.sum(), self.trained))
-        self.optimizer.step()
+    batches: Callable[[range, int], Iterator[Batch]]
+    """Of some nodes (by index) so many batches of each one's own data."""
+    latents: LatentSource
+    batch: int
+    """B: images per step."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +45,10 @@ class Losses:
 
     d: np.ndarray
     g: np.ndarray
+
+
+class Stopped(Exception):  # noqa: N818
+    """A block was ended before its time, because another one failed."""
 
 
 class Cohort:
@@ -78,8 +63,8 @@ class Cohort:
         model: Model,
         config: TrainConfig,
         vectors: dict[Net, Tensor],
-        batches: Batches,
-        latents: LatentSource,
+        inputs: Inputs,
+        machine: Machine,
     ) -> None:
         """A cohort that has not trained yet.
 
@@ -87,114 +72,104 @@ class Cohort:
             model: the pair of networks.
             config: losses, steps and optimiser settings.
             vectors: initial vectors, `(N, P)` per network; used in place.
-            batches: the nodes' real images.
-            latents: the nodes' latents, conditional if the configuration is.
+            inputs: the nodes' real images and latents, conditional if the configuration is.
+            machine: what the training may use.
         """
-        assert config.conditional == bool(latents.classes), "labels without a meaning"
-        rates = (config.learning_rate_g, config.learning_rate_d)
-        rate_g, rate_d = (model.learning_rate if rate is None else rate for rate in rates)
-        betas = (config.beta1, config.beta2)
+        assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
+        rates: dict[Net, float | None] = {"G": config.learning_rate_g, "D": config.learning_rate_d}
         self.vectors = vectors
-        self.generator = Player(model.generator, vectors["G"], rate_g, betas)
-        self.discriminator = Player(model.discriminator, vectors["D"], rate_d, betas)
-        self._batches = batches
-        self._latents = latents
-        self._objective = _objective(config, latents)
-        self._discriminator_steps = config.discriminator_steps
+        self.plan = plan(model, len(vectors["G"]), inputs.batch, machine)
+        self._teams = {
+            net: Team(
+                model.networks[net],
+                vectors[net],
+                Adam(rates[net] or model.learning_rate, config.beta1, config.beta2),
+            )
+            for net in NETS
+        }
+        self._inputs = inputs
+        self._rules = Rules(
+            loss(config.loss),
+            config.gradient_penalty,
+            config.discriminator_steps,
+            config.conditional,
+        )
 
     def train(self, iterations: int) -> Losses:
         """So many iterations (at least 1) of every node: `L` discriminator steps, a generator step.
 
-        Both networks are always in training mode: the generator's batch-norm statistics follow its
-        images in discriminator steps as well, where nothing else of it changes.
+        An exception, a `KeyboardInterrupt` among them, ends all blocks after their current
+        iteration; the nodes have then done unequal numbers of them.
         """
         assert iterations >= 1
-        steps = self._discriminator_steps
-        batches = self._batches(iterations * steps)
-        d_N = torch.zeros(len(self.vectors["D"]), device=self.vectors["D"].device)
-        g_N = torch.zeros_like(d_N)
-        for _ in range(iterations):
-            for _ in range(steps):
-                images, labels_NB = next(batches)
-                d_N += self._discriminator_step(images, labels_NB)
-            g_N += self._generator_step(labels_NB.shape[1])
-        return Losses((d_N / (iterations * steps)).cpu().numpy(), (g_N / iterations).cpu().numpy())
+        stop = threading.Event()
 
-    def _discriminator_step(self, images: Tensor, labels_NB: Tensor) -> Tensor:
-        latents = self._latents.draw(labels_NB.shape[1])
-        with torch.no_grad():
-            generated = self.generator(latents.z_NBZ)
-        real = Judged(images, labels_NB, self.discriminator(images))
-        fake = Judged(generated, latents.labels_NB, self.discriminator(generated))
-        loss_N = _sum(
-            term(self.discriminator, real, fake) for term in self._objective.discriminator
+        def run(nodes: range) -> Losses:
+            return self._train_block(nodes, iterations, stop)
+
+        with ThreadPoolExecutor(
+            self.plan.workers,
+            thread_name_prefix="block",
+            initializer=torch.set_num_threads,  # of calls that this very thread makes
+            initargs=(self.plan.threads_each,),
+        ) as pool:
+            try:
+                running = [pool.submit(run, nodes) for nodes in self.plan.blocks]
+                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()  # where all is done, nobody looks any more
+            for future in done:
+                future.result()  # raises what ended the others, not that they were ended
+            losses = [future.result() for future in running]
+        self._teams["D"].steps += iterations * self._rules.discriminator_steps
+        self._teams["G"].steps += iterations
+        return Losses(
+            d=np.concatenate([part.d for part in losses]),
+            g=np.concatenate([part.g for part in losses]),
         )
-        self.discriminator.descend(loss_N)
-        return loss_N.detach()
 
-    def _generator_step(self, batch: int) -> Tensor:
-        latents = self._latents.draw(batch)
-        generated = self.generator(latents.z_NBZ)
-        fake = Judged(generated, latents.labels_NB, self.discriminator(generated))
-        loss_N = _sum(term(fake) for term in self._objective.generator)
-        self.generator.descend(loss_N)
-        return loss_N.detach()
+    def _train_block(self, nodes: range, iterations: int, stop: threading.Event) -> Losses:
+        rows = slice(nodes.start, nodes.stop)
+        players = {net: Player(team, rows) for net, team in self._teams.items()}
+        block = Block(self._rules, players["G"], players["D"])
+        feed = self._feed(nodes, iterations)
+        judged: list[Judged] = []
+        verdicts: list[Verdict] = []
+        try:
+            for _ in range(iterations):
+                if stop.is_set():
+                    raise Stopped
+                seen, verdict = block.iterate(feed)
+                judged += seen
+                verdicts.append(verdict)
+        finally:
+            for player in players.values():
+                player.store()
+        return self._losses(judged, verdicts)
 
+    def _feed(self, nodes: range, iterations: int) -> Feed:
+        inputs, steps = self._inputs, self._rules.discriminator_steps
+        return Feed(
+            real=inputs.batches(nodes, iterations * steps),
+            latents=inputs.latents.draws(nodes, iterations * (steps + 1), inputs.batch),
+            proportions=iter(lambda: inputs.latents.proportions(nodes, inputs.batch), None),
+        )
 
-def _sum(terms: Iterable[Tensor]) -> Tensor:
-    return reduce(torch.add, terms)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Images `(N, B, C, H, W)`, labels `(N, B)` and the discriminator's logits `(N, B, 1 + K)`."""
-
-    images: Tensor
-    labels_NB: Tensor
-    logits: Tensor
-
-    @property
-    def realness_NB(self) -> Tensor:
-        return self.logits[..., 0]
-
-    def class_loss(self) -> Tensor:
-        """ACGAN's class term, cross-entropy per node, `(N,)` (Odena et al. 2017, eq. 3)."""
-        log_p_NBK = functional.log_softmax(self.logits[..., 1:], dim=-1)
-        return -log_p_NBK.gather(-1, self.labels_NB.unsqueeze(-1)).squeeze(-1).mean(1)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The terms, each `(N,)`, whose sum a player minimises; chosen once, from the configuration."""
-
-    discriminator: tuple[Callable[[Player, Judged, Judged], Tensor], ...]
-    """Terms of the discriminator itself, real images and generated images."""
-    generator: tuple[Callable[[Judged], Tensor], ...]
+    def _losses(self, judged: Sequence[Judged], verdicts: Sequence[Verdict]) -> Losses:
+        """Means over the steps. They are computed in one go: step by step takes as long as a
+        layer."""
+        curves, conditional = self._rules.loss, self._rules.conditional
+        d_KN = _stacked([seen.real for seen in judged]).value(curves.real, conditional=conditional)
+        d_KN += _stacked([seen.fake for seen in judged]).value(curves.fake, conditional=conditional)
+        penalties = [seen.penalty_N for seen in judged if seen.penalty_N is not None]
+        if penalties:
+            d_KN += torch.stack(penalties)
+        g_KN = _stacked(verdicts).value(curves.fooling, conditional=conditional)
+        return Losses(d_KN.mean(0).cpu().numpy(), g_KN.mean(0).cpu().numpy())
 
 
-def _objective(config: TrainConfig, latents: LatentSource) -> Objective:
-    game = loss(config.loss)
-
-    def play(player: Player, real: Judged, fake: Judged) -> Tensor:
-        return game.discriminator(real.realness_NB, fake.realness_NB)
-
-    def classify(player: Player, real: Judged, fake: Judged) -> Tensor:
-        return real.class_loss() + fake.class_loss()
-
-    def smooth(player: Player, real: Judged, fake: Judged) -> Tensor:
-        assert game.penalty is not None
-        share_NB = latents.proportions(real.labels_NB.shape[1])
-        penalty_N = game.penalty(lambda x: player(x)[..., 0], real.images, fake.images, share_NB)
-        return config.gradient_penalty * penalty_N
-
-    return Objective(
-        discriminator=(
-            play,
-            *((classify,) if config.conditional else ()),
-            *((smooth,) if game.penalty else ()),
-        ),
-        generator=(
-            lambda fake: game.generator(fake.realness_NB),
-            *((Judged.class_loss,) if config.conditional else ()),
-        ),
+def _stacked(verdicts: Sequence[Verdict]) -> Verdict:
+    return Verdict(
+        torch.stack([verdict.logits for verdict in verdicts]),
+        torch.stack([verdict.labels_NB for verdict in verdicts]),
     )

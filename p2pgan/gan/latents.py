@@ -1,12 +1,16 @@
-"""Latents: what a generator makes images from, drawn per node from the node's own stream."""
+"""Latents: what a generator makes images from, drawn per node from the node's own streams."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+VALUES_AT_ONCE = 200_000
+"""Normal numbers that are drawn in one go: enough to amortise the calls, few enough to stay in the
+cache. What is drawn does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -17,48 +21,78 @@ class Latents:
     labels_NB: Tensor
 
 
+@dataclass(frozen=True)
+class LatentStreams:
+    """The streams of one node; their state advances with each draw."""
+
+    latents: np.random.Generator
+    labels: np.random.Generator
+    proportions: np.random.Generator
+
+
 class LatentSource:
     """Draws latents for N nodes, `z ~ N(0, I)`.
 
     With classes, the last `classes` of the Z dimensions hold the wanted class as a one-hot code.
     That keeps the thesis's input of 100 for conditional and unconditional models alike (it does
     not say how its ACGAN feeds the class).
+
+    Several threads may draw at a time, each for other nodes.
     """
 
     def __init__(
         self,
-        streams: Sequence[np.random.Generator],
+        streams: Sequence[LatentStreams],
         latent: int,
         *,
         classes: int = 0,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """A source over one stream per node.
+        """A source over the streams of each node.
 
         Args:
-            streams: the nodes' generators; their state advances with each draw.
+            streams: the nodes' generators.
             latent: Z.
             classes: classes to draw from uniformly; 0 for unconditional latents.
             device: where the latents go.
+            dtype: what they become there; they are drawn in float32.
         """
         self._streams = streams
         self._latent = latent
         self.classes = classes
-        self._device = device
+        self._device = torch.device(device)
+        self._dtype = dtype
 
-    def draw(self, batch: int) -> Latents:
-        """`batch` latents per node."""
-        z_NBZ = self._gather([s.standard_normal((batch, self._latent), "f") for s in self._streams])
-        if not self.classes:
-            labels_NB = torch.zeros(z_NBZ.shape[:2], dtype=torch.int64, device=z_NBZ.device)
-            return Latents(z_NBZ, labels_NB)
-        labels_NB = self._gather([s.integers(self.classes, size=batch) for s in self._streams])
-        z_NBZ[..., -self.classes :] = functional.one_hot(labels_NB, self.classes)
-        return Latents(z_NBZ, labels_NB)
+    def draws(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
+        """`count` times `batch` latents of each of these nodes (by index)."""
+        at_once = max(1, VALUES_AT_ONCE // (len(nodes) * batch * self._latent))
+        for start in range(0, count, at_once):
+            yield from self._drawn(nodes, min(at_once, count - start), batch)
 
-    def proportions(self, batch: int) -> Tensor:
+    def proportions(self, nodes: range, batch: int) -> Tensor:
         """Uniform numbers in [0, 1), `(N, B)`: where the gradient penalty looks."""
-        return self._gather([s.random(batch, "f") for s in self._streams])
+        rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
+        return self._to_device(np.stack(rows)).to(self._dtype)
 
-    def _gather(self, rows: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(rows)).to(self._device)
+    def _drawn(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
+        """As `draws`, all in memory at a time."""
+        z_KNBZ = np.empty((count, len(nodes), batch, self._latent), np.float32)
+        labels_KNB = np.zeros((count, len(nodes), batch), np.int64)
+        for place, node in enumerate(nodes):
+            streams = self._streams[node]
+            z_KNBZ[:, place] = streams.latents.standard_normal(
+                (count, batch, self._latent), np.float32
+            )
+            if self.classes:
+                labels_KNB[:, place] = streams.labels.integers(self.classes, size=(count, batch))
+        z, labels = self._to_device(z_KNBZ).to(self._dtype), self._to_device(labels_KNB)
+        if self.classes:
+            z[..., -self.classes :] = functional.one_hot(labels, self.classes)
+        yield from (Latents(z[k], labels[k]) for k in range(count))
+
+    def _to_device(self, values: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(values)
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor

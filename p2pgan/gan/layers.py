@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ Role = Literal["weight", "bias", "scale", "running_mean", "running_var"]
 
 BATCH_NORM_MOMENTUM = 0.1
 """Share of the newest batch in the running statistics (PyTorch's default)."""
+
+BATCH_NORM_EPSILON = 1e-5
+"""Added to variances (PyTorch's default)."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,31 @@ class Slot:
         return self.role in ("running_mean", "running_var")
 
 
+class Pullback(Protocol):
+    """Takes a gradient of a layer's outputs back to its inputs and trained tensors."""
+
+    def __call__(
+        self, gradient: Tensor, *, inputs: bool, parameters: bool
+    ) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """The vector-Jacobian product.
+
+        Args:
+            gradient: of the outputs, `(N, B, ...)`; may be overwritten.
+            inputs: whether the gradient of the inputs is wanted.
+            parameters: whether those of the trained tensors are wanted.
+        Returns:
+            Gradient of the inputs (`None` unless wanted), and of every trained tensor in slot
+            order (none unless wanted): contiguous, `(N, *slot.shape)`, summed over the batch.
+        """
+
+
 class Layer(ABC):
-    """One layer of N networks at once."""
+    """One layer of N networks at once.
+
+    `apply` says what the layer computes, and autograd can differentiate it as often as is needed.
+    Training calls `vjp`, which computes the same and keeps what the gradient needs; layers that
+    matter for speed write it out, the others leave it to autograd.
+    """
 
     def slots(self) -> tuple[Slot, ...]:
         """The tensors that `apply` takes, without the node axis; none by default."""
@@ -64,6 +90,36 @@ class Layer(ABC):
             Outputs, shape `(N, B, ...)`.
         """
 
+    def vjp(self, tensors: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output in training mode, with its pullback (as in `torch.func.vjp`).
+
+        Args: as of `apply`; neither is changed, buffers apart.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            slots = self.slots()
+            # `.data`: steps of other layers, in the same matrix, are no changes of this one.
+            tensors = [
+                tensor.data.requires_grad_(not slot.is_buffer)
+                for tensor, slot in zip(tensors, slots, strict=True)
+            ]
+            y = self.apply(tensors, x, training=True)
+        trained = [tensor for tensor in tensors if tensor.requires_grad]
+
+        def pullback(
+            gradient: Tensor, *, inputs: bool, parameters: bool
+        ) -> tuple[Tensor | None, Sequence[Tensor]]:
+            wanted = [x] * inputs + trained * parameters
+            gradients = [g.contiguous() for g in torch.autograd.grad(y, wanted, gradient)]
+            return gradients[0] if inputs else None, gradients[inputs:]
+
+        return y.detach(), pullback
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether a sample's output depends on the other samples of its batch."""
+        return False
+
 
 @dataclass(frozen=True)
 class Linear(Layer):
@@ -80,7 +136,32 @@ class Linear(Layer):
 
     def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
         weight_NIO, bias_N1O = tensors
+        if self.outputs == 1:  # a batched product with one column is an order slower
+            return (x * weight_NIO.mT).sum(-1, keepdim=True) + bias_N1O
         return torch.baddbmm(bias_N1O, x, weight_NIO)
+
+    def vjp(self, tensors: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Pullback]:
+        weight_NIO = tensors[0]
+
+        def pullback(
+            gradient: Tensor, *, inputs: bool, parameters: bool
+        ) -> tuple[Tensor | None, Sequence[Tensor]]:
+            gradient_x: Tensor | None = None
+            gradients: tuple[Tensor, ...] = ()
+            if inputs and self.outputs == 1:
+                gradient_x = gradient * weight_NIO.mT
+            elif inputs:
+                gradient_x = torch.bmm(gradient, weight_NIO.mT)
+            if parameters:
+                gradient_NIO = (
+                    torch.bmm(gradient.mT, x).view_as(weight_NIO)
+                    if self.outputs == 1
+                    else torch.bmm(x.mT, gradient)
+                )
+                gradients = (gradient_NIO, gradient.sum(1, keepdim=True))
+            return gradient_x, gradients
+
+        return self.apply(tensors, x, training=True), pullback
 
 
 @dataclass(frozen=True)
@@ -166,23 +247,60 @@ class BatchNorm(Layer):
         return tuple(Slot(shape, role) for role in roles)
 
     def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
+        return self._normalise(tensors, x, training=training)[0]
+
+    def vjp(self, tensors: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Pullback]:
+        scale_NC, _, mean_NC, var_NC = tensors
+        y, mean, inverse_deviation = self._normalise(tensors, x, training=True)
+
+        def pullback(
+            gradient: Tensor, *, inputs: bool, parameters: bool
+        ) -> tuple[Tensor | None, Sequence[Tensor]]:
+            gradient_x, *gradients = torch.ops.aten.native_batch_norm_backward(
+                _nodes_to_channels(gradient).contiguous(),
+                _nodes_to_channels(x),
+                scale_NC.flatten(),
+                mean_NC.flatten(),
+                var_NC.flatten(),
+                mean,
+                inverse_deviation,
+                True,
+                BATCH_NORM_EPSILON,
+                [inputs, parameters, parameters],
+            )
+            return (
+                _channels_to_nodes(gradient_x, len(x)) if inputs else None,
+                [gradient.view_as(scale_NC) for gradient in gradients] if parameters else (),
+            )
+
+        return y, pullback
+
+    @property
+    def couples_samples(self) -> bool:
+        return True
+
+    def _normalise(
+        self, tensors: Sequence[Tensor], x: Tensor, *, training: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, and the batch's means and inverse deviations, each `(N C,)`."""
         scale_NC, bias_NC, mean_NC, var_NC = tensors
-        # The statistics are rows of a larger matrix; the kernel wants them contiguous.
+        # The statistics may be rows of a larger matrix; the kernel wants them contiguous.
         running = [mean_NC.detach().flatten().clone(), var_NC.detach().flatten().clone()]
-        y = functional.batch_norm(
+        y, mean, inverse_deviation = torch.native_batch_norm(
             _nodes_to_channels(x),
-            running[0],
-            running[1],
             scale_NC.flatten(),
             bias_NC.flatten(),
-            training=training,
-            momentum=BATCH_NORM_MOMENTUM,
+            running[0],
+            running[1],
+            training,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPSILON,
         )
         if training:
             with torch.no_grad():
                 mean_NC.copy_(running[0].view_as(mean_NC))
                 var_NC.copy_(running[1].view_as(var_NC))
-        return _channels_to_nodes(y, x.shape[0])
+        return _channels_to_nodes(y, len(x)), mean, inverse_deviation
 
 
 @dataclass(frozen=True)
@@ -194,31 +312,62 @@ class Reshape(Layer):
     def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
         return x.reshape(*x.shape[:2], *self.shape)
 
+    def vjp(self, tensors: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Pullback]:
+        def pullback(
+            gradient: Tensor, *, inputs: bool, parameters: bool
+        ) -> tuple[Tensor | None, Sequence[Tensor]]:
+            return gradient.reshape(x.shape), ()
+
+        return self.apply(tensors, x, training=True), pullback
+
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """An elementwise function; `name` stands for it in descriptions."""
+    """An elementwise function whose derivative follows from its value; `name` stands for it."""
 
     name: str
     function: Callable[[Tensor], Tensor] = field(compare=False, repr=False)
+    pull: Callable[[Tensor, Tensor], Tensor] = field(compare=False, repr=False)
+    """Gradient and value of the output to the gradient of the input, in the gradient's memory."""
 
     def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
         return self.function(x)
+
+    def vjp(self, tensors: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Pullback]:
+        y = self.function(x)
+
+        def pullback(
+            gradient: Tensor, *, inputs: bool, parameters: bool
+        ) -> tuple[Tensor | None, Sequence[Tensor]]:
+            return self.pull(gradient, y), ()
+
+        return y, pullback
 
 
 LEAKY_SLOPE = 0.2
 
 
 def leaky_relu() -> Activation:
-    return Activation("leaky-relu", lambda x: functional.leaky_relu(x, LEAKY_SLOPE))
+    pull = torch.ops.aten.leaky_relu_backward.grad_input
+    return Activation(
+        "leaky-relu",
+        lambda x: functional.leaky_relu(x, LEAKY_SLOPE),
+        lambda gradient, y: pull(gradient, y, LEAKY_SLOPE, True, grad_input=gradient),
+    )
 
 
 def relu() -> Activation:
-    return Activation("relu", functional.relu)
+    pull = torch.ops.aten.threshold_backward.grad_input
+    return Activation(
+        "relu", functional.relu, lambda gradient, y: pull(gradient, y, 0, grad_input=gradient)
+    )
 
 
 def tanh() -> Activation:
-    return Activation("tanh", torch.tanh)
+    pull = torch.ops.aten.tanh_backward.grad_input
+    return Activation(
+        "tanh", torch.tanh, lambda gradient, y: pull(gradient, y, grad_input=gradient)
+    )
 
 
 @dataclass(frozen=True)
@@ -244,6 +393,10 @@ class MinibatchDiscrimination(Layer):
         distance_NBBK = (m.unsqueeze(1) - m.unsqueeze(2)).abs().sum(-1)
         closeness_NBK = torch.exp(-distance_NBBK).sum(2) - 1.0  # without j = i
         return torch.cat([x, closeness_NBK], dim=-1)
+
+    @property
+    def couples_samples(self) -> bool:
+        return True
 
 
 def _nodes_to_channels(x: Tensor) -> Tensor:

@@ -18,28 +18,49 @@ Critic = Callable[[Tensor], Tensor]
 """Images `(N, B, C, H, W)` to logits `(N, B)`."""
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A loss of one logit and its derivative, both elementwise.
+
+    The derivative is written out because training calls it in every step: recording the loss for
+    autograd takes longer than a small network's own products.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+# Of D, the sigmoid of the logit: `-log D` and `-log(1 - D)`. Thesis section 4.1.1, Goodfellow et
+# al. 2014, eq. 1. Logarithms are natural; the thesis takes base 2, which only scales the loss.
+_LOG_D = Curve(lambda a: softplus(-a), lambda a: torch.sigmoid(a) - 1)
+_LOG_1_MINUS_D = Curve(softplus, torch.sigmoid)
+_MINUS_LOGIT = Curve(torch.neg, lambda a: torch.full_like(a, -1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What the two players minimise.
+    """What the two players minimise: batch means of one curve per kind of image.
 
     `penalty`, if there is one, is added to the discriminator's loss with the configured weight; it
     takes the critic, real and generated images, and mixing proportions `(N, B)` in [0, 1].
     """
 
     name: str
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    """Logits of real and of generated images, each `(N, B)`, to `(N,)`."""
-    generator: Callable[[Tensor], Tensor]
-    """Logits of generated images `(N, B)` to `(N,)`."""
+    real: Curve
+    """The discriminator's, of real images."""
+    fake: Curve
+    """The discriminator's, of generated images."""
+    fooling: Curve
+    """The generator's, of its own images."""
     penalty: Callable[[Critic, Tensor, Tensor, Tensor], Tensor] | None = None
 
+    def discriminator(self, real_NB: Tensor, fake_NB: Tensor) -> Tensor:
+        """Logits of real and of generated images, each `(N, B)`, to `(N,)`; without penalty."""
+        return self.real.value(real_NB).mean(1) + self.fake.value(fake_NB).mean(1)
 
-def _log_likelihood(real_NB: Tensor, fake_NB: Tensor) -> Tensor:
-    """`-J_disc`: thesis section 4.1.1, Goodfellow et al. 2014, eq. 1.
-
-    Logarithms are natural; the thesis takes base 2, which only scales the loss.
-    """
-    return softplus(-real_NB).mean(1) + softplus(fake_NB).mean(1)
+    def generator(self, fake_NB: Tensor) -> Tensor:
+        """Logits of generated images `(N, B)` to `(N,)`."""
+        return self.fooling.value(fake_NB).mean(1)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share_NB: Tensor) -> Tensor:
@@ -60,32 +81,32 @@ LOSSES = {
         # The game as first written; its generator learns little from a winning discriminator.
         Loss(
             name="minimax",
-            discriminator=_log_likelihood,
-            generator=lambda fake_NB: -softplus(fake_NB).mean(1),
+            real=_LOG_D,
+            fake=_LOG_1_MINUS_D,
+            fooling=Curve(lambda a: -softplus(a), lambda a: -torch.sigmoid(a)),
         ),
         # Goodfellow et al. 2014, section 3: maximise log D(G(z)) instead.
-        Loss(
-            name="nonsaturating",
-            discriminator=_log_likelihood,
-            generator=lambda fake_NB: softplus(-fake_NB).mean(1),
-        ),
+        Loss(name="nonsaturating", real=_LOG_D, fake=_LOG_1_MINUS_D, fooling=_LOG_D),
         # Lim and Ye 2017; as a loss per image: Miyato et al. 2018, eq. 16 and 17.
         Loss(
             name="hinge",
-            discriminator=lambda real, fake: relu(1 - real).mean(1) + relu(1 + fake).mean(1),
-            generator=lambda fake_NB: -fake_NB.mean(1),
+            real=Curve(lambda a: relu(1 - a), lambda a: -(a < 1).to(a)),
+            fake=Curve(lambda a: relu(1 + a), lambda a: (a > -1).to(a)),
+            fooling=_MINUS_LOGIT,
         ),
         # Mao et al. 2017, eq. 9: targets 1 for real, 0 for generated, 1 for the generator.
         Loss(
             name="lsgan",
-            discriminator=lambda real, fake: ((real - 1) ** 2 + fake**2).mean(1) / 2,
-            generator=lambda fake_NB: ((fake_NB - 1) ** 2).mean(1) / 2,
+            real=Curve(lambda a: (a - 1) ** 2 / 2, lambda a: a - 1),
+            fake=Curve(lambda a: a**2 / 2, torch.clone),
+            fooling=Curve(lambda a: (a - 1) ** 2 / 2, lambda a: a - 1),
         ),
         # Arjovsky et al. 2017 with the penalty of Gulrajani et al. 2017.
         Loss(
             name="wgan-gp",
-            discriminator=lambda real, fake: fake.mean(1) - real.mean(1),
-            generator=lambda fake_NB: -fake_NB.mean(1),
+            real=_MINUS_LOGIT,
+            fake=Curve(torch.clone, torch.ones_like),
+            fooling=_MINUS_LOGIT,
             penalty=gradient_penalty,
         ),
     )

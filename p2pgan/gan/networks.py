@@ -6,7 +6,7 @@ The rule for what a vector holds: all trained parameters in layer order, then al
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,9 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from p2pgan.gan.layers import LEAKY_SLOPE, Layer, Slot
+from p2pgan.gan.layers import LEAKY_SLOPE, Layer, Pullback, Slot
 
 Init = Literal["he", "glorot"]
+
+Tape = Sequence[Pullback]
+"""What a forward pass leaves for its gradients: one pullback per layer."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Network:
         """All slots in vector order: parameters first, then buffers."""
         slots = [slot for layer in self.layers for slot in layer.slots()]
         return tuple(sorted(slots, key=lambda slot: slot.is_buffer))
+
+    @cached_property
+    def trained(self) -> int:
+        """Number of trained tensors; they come first among the slots."""
+        return sum(not slot.is_buffer for slot in self.slots)
 
     @cached_property
     def parameters(self) -> int:
@@ -68,15 +76,36 @@ class Network:
             x: inputs, shape `(N, B, ...)`.
             training: see `Layer.apply`; updates the buffers in place when true.
         """
-        parameters, buffers = self._split(views)
-        for layer in self.layers:
-            tensors = [next(buffers if s.is_buffer else parameters) for s in layer.slots()]
-            x = layer.apply(tensors, x, training=training)
+        for layer, positions in self.placed:
+            x = layer.apply([views[i] for i in positions], x, training=training)
         return x
 
-    def _split(self, views: Sequence[Tensor]) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
-        trained = sum(not slot.is_buffer for slot in self.slots)
-        return iter(views[:trained]), iter(views[trained:])
+    def vjp(self, views: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Tape]:
+        """The output in training mode, as of `apply`, with the layers' pullbacks."""
+        tape = []
+        for layer, positions in self.placed:
+            x, pullback = layer.vjp([views[i] for i in positions], x)
+            tape.append(pullback)
+        return x, tape
+
+    @cached_property
+    def placed(self) -> tuple[tuple[Layer, tuple[int, ...]], ...]:
+        """Every layer with the positions of its slots in `slots`."""
+        order = [
+            (slot.is_buffer, number, place)
+            for number, layer in enumerate(self.layers)
+            for place, slot in enumerate(layer.slots())
+        ]
+        position = {(number, place): i for i, (_, number, place) in enumerate(sorted(order))}
+        return tuple(
+            (layer, tuple(position[number, place] for place in range(len(layer.slots()))))
+            for number, layer in enumerate(self.layers)
+        )
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether the batch that a sample is in matters to it, as with batch norm."""
+        return any(layer.couples_samples for layer in self.layers)
 
     def initial_vector(self, rng: np.random.Generator, init: Init) -> Tensor:
         """One node's initial vector, shape `(P,)`.

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.latents import LatentSource, LatentStreams
 from p2pgan.gan.models import Model
 
 IMAGES_AT_ONCE = 500
@@ -31,12 +31,14 @@ def images(
         conditional: whether the generator was trained with classes.
     """
     classes = model.classes if conditional else 0
-    latents = LatentSource([rng], model.latent, classes=classes, device=vector_P.device)
+    streams = LatentStreams(latents=rng, labels=rng, proportions=rng)
+    source = LatentSource([streams], model.latent, classes=classes, device=vector_P.device)
     views = model.generator.views(vector_P.unsqueeze(0))
     with torch.no_grad():
         parts = [
-            model.generator.apply(views, latents.draw(part).z_NBZ, training=False)[0].cpu()
+            model.generator.apply(views, latents.z_NBZ, training=False)[0].cpu()
             for part in _parts(count)
+            for latents in source.draws(range(1), 1, part)
         ]
         return torch.cat(parts)
 

@@ -7,7 +7,7 @@ own size, so where the true one is 0, as at a bias before batch norm, it makes s
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +18,13 @@ from torch.nn import functional
 
 from p2pgan.config import TrainConfig
 from p2pgan.gan import layers
-from p2pgan.gan.cohort import Cohort
-from p2pgan.gan.latents import Latents, LatentSource
+from p2pgan.gan.blocks import Batch
+from p2pgan.gan.cohort import Cohort, Inputs, Losses
+from p2pgan.gan.latents import Latents, LatentSource, LatentStreams
 from p2pgan.gan.losses import LOSSES
 from p2pgan.gan.models import Model, model
 from p2pgan.gan.networks import Network
+from p2pgan.gan.plan import Machine
 from p2pgan.types import NETS, Net
 
 TOLERANCE = 1e-8
@@ -80,17 +82,6 @@ def modules_of(pair: Model) -> tuple[nn.Sequential, nn.Sequential]:
     )
 
 
-class PreciseLatents(LatentSource):
-    """The same latents, in float64."""
-
-    def draw(self, batch: int) -> Latents:
-        drawn = super().draw(batch)
-        return Latents(drawn.z_NBZ.double(), drawn.labels_NB)
-
-    def proportions(self, batch: int) -> Tensor:
-        return super().proportions(batch).double()
-
-
 def states(module: nn.Module) -> list[tuple[Tensor, bool]]:
     """Parameters, then running statistics, in our vector's order; whether each is transposed."""
     linear = {m.weight for m in module.modules() if isinstance(m, nn.Linear)}
@@ -131,17 +122,30 @@ def some_data(pair: Model, nodes: int, batches: int, batch: int = 5) -> Data:
 
 
 class Replay:
-    """Hands out recorded batches, going on where the last call stopped."""
+    """Hands out recorded batches, to each block of nodes from where it stopped."""
 
     def __init__(self, data: Data) -> None:
-        self.data = iter(data)
+        self.data = data
+        self.taken: dict[range, int] = {}
 
-    def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return itertools.islice(self.data, count)
+    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+        begin = self.taken.get(nodes, 0)
+        self.taken[nodes] = begin + count
+        rows = slice(nodes.start, nodes.stop)
+        for images, labels in self.data[begin : begin + count]:
+            yield Batch(images[rows], labels[rows])
 
 
-def streams(nodes: Sequence[int]) -> list[np.random.Generator]:
-    return [np.random.default_rng((9, node)) for node in nodes]
+def streams(nodes: Sequence[int]) -> list[LatentStreams]:
+    return [
+        LatentStreams(*(np.random.default_rng((9, node, purpose)) for purpose in range(3)))
+        for node in nodes
+    ]
+
+
+def draw(source: LatentSource, batch: int) -> Latents:
+    """The next latents of a source of one node."""
+    return next(source.draws(range(1), 1, batch))
 
 
 def initial(pair: Model, nodes: Sequence[int]) -> dict[Net, Tensor]:
@@ -158,18 +162,30 @@ def initial(pair: Model, nodes: Sequence[int]) -> dict[Net, Tensor]:
 
 
 def make_cohort(
-    pair: Model, config: TrainConfig, data: Data, nodes: Sequence[int], *, precise: bool = False
+    pair: Model,
+    config: TrainConfig,
+    data: Data,
+    nodes: Sequence[int],
+    *,
+    precise: bool = False,
+    machine: Machine = Machine(),  # noqa: B008
+    replay: Callable[[Data], Replay] = Replay,
 ) -> Cohort:
     """A cohort of some of the nodes, each with its own start, streams and share of the data."""
     rows = list(nodes)
-    source = PreciseLatents if precise else LatentSource
     dtype = torch.float64 if precise else torch.float32
+    classes = pair.classes * config.conditional
+    batches = replay([(images[rows].to(dtype), labels[rows]) for images, labels in data])
     return Cohort(
         pair,
         config,
         {net: vectors.to(dtype) for net, vectors in initial(pair, nodes).items()},
-        Replay([(images[rows].to(dtype), labels[rows]) for images, labels in data]),
-        source(streams(nodes), pair.latent, classes=pair.classes * config.conditional),
+        Inputs(
+            batches,
+            LatentSource(streams(nodes), pair.latent, classes=classes, dtype=dtype),
+            data[0][0].shape[1],
+        ),
+        machine,
     )
 
 
@@ -199,7 +215,7 @@ class Textbook:
         return sum(d_losses) / len(d_losses), sum(g_losses) / len(g_losses)
 
     def _step_d(self, images: Tensor, labels: Tensor) -> float:
-        latents = self.latents.draw(len(images))
+        latents = draw(self.latents, len(images))
         fakes = self.g(latents.z_NBZ[0]).detach()
         real, fake = self.d(images), self.d(fakes)
         loss = self._judge(real[:, 0], fake[:, 0])
@@ -214,7 +230,7 @@ class Textbook:
         return float(loss.detach())
 
     def _step_g(self, batch: int) -> float:
-        latents = self.latents.draw(batch)
+        latents = draw(self.latents, batch)
         fake = self.d(self.g(latents.z_NBZ[0]))
         p = torch.sigmoid(fake[:, 0])  # float64: no need for softplus here
         loss = {
@@ -245,7 +261,7 @@ class Textbook:
         ) + functional.binary_cross_entropy_with_logits(fake, zeros)
 
     def _penalty(self, images: Tensor, fakes: Tensor) -> Tensor:
-        share = self.latents.proportions(len(images))[0].view(-1, 1, 1, 1)
+        share = self.latents.proportions(range(1), len(images))[0].view(-1, 1, 1, 1)
         points = (share * images + (1 - share) * fakes).requires_grad_()
         (slopes,) = torch.autograd.grad(self.d(points)[:, 0].sum(), points, create_graph=True)
         return (slopes.flatten(1).square().sum(1).sqrt() - 1).square().mean()
@@ -264,7 +280,7 @@ def check_against_textbook(
         fill(g, start["G"][0])
         fill(d, start["D"][0])
         classes = pair.classes * config.conditional
-        latents = PreciseLatents(streams([node]), pair.latent, classes=classes)
+        latents = LatentSource(streams([node]), pair.latent, classes=classes, dtype=torch.float64)
         row = slice(node, node + 1)
         own = [(images[row].double(), labels[row]) for images, labels in data]
         wanted_d, wanted_g = Textbook(config, g, d, latents).train(own)
@@ -371,66 +387,87 @@ def test_reported_losses_are_means_over_the_call() -> None:
     assert whole.d.shape == whole.g.shape == (2,)
 
 
-class Witness(LatentSource):
-    """Notes what the networks are at each draw, that is before every step of either player."""
-
-    cohort: Cohort
-
-    def __init__(self, nodes: Sequence[int], pair: Model) -> None:
-        super().__init__(streams(nodes), pair.latent)
-        self.seen: list[dict[Net, Tensor]] = []
-
-    def draw(self, batch: int) -> Latents:
-        self.seen.append({net: vectors.clone() for net, vectors in self.cohort.vectors.items()})
-        return super().draw(batch)
-
-
 def test_a_step_of_one_player_leaves_the_other_alone() -> None:
-    """Only the generator's batch statistics follow its images in discriminator steps too."""
-    witness, trained = Witness(range(2), CONV), CONV.generator.parameters
-    data = Replay(some_data(CONV, 2, 6))
-    cohort = Cohort(CONV, TrainConfig(), initial(CONV, range(2)), data, witness)
-    witness.cohort = cohort
-    cohort.train(6)
-    steps = list(itertools.pairwise(witness.seen))  # of discriminator and generator in turn
-    for before, after in steps[::2]:
-        assert torch.equal(before["G"][:, :trained], after["G"][:, :trained])
-        assert not torch.equal(before["G"][:, trained:], after["G"][:, trained:])
-        assert not torch.equal(before["D"], after["D"])
-    for before, after in steps[1::2]:
-        assert torch.equal(before["D"], after["D"])
-        assert not torch.equal(before["G"][:, :trained], after["G"][:, :trained])
+    """Only the generator's batch statistics follow its images in discriminator steps too.
 
-
-def test_adam_leaves_buffers_to_batch_norm() -> None:
-    """After training, the optimiser has seen no slope at a buffer and keeps no moment of it."""
-    cohort = make_cohort(CONV, TrainConfig(), some_data(CONV, 2, 5), range(2))
-    cohort.train(5)
-    player, trained = cohort.generator, CONV.generator.parameters
-    assert player.vector_NP.grad is not None
-    assert not player.vector_NP.grad[:, trained:].any()
-    state = player.optimizer.state[player.vector_NP]
-    for moment in ("exp_avg", "exp_avg_sq"):
-        assert not state[moment][:, trained:].any()
-        assert state[moment][:, :trained].any()
-    before = player.vector_NP[:, trained:].clone()
-    player.optimizer.step()
-    assert torch.equal(player.vector_NP[:, trained:], before)
+    A rate of almost 0 for one player shows what the other's steps do to it.
+    """
+    trained = CONV.generator.parameters
+    data, still = some_data(CONV, 2, 3), 1e-30
+    start = initial(CONV, range(2))
+    only_d = make_cohort(CONV, TrainConfig(learning_rate_g=still), data, range(2))
+    only_g = make_cohort(CONV, TrainConfig(learning_rate_d=still), data, range(2))
+    only_d.train(3)
+    only_g.train(3)
+    assert (only_d.vectors["G"] - start["G"])[:, :trained].abs().max() < 1e-20
+    assert not torch.equal(only_d.vectors["G"][:, trained:], start["G"][:, trained:])
+    assert not torch.equal(only_d.vectors["D"], start["D"])
+    assert (only_g.vectors["D"] - start["D"]).abs().max() < 1e-20
+    assert not torch.equal(only_g.vectors["G"][:, :trained], start["G"][:, :trained])
 
 
 def test_mixing_in_place_is_what_training_goes_on_from() -> None:
     """Whoever changes `vectors` in place changes the networks themselves."""
     data = some_data(DIGITS, 2, 4)
-    cohort = make_cohort(DIGITS, TrainConfig(), data, range(2))
+    cohort, other = (make_cohort(DIGITS, TrainConfig(), data, range(2)) for _ in range(2))
     cohort.train(2)
+    other.train(2)
     for net in NETS:
-        cohort.vectors[net].copy_(initial(DIGITS, range(2))[net])
-    images = cohort.generator(torch.zeros(2, 1, 32))
-    fresh = initial(DIGITS, range(2))["G"]
-    wanted = DIGITS.generator.apply(
-        DIGITS.generator.views(fresh), torch.zeros(2, 1, 32), training=True
+        cohort.vectors[net].copy_(cohort.vectors[net].flip(0))
+    before = {net: cohort.vectors[net].clone() for net in NETS}
+    cohort.train(1)
+    other.train(1)
+    for net in NETS:  # a step of Adam is hardly longer than the learning rate
+        assert 0 < (cohort.vectors[net] - before[net]).abs().max() < 3 * DIGITS.learning_rate
+        assert not torch.equal(cohort.vectors[net], other.vectors[net])
+
+
+CUTS = {
+    "one by one": Machine(block_nodes=1),
+    "unequal blocks": Machine(block_nodes=3),
+    "two threads": Machine(threads=2, block_nodes=2),
+    "more threads than blocks": Machine(threads=4, block_nodes=4),
+}
+
+
+@pytest.mark.parametrize("machine", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("pair", [DIGITS, CONV], ids=lambda pair: pair.name)
+def test_the_result_does_not_depend_on_how_nodes_are_cut(pair: Model, machine: Machine) -> None:
+    """Nor on the threads: the same vectors and losses as of all nodes in one block."""
+    data = some_data(pair, 7, 6)
+
+    def trained(machine: Machine) -> tuple[Cohort, list[Losses]]:
+        cohort = make_cohort(pair, TrainConfig(), data, range(7), precise=True, machine=machine)
+        return cohort, [cohort.train(2), cohort.train(4)]
+
+    cut, cut_losses = trained(machine)
+    whole, whole_losses = trained(Machine(block_nodes=7))
+    assert len(cut.plan.blocks) > 1
+    assert len(whole.plan.blocks) == 1
+    for net in NETS:
+        assert (cut.vectors[net] - whole.vectors[net]).abs().max() < TOLERANCE
+    for mine, wanted in zip(cut_losses, whole_losses, strict=True):
+        np.testing.assert_allclose(mine.d, wanted.d, rtol=1e-6)
+        np.testing.assert_allclose(mine.g, wanted.g, rtol=1e-6)
+
+
+def test_an_error_in_one_block_ends_the_others_and_reaches_the_caller() -> None:
+    class Failing(Replay):
+        def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+            if 1 in nodes:
+                raise RuntimeError("no more data")
+            yield from itertools.cycle(super().__call__(nodes, 1))
+
+    cohort = make_cohort(
+        DIGITS,
+        TrainConfig(),
+        some_data(DIGITS, 2, 1),
+        range(2),
+        machine=Machine(threads=2, block_nodes=1),
+        replay=Failing,
     )
-    assert torch.equal(images, wanted)
+    with pytest.raises(RuntimeError, match="no more data"):
+        cohort.train(10**9)
 
 
 def test_labels_mean_nothing_without_conditional_training() -> None:
@@ -453,8 +490,8 @@ def test_conditional_training_with_latents_without_classes_is_our_own_mistake() 
             CONV,
             config,
             initial(CONV, [0]),
-            Replay(some_data(CONV, 1, 1)),
-            LatentSource(streams([0]), CONV.latent),
+            Inputs(Replay(some_data(CONV, 1, 1)), LatentSource(streams([0]), CONV.latent), batch=5),
+            Machine(),
         )
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from p2pgan.gan import sampling
-from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.latents import LatentSource, LatentStreams
 from p2pgan.gan.layers import BatchNorm, Linear, Reshape, tanh
 from p2pgan.gan.models import Model, model
 from p2pgan.gan.networks import Network
@@ -32,10 +33,16 @@ def normed() -> Model:
     )
 
 
+def draw(rng: np.random.Generator, latent: int, batch: int, classes: int = 0) -> Tensor:
+    """Latents of one node whose draws all come from one stream."""
+    source = LatentSource([LatentStreams(rng, rng, rng)], latent, classes=classes)
+    return next(source.draws(range(1), 1, batch)).z_NBZ
+
+
 def test_images_are_the_generators_of_the_streams_latents() -> None:
     pair = model("mlp-digits")
     vector_P = pair.generator.initial_vector(rng(), "he")
-    z = LatentSource([rng(3)], pair.latent).draw(7).z_NBZ
+    z = draw(rng(3), pair.latent, 7)
     wanted = pair.generator.apply(pair.generator.views(vector_P.unsqueeze(0)), z, training=False)
     got = sampling.images(pair, vector_P, 7, rng(3))
     assert got.shape == (7, *pair.image_shape)
@@ -69,7 +76,7 @@ def test_an_image_does_not_depend_on_the_others_of_its_sample(normed: Model) -> 
 
 def test_conditional_images_ask_for_classes(normed: Model) -> None:
     vector_P = normed.generator.initial_vector(rng(), "he")
-    z = LatentSource([rng(1)], 5, classes=3).draw(6).z_NBZ
+    z = draw(rng(1), 5, 6, classes=3)
     wanted = normed.generator.apply(normed.generator.views(vector_P[None]), z, training=False)[0]
     assert torch.equal(sampling.images(normed, vector_P, 6, rng(1), conditional=True), wanted)
     assert not torch.equal(sampling.images(normed, vector_P, 6, rng(1)), wanted)

@@ -1,0 +1,162 @@
+"""A block of nodes: the training step, for all of them in one batched computation.
+
+This is the only training step. Gradients are taken layer by layer with pullbacks instead of being
+recorded by autograd, which for small networks takes longer than the networks' own products.
+
+Shape letters: N nodes (of the block), B batch, O outputs of the discriminator, K steps.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from p2pgan.gan.latents import Latents
+from p2pgan.gan.losses import Curve, Loss
+from p2pgan.gan.players import Player
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Real images `(N, B, C, H, W)` in [-1, 1] with their labels `(N, B)`."""
+
+    images: Tensor
+    labels_NB: Tensor
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a block trains on; each draw is of the nodes' own data and streams."""
+
+    real: Iterator[Batch]
+    latents: Iterator[Latents]
+    proportions: Iterator[Tensor]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The discriminator's outputs `(N, B, O)` for images that ask for `labels_NB`.
+
+    Steps can be stacked: all that is computed here takes further dimensions in front.
+    """
+
+    logits: Tensor
+    labels_NB: Tensor
+
+    def value(self, curve: Curve, *, conditional: bool) -> Tensor:
+        """The loss, `(N,)`: the curve's mean and, if conditional, the class term.
+
+        The class term is ACGAN's cross-entropy (Odena et al. 2017, eq. 3).
+        """
+        value_N = curve.value(self.logits[..., 0]).mean(-1)
+        if conditional:
+            log_p = functional.log_softmax(self.logits[..., 1:], dim=-1)
+            value_N = value_N - log_p.gather(-1, self.labels_NB.unsqueeze(-1)).squeeze(-1).mean(-1)
+        return value_N
+
+    def gradient(self, curve: Curve, *, conditional: bool) -> Tensor:
+        """The gradient of `value` in the logits, `(N, B, O)`."""
+        realness, classes = self.logits[..., :1], self.logits[..., 1:]
+        slope = curve.slope(realness)
+        if conditional:
+            wanted = functional.one_hot(self.labels_NB, classes.shape[-1])
+            slope = torch.cat([slope, classes.softmax(-1) - wanted], -1)
+        elif classes.shape[-1]:
+            slope = torch.cat([slope, torch.zeros_like(classes)], -1)
+        return slope.div_(self.logits.shape[-2])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a discriminator step saw, for its loss."""
+
+    real: Verdict
+    fake: Verdict
+    penalty_N: Tensor | None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What both players minimise, and who steps when."""
+
+    loss: Loss
+    penalty_weight: float
+    discriminator_steps: int
+    conditional: bool
+
+
+class Block:
+    """Some nodes of a cohort, with their networks laid out for training."""
+
+    def __init__(self, rules: Rules, generator: Player, discriminator: Player) -> None:
+        self._rules = rules
+        self.generator, self.discriminator = generator, discriminator
+
+    def iterate(self, feed: Feed) -> tuple[list[Judged], Verdict]:
+        """`L` discriminator steps and a generator step.
+
+        Both networks are always in training mode: the generator's batch-norm statistics follow its
+        images in discriminator steps as well, where nothing else of it changes.
+        """
+        with torch.no_grad():
+            steps = range(self._rules.discriminator_steps)
+            return [self._discriminator_step(feed) for _ in steps], self._generator_step(feed)
+
+    def _discriminator_step(self, feed: Feed) -> Judged:
+        batch, latents = next(feed.real), next(feed.latents)
+        generated, _ = self.generator(latents.z_NBZ)
+        extra, penalty_N = self._penalty(batch.images, generated, feed)
+        labels = (batch.labels_NB, latents.labels_NB)
+        if self.discriminator.network.couples_samples:
+            passes = [self.discriminator(images) for images in (batch.images, generated)]
+            real, fake = (Verdict(y, own) for (y, _), own in zip(passes, labels, strict=True))
+            gradients = self._gradients(real, fake)
+            tapes = [tape for _, tape in passes]
+        else:  # real and generated images in one pass
+            y, tape = self.discriminator(torch.cat([batch.images, generated], 1))
+            halves = y.tensor_split(2, 1)
+            real, fake = (Verdict(half, own) for half, own in zip(halves, labels, strict=True))
+            gradients, tapes = [torch.cat(self._gradients(real, fake), 1)], [tape]
+        self.discriminator.descend(list(zip(tapes, gradients, strict=True)), extra)
+        return Judged(real, fake, penalty_N)
+
+    def _generator_step(self, feed: Feed) -> Verdict:
+        latents = next(feed.latents)
+        generated, own_tape = self.generator(latents.z_NBZ)
+        y, tape = self.discriminator(generated)
+        fake = Verdict(y, latents.labels_NB)
+        gradient = fake.gradient(self._rules.loss.fooling, conditional=self._rules.conditional)
+        gradient_x = self.discriminator.pull(tape, gradient)
+        self.generator.descend([(own_tape, gradient_x)])
+        return fake
+
+    def _gradients(self, real: Verdict, fake: Verdict) -> list[Tensor]:
+        loss, conditional = self._rules.loss, self._rules.conditional
+        return [
+            real.gradient(loss.real, conditional=conditional),
+            fake.gradient(loss.fake, conditional=conditional),
+        ]
+
+    def _penalty(
+        self, real: Tensor, fake: Tensor, feed: Feed
+    ) -> tuple[Sequence[Tensor] | None, Tensor | None]:
+        """The penalty's gradients, in vector order, and its value `(N,)`; by autograd, since it
+        holds a gradient itself."""
+        penalty, network = self._rules.loss.penalty, self.discriminator.network
+        if penalty is None:
+            return None, None
+        with torch.enable_grad():
+            tensors = [tensor.detach() for tensor in self.discriminator.tensors]
+            trained = [t.requires_grad_() for t in tensors[: network.trained]]
+            penalty_N = self._rules.penalty_weight * penalty(
+                lambda x: network.apply(tensors, x, training=True)[..., 0],
+                real,
+                fake,
+                next(feed.proportions),
+            )
+            gradients = torch.autograd.grad(
+                penalty_N.sum(), trained, allow_unused=True, materialize_grads=True
+            )
+        return [gradient.contiguous() for gradient in gradients], penalty_N.detach()
