@@ -45,6 +45,9 @@ SCORES_PER_RUN = 10
 BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
 
+PIXELS_AT_ONCE = 200_000
+"""Of images turned into floats in one go: enough to amortise the calls, few enough for the cache."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -191,13 +194,17 @@ class ShardBatches:
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)
             index_KNB = np.stack([self._samplers[node].take(taken) for node in nodes], 1)
-            yield from map(self._batch, torch.from_numpy(index_KNB).to(self._images.device))
+            pixels = index_KNB[0].size * self._images[0].numel()
+            at_once = max(1, PIXELS_AT_ONCE // pixels)
+            for part in torch.split(torch.from_numpy(index_KNB), at_once):
+                yield from self._gather(part.to(self._images.device))
 
-    def _batch(self, index_NB: Tensor) -> Batch:
-        chosen = index_NB.flatten()
+    def _gather(self, index_KNB: Tensor) -> Iterator[Batch]:
+        chosen = index_KNB.flatten()
         images = self._images.index_select(0, chosen).float().div_(127.5).sub_(1.0)  # `to_float`
-        labels = self._labels.index_select(0, chosen)
-        return Batch(images.view(*index_NB.shape, *images.shape[1:]), labels.view_as(index_NB))
+        labels_KNB = self._labels.index_select(0, chosen).view_as(index_KNB)
+        images = images.view(*index_KNB.shape, *images.shape[1:])
+        yield from map(Batch, images.unbind(), labels_KNB.unbind())
 
 
 def prepare(config: RunConfig, data_dir: Path) -> Experiment:

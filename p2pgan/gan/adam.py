@@ -7,7 +7,6 @@ there: they are then still in the cache, and never all in memory.
 Source: Kingma and Ba 2015, algorithm 1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +24,9 @@ class Adam:
 
     def step(
         self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        moments: tuple[Sequence[Tensor], Sequence[Tensor]],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        moments: tuple[list[Tensor], list[Tensor]],
         count: Tensor,
     ) -> None:
         """One step of some tensors, in place.
@@ -41,8 +40,12 @@ class Adam:
         # The kernel walks through memory, whatever the strides say.
         assert all(tensor.is_contiguous() for tensor in (*parameters, *gradients))
         torch._fused_adam_(
-            *(list(parameters), list(gradients), list(moments[0]), list(moments[1])),
-            *([], [count] * len(parameters)),
+            parameters,
+            gradients,
+            moments[0],
+            moments[1],
+            [],
+            [count] * len(parameters),
             lr=self.learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,

@@ -58,13 +58,15 @@ class Verdict:
 
     def gradient(self, curve: Curve, *, conditional: bool) -> Tensor:
         """The gradient of `value` in the logits, `(N, B, O)`."""
-        realness, classes = self.logits[..., :1], self.logits[..., 1:]
-        slope = curve.slope(realness)
-        if conditional:
-            wanted = functional.one_hot(self.labels_NB, classes.shape[-1])
-            slope = torch.cat([slope, classes.softmax(-1) - wanted], -1)
-        elif classes.shape[-1]:
-            slope = torch.cat([slope, torch.zeros_like(classes)], -1)
+        slope = curve.slope(self.logits[..., :1])
+        if self.logits.shape[-1] > 1:
+            classes = self.logits[..., 1:]
+            others = (
+                classes.softmax(-1) - functional.one_hot(self.labels_NB, classes.shape[-1])
+                if conditional
+                else torch.zeros_like(classes)
+            )
+            slope = torch.cat([slope, others], -1)
         return slope.div_(self.logits.shape[-2])
 
 
@@ -98,11 +100,11 @@ class Block:
         """`L` discriminator steps and a generator step.
 
         Both networks are always in training mode: the generator's batch-norm statistics follow its
-        images in discriminator steps as well, where nothing else of it changes.
+        images in discriminator steps as well, where nothing else of it changes. Nothing may be
+        recorded by autograd meanwhile.
         """
-        with torch.no_grad():
-            steps = range(self._rules.discriminator_steps)
-            return [self._discriminator_step(feed) for _ in steps], self._generator_step(feed)
+        steps = range(self._rules.discriminator_steps)
+        return [self._discriminator_step(feed) for _ in steps], self._generator_step(feed)
 
     def _discriminator_step(self, feed: Feed) -> Judged:
         batch, latents = next(feed.real), next(feed.latents)
@@ -148,7 +150,7 @@ class Block:
         if penalty is None:
             return None, None
         with torch.enable_grad():
-            tensors = [tensor.detach() for tensor in self.discriminator.tensors]
+            tensors = [tensor.data for tensor in self.discriminator.tensors]
             trained = [t.requires_grad_() for t in tensors[: network.trained]]
             penalty_N = self._rules.penalty_weight * penalty(
                 lambda x: network.apply(tensors, x, training=True)[..., 0],

@@ -105,7 +105,8 @@ class Cohort:
         stop = threading.Event()
 
         def run(nodes: range) -> Losses:
-            return self._train_block(nodes, iterations, stop)
+            with torch.no_grad():  # of this thread; gradients are ours
+                return self._train_block(nodes, iterations, stop)
 
         with ThreadPoolExecutor(
             self.plan.workers,

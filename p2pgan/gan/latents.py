@@ -89,7 +89,7 @@ class LatentSource:
         z, labels = self._to_device(z_KNBZ).to(self._dtype), self._to_device(labels_KNB)
         if self.classes:
             z[..., -self.classes :] = functional.one_hot(labels, self.classes)
-        yield from (Latents(z[k], labels[k]) for k in range(count))
+        yield from map(Latents, z.unbind(), labels.unbind())
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(values)

@@ -110,6 +110,8 @@ class Layer(ABC):
             gradient: Tensor, *, inputs: bool, parameters: bool
         ) -> tuple[Tensor | None, Sequence[Tensor]]:
             wanted = [x] * inputs + trained * parameters
+            if not wanted:
+                return None, ()
             gradients = [g.contiguous() for g in torch.autograd.grad(y, wanted, gradient)]
             return gradients[0] if inputs else None, gradients[inputs:]
 

@@ -32,6 +32,17 @@ class Team:
         self.moments = torch.zeros_like(self.vector_NP), torch.zeros_like(self.vector_NP)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The trained tensors of one layer, none if it has none, with their moments."""
+
+    positions: list[int]
+    """Of the tensors in the vector."""
+    tensors: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+
+
 class Player:
     """One network of a block's nodes, ready to be trained."""
 
@@ -41,16 +52,22 @@ class Player:
         self._adam = team.adam
         matrices = (team.vector_NP.detach(), *team.moments)
         self._views = [team.network.views(matrix[rows]) for matrix in matrices]
-        self.tensors, *self._moments = ([v.contiguous() for v in views] for views in self._views)
+        layouts = [[view.contiguous() for view in views] for views in self._views]
+        self._layouts, self.tensors = layouts, layouts[0]
         self._count = torch.full((), float(team.steps), device=team.vector_NP.device)
-        self._trained = [
+        trained = [
             [i for i in positions if i < team.network.trained]
             for _, positions in team.network.placed
         ]
+        self._trained = [
+            Trained(positions, *([tensors[i] for i in positions] for tensors in layouts))
+            for positions in trained
+        ]
+        self._first = next(number for number, positions in enumerate(trained) if positions)
 
     def store(self) -> None:
         """Copies the networks and moments back into the team's rows."""
-        for views, tensors in zip(self._views, (self.tensors, *self._moments), strict=True):
+        for views, tensors in zip(self._views, self._layouts, strict=True):
             for view, tensor in zip(views, tensors, strict=True):
                 if view.data_ptr() != tensor.data_ptr():
                     view.copy_(tensor)
@@ -78,28 +95,20 @@ class Player:
         """
         self._count += 1
         gradients = [gradient for _, gradient in passes]
-        trained = [number for number, positions in enumerate(self._trained) if positions]
-        for number in range(len(self._trained) - 1, trained[0] - 1, -1):
-            positions = self._trained[number]
-            total = [] if extra is None else [[extra[i] for i in positions]]
+        for number in range(len(self._trained) - 1, self._first - 1, -1):
+            layer = self._trained[number]
+            total = [] if extra is None else [[extra[i] for i in layer.positions]]
             for i, (tape, _) in enumerate(passes):
                 pulled, part = tape[number](
-                    gradients[i], inputs=number > trained[0], parameters=bool(positions)
+                    gradients[i], inputs=number > self._first, parameters=bool(layer.positions)
                 )
                 total.append(list(part))
                 if pulled is not None:
                     gradients[i] = pulled
-            if positions:
-                self._step(positions, _sum(total))
-
-    def _step(self, positions: list[int], gradients: Sequence[Tensor]) -> None:
-        first, second = self._moments
-        self._adam.step(
-            [self.tensors[i] for i in positions],
-            gradients,
-            ([first[i] for i in positions], [second[i] for i in positions]),
-            self._count,
-        )
+            if layer.positions:
+                self._adam.step(
+                    layer.tensors, _sum(total), (layer.first, layer.second), self._count
+                )
 
 
 def _sum(parts: Sequence[list[Tensor]]) -> list[Tensor]:

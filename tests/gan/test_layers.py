@@ -52,6 +52,11 @@ CASES: dict[str, tuple[Layer, tuple[int, ...], Reference]] = {
         (5,),
         lambda t, x: functional.linear(x, t[0].T, t[1][0]),
     ),
+    "linear-one-output": (
+        Linear(5, 1),
+        (5,),
+        lambda t, x: functional.linear(x, t[0].T, t[1][0]),
+    ),
     "conv": (
         Conv(2, 3, 3, 2, 1),
         (2, 7, 7),
@@ -123,6 +128,79 @@ def test_gradients_are_those_of_each_node(name: str) -> None:
     expected = torch.autograd.grad((wanted * slopes).sum(), leaves)
     got = torch.autograd.grad((layer.apply(tensors, x, training=True) * slopes).sum(), leaves)
     torch.testing.assert_close(got, expected)
+
+
+def own_vjp(
+    layer: Layer, tensors: list[Tensor], x: Tensor, slopes: Tensor
+) -> tuple[Tensor, Tensor | None, Sequence[Tensor]]:
+    """Output, gradient of the inputs and gradients of the tensors, as training takes them."""
+    with torch.no_grad():
+        y, pullback = layer.vjp(tensors, x)
+        gradient, gradients = pullback(slopes.clone(), inputs=True, parameters=True)
+    return y, gradient, gradients
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_pullbacks_are_the_gradients_of_each_node(name: str, dtype: torch.dtype) -> None:
+    """What training uses against autograd over the plain computation, in either precision."""
+    layer, sample, reference = CASES[name]
+    tensors, x = random_case(layer, sample, dtype)
+    copies = [t.clone() for t in tensors]
+    trained = [
+        t.requires_grad_() for t, s in zip(copies, layer.slots(), strict=True) if not s.is_buffer
+    ]
+    leaf = x.clone().requires_grad_()
+    wanted = per_node(reference, copies, leaf)
+    slopes = torch.linspace(-1, 1, wanted.numel(), dtype=dtype).view_as(wanted)
+    expected = torch.autograd.grad((wanted * slopes).sum(), [leaf, *trained])
+    y, gradient, gradients = own_vjp(layer, tensors, x, slopes)
+    torch.testing.assert_close(y, wanted.detach())
+    torch.testing.assert_close([gradient, *gradients], list(expected))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pullbacks_give_what_is_asked_for_in_one_piece(name: str) -> None:
+    """Adam's kernel walks through memory, so a strided gradient would be taken for another."""
+    layer, sample, _ = CASES[name]
+    tensors, x = random_case(layer, sample)
+    trained = [t for t, s in zip(tensors, layer.slots(), strict=True) if not s.is_buffer]
+    with torch.no_grad():
+        y, pullback = layer.vjp(tensors, x)
+        neither = pullback(torch.ones_like(y), inputs=False, parameters=False)
+        if trained:
+            assert neither[0] is None
+        assert not list(neither[1])
+        y, pullback = layer.vjp(tensors, x)
+        gradient, gradients = pullback(torch.ones_like(y), inputs=True, parameters=True)
+    assert gradient is not None
+    assert gradient.shape == x.shape
+    assert [g.shape for g in gradients] == [t.shape for t in trained]
+    assert all(g.is_contiguous() for g in gradients)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_forward_pass_changes_neither_inputs_nor_weights(name: str) -> None:
+    layer, sample, _ = CASES[name]
+    tensors, x = random_case(layer, sample)
+    before = [t.clone() for t in tensors]
+    x_before = x.clone()
+    own_vjp(layer, tensors, x, torch.ones_like(layer.apply(before, x, training=False)))
+    assert torch.equal(x, x_before)
+    for tensor, old, slot in zip(tensors, before, layer.slots(), strict=True):
+        assert slot.is_buffer or torch.equal(tensor, old)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_layer_knows_whether_it_couples_samples(name: str) -> None:
+    """If it does not, real and generated images may go through it in one batch."""
+    layer, sample, _ = CASES[name]
+    tensors, x = random_case(layer, sample)
+    whole = layer.apply([t.clone() for t in tensors], x, training=True)
+    parts = [
+        layer.apply([t.clone() for t in tensors], part, training=True) for part in x.chunk(2, 1)
+    ]
+    assert layer.couples_samples != torch.allclose(torch.cat(parts, 1), whole)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from p2pgan.errors import ConfigError
-from p2pgan.gan.losses import LOSSES, gradient_penalty, loss
+from p2pgan.gan.losses import LOSSES, Curve, gradient_penalty, loss
 
 Formula = Callable[[list[float], list[float]], float]
 
@@ -88,11 +88,28 @@ def test_losses_of_a_discriminator_that_cannot_tell(name: str, d: float, g: floa
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("part", ["real", "fake", "fooling"])
+@given(logits=st.lists(st.floats(-30, 30), min_size=1, max_size=8))
+def test_slopes_are_the_derivatives(name: str, part: str, logits: list[float]) -> None:
+    """They are written out for speed; autograd over the value is the reference."""
+    curve: Curve = getattr(loss(name), part)
+    a_B = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    (wanted,) = torch.autograd.grad(curve.value(a_B).sum(), a_B)
+    kink = {"real": 1.0, "fake": -1.0}.get(part) if name == "hinge" else None
+    smooth = a_B.detach() != kink
+    torch.testing.assert_close(curve.slope(a_B.detach())[smooth], wanted[smooth])
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
 def test_extreme_logits_overflow_neither_value_nor_slope(name: str, logit: float) -> None:
     real, fake = (torch.full((1, 2), sign * logit).requires_grad_() for sign in (1, -1))
     values = torch.stack([loss(name).discriminator(real, fake), loss(name).generator(fake)])
-    slopes = torch.autograd.grad(values.sum(), [real, fake])
+    slopes = [
+        *torch.autograd.grad(values.sum(), [real, fake]),
+        *(curve.slope(real.detach()) for curve in (loss(name).real, loss(name).fooling)),
+        loss(name).fake.slope(fake.detach()),
+    ]
     assert values.isfinite().all()
     assert all(slope.isfinite().all() for slope in slopes)
 
