@@ -127,6 +127,32 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _check_least("daemon.threads", self.threads, 1)
 
 
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the machine is used; results differ by rounding only."""
+
+    threads: int | None = None
+    """CPU threads of a simulation; `None`: as many as PyTorch takes. Daemons: `daemon.threads`."""
+    block_nodes: int | None = None
+    """Nodes that are trained side by side on one thread; `None`: as many as fit the cache."""
+    precision: Literal["float32", "tf32"] = "float32"
+    """Of products on a GPU: `tf32` rounds what is multiplied to 10 bits and is several times as
+    fast. CPUs always take `float32`."""
+    checkpoint_every: int = 0
+    """Rounds between two checkpoints of a simulation; 0: only at the end. Daemons: at the end."""
+    rank_timeout_s: float = 300.0
+    """Seconds that a process of a simulation waits for another before it gives the run up. One that
+    has ended is noticed at once; more only bears with slower ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "block_nodes"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_least(f"engine.{name}", value, 1)
+        _check_least("engine.checkpoint_every", self.checkpoint_every, 0)
+        timeout_s = self.rank_timeout_s
+        _check(0 < timeout_s <= 86_400, "engine.rank_timeout_s", "up to 86400 seconds", timeout_s)
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides a run, the machine apart."""
 
@@ -160,6 +186,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     exchange: ExchangeConfig = ExchangeConfig()
     score: ScoreConfig = ScoreConfig()
     daemon: DaemonConfig = DaemonConfig()
+    engine: EngineConfig = EngineConfig()
 
     def __post_init__(self) -> None:
         if self.nodes is not None:

@@ -115,6 +115,7 @@ class Experiment:
             threads=threads or config.engine.threads or torch.get_num_threads(),
             block_nodes=config.engine.block_nodes,
             is_gpu=self.device.type == "cuda",
+            precision=config.engine.precision,
         )
         return Cohort(self.model, config.train, vectors, self._inputs(nodes), machine)
 

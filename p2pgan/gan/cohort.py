@@ -25,6 +25,7 @@ from p2pgan.gan.losses import loss
 from p2pgan.gan.models import Model
 from p2pgan.gan.plan import Machine, plan
 from p2pgan.gan.players import Player, Team
+from p2pgan.gan.precision import products_in
 from p2pgan.types import NETS, Net
 
 
@@ -88,6 +89,7 @@ class Cohort:
             for net in NETS
         }
         self._inputs = inputs
+        self._precision = machine.precision
         self._rules = Rules(
             loss(config.loss),
             config.gradient_penalty,
@@ -102,6 +104,16 @@ class Cohort:
         iteration; the nodes have then done unequal numbers of them.
         """
         assert iterations >= 1
+        with products_in(self._precision):
+            losses = self._train_blocks(iterations)
+        self._teams["D"].steps += iterations * self._rules.discriminator_steps
+        self._teams["G"].steps += iterations
+        return Losses(
+            d=np.concatenate([part.d for part in losses]),
+            g=np.concatenate([part.g for part in losses]),
+        )
+
+    def _train_blocks(self, iterations: int) -> list[Losses]:
         stop = threading.Event()
 
         def run(nodes: range) -> Losses:
@@ -121,13 +133,7 @@ class Cohort:
                 stop.set()  # where all is done, nobody looks any more
             for future in done:
                 future.result()  # raises what ended the others, not that they were ended
-            losses = [future.result() for future in running]
-        self._teams["D"].steps += iterations * self._rules.discriminator_steps
-        self._teams["G"].steps += iterations
-        return Losses(
-            d=np.concatenate([part.d for part in losses]),
-            g=np.concatenate([part.g for part in losses]),
-        )
+            return [future.result() for future in running]
 
     def _train_block(self, nodes: range, iterations: int, stop: threading.Event) -> Losses:
         rows = slice(nodes.start, nodes.stop)

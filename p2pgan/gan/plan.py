@@ -15,6 +15,7 @@ import itertools
 from dataclasses import dataclass
 
 from p2pgan.gan.models import Model
+from p2pgan.gan.precision import Precision
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments in float32."""
@@ -49,6 +50,7 @@ class Machine:
     """Nodes of a block; `None`: as the rule has it."""
     is_gpu: bool = False
     """A GPU takes all nodes in one block: it is only busy when there is much to do at once."""
+    precision: Precision = "float32"
 
 
 def plan(model: Model, nodes: int, batch: int, machine: Machine) -> Plan:
