@@ -95,7 +95,9 @@ class Experiment:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks live."""
+        """Where the networks live: on a machine with several GPUs, torch's current one."""
+        if self.config.device == "cuda":
+            return torch.device("cuda", torch.cuda.current_device())
         return torch.device(self.config.device)
 
     def cohort(self, nodes: Sequence[str], threads: int | None = None) -> Cohort:

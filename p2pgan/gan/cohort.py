@@ -123,8 +123,7 @@ class Cohort:
         with ThreadPoolExecutor(
             self.plan.workers,
             thread_name_prefix="block",
-            initializer=torch.set_num_threads,  # of calls that this very thread makes
-            initargs=(self.plan.threads_each,),
+            initializer=self._settle,
         ) as pool:
             try:
                 running = [pool.submit(run, nodes) for nodes in self.plan.blocks]
@@ -134,6 +133,12 @@ class Cohort:
             for future in done:
                 future.result()  # raises what ended the others, not that they were ended
             return [future.result() for future in running]
+
+    def _settle(self) -> None:
+        """What a thread has of its own: the threads that share its calls, and its GPU."""
+        torch.set_num_threads(self.plan.threads_each)
+        if self.vectors["G"].is_cuda:
+            torch.cuda.set_device(self.vectors["G"].device)
 
     def _train_block(self, nodes: range, iterations: int, stop: threading.Event) -> Losses:
         rows = slice(nodes.start, nodes.stop)
