@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pgan.config import (
     DaemonConfig,
+    EngineConfig,
     ExchangeConfig,
     RunConfig,
     ScoreConfig,
@@ -64,6 +65,11 @@ OUT_OF_RANGE = [
     ("daemon.chunk_bytes", 1023),
     ("daemon.chunk_bytes", 524_289),
     ("daemon.threads", 0),
+    ("engine.threads", 0),
+    ("engine.block_nodes", 0),
+    ("engine.checkpoint_every", -1),
+    ("engine.rank_timeout_s", 0.0),
+    ("engine.rank_timeout_s", 86_401.0),
 ]
 
 
@@ -83,6 +89,10 @@ AT_THE_EDGE = [
     ("daemon.wait_s", 0.0),
     ("daemon.chunk_bytes", 1024),
     ("daemon.chunk_bytes", 524_288),
+    ("engine.threads", 1),
+    ("engine.block_nodes", 1),
+    ("engine.checkpoint_every", 0),
+    ("engine.rank_timeout_s", 86_400.0),
     ("seed", -5),
 ]
 
@@ -148,8 +158,8 @@ def test_keys_name_every_field() -> None:
     assert {"seed", "train.loss", "exchange.fanout", "score.samples", "daemon.threads"} <= set(
         keys()
     )
-    assert not {"train", "exchange", "score", "daemon"} & set(keys())
-    structs = (TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig)
+    assert not {"train", "exchange", "score", "daemon", "engine"} & set(keys())
+    structs = (TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig, EngineConfig)
     tables = len(structs)
     assert len(keys()) == len(msgspec.structs.fields(RunConfig)) - tables + sum(
         len(msgspec.structs.fields(struct)) for struct in structs
@@ -173,6 +183,7 @@ FULL = RunConfig(
     exchange=ExchangeConfig(draw="push", fixed_points=False, fanout=3),
     score=ScoreConfig(every=0, samples=9, scorer="inception"),
     daemon=DaemonConfig(wait_s=0.25, chunk_bytes=2048, threads=2),
+    engine=EngineConfig(threads=3, block_nodes=2, precision="tf32", checkpoint_every=5),
 )
 
 

@@ -51,7 +51,7 @@ TRAINER_CLOSE_S: Final = 1.0
 PROGRESS_S: Final = 5.0
 """Seconds between two lines of progress."""
 
-LOCAL_TABLES: Final = ("daemon", "device", "score", "overlay")
+LOCAL_TABLES: Final = ("daemon", "device", "engine", "score", "overlay")
 """What two nodes of one run may have different: how they wait, where they compute, how they score,
 and where their copy of the overlay lies."""
 

@@ -58,15 +58,16 @@ class Verdict:
 
     def gradient(self, curve: Curve, *, conditional: bool) -> Tensor:
         """The gradient of `value` in the logits, `(N, B, O)`."""
-        slope = curve.slope(self.logits[..., :1])
-        if self.logits.shape[-1] > 1:
+        if self.logits.shape[-1] == 1:
+            slope = curve.slope(self.logits)
+        else:
             classes = self.logits[..., 1:]
             others = (
                 classes.softmax(-1) - functional.one_hot(self.labels_NB, classes.shape[-1])
                 if conditional
                 else torch.zeros_like(classes)
             )
-            slope = torch.cat([slope, others], -1)
+            slope = torch.cat([curve.slope(self.logits[..., :1]), others], -1)
         return slope.div_(self.logits.shape[-2])
 
 
@@ -100,8 +101,8 @@ class Block:
         """`L` discriminator steps and a generator step.
 
         Both networks are always in training mode: the generator's batch-norm statistics follow its
-        images in discriminator steps as well, where nothing else of it changes. Nothing may be
-        recorded by autograd meanwhile.
+        images in discriminator steps as well, where nothing else of it changes. To be called in
+        inference mode: gradients are taken here, and nothing is to be recorded.
         """
         steps = range(self._rules.discriminator_steps)
         return [self._discriminator_step(feed) for _ in steps], self._generator_step(feed)
@@ -149,14 +150,15 @@ class Block:
         penalty, network = self._rules.loss.penalty, self.discriminator.network
         if penalty is None:
             return None, None
-        with torch.enable_grad():
-            tensors = [tensor.data for tensor in self.discriminator.tensors]
-            trained = [t.requires_grad_() for t in tensors[: network.trained]]
+        # Copies: training runs in inference mode, whose tensors autograd does not take.
+        with torch.inference_mode(False), torch.enable_grad():
+            tensors = [tensor.clone() for tensor in self.discriminator.tensors]
+            trained = [tensor.requires_grad_() for tensor in tensors[: network.trained]]
             penalty_N = self._rules.penalty_weight * penalty(
                 lambda x: network.apply(tensors, x, training=True)[..., 0],
-                real,
-                fake,
-                next(feed.proportions),
+                real.clone(),
+                fake.clone(),
+                next(feed.proportions).clone(),
             )
             gradients = torch.autograd.grad(
                 penalty_N.sum(), trained, allow_unused=True, materialize_grads=True

@@ -117,7 +117,7 @@ class Cohort:
         stop = threading.Event()
 
         def run(nodes: range) -> Losses:
-            with torch.no_grad():  # of this thread; gradients are ours
+            with torch.inference_mode():  # of this thread; gradients are ours
                 return self._train_block(nodes, iterations, stop)
 
         with ThreadPoolExecutor(

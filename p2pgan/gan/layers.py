@@ -95,16 +95,19 @@ class Layer(ABC):
 
         Args: as of `apply`; neither is changed, buffers apart.
         """
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            slots = self.slots()
-            # `.data`: steps of other layers, in the same matrix, are no changes of this one.
-            tensors = [
-                tensor.data.requires_grad_(not slot.is_buffer)
-                for tensor, slot in zip(tensors, slots, strict=True)
+        # Copies: training runs in inference mode, whose tensors autograd does not take.
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone().requires_grad_()
+            copies = [tensor.clone() for tensor in tensors]
+            trained = [
+                copy.requires_grad_()
+                for copy, slot in zip(copies, self.slots(), strict=True)
+                if not slot.is_buffer
             ]
-            y = self.apply(tensors, x, training=True)
-        trained = [tensor for tensor in tensors if tensor.requires_grad]
+            y = self.apply(copies, x, training=True)
+        for slot, tensor, copy in zip(self.slots(), tensors, copies, strict=True):
+            if slot.is_buffer:
+                tensor.copy_(copy)
 
         def pullback(
             gradient: Tensor, *, inputs: bool, parameters: bool
@@ -164,72 +167,6 @@ class Linear(Layer):
             return gradient_x, gradients
 
         return self.apply(tensors, x, training=True), pullback
-
-
-@dataclass(frozen=True)
-class Conv(Layer):
-    """Two-dimensional convolution; one grouped convolution serves all nodes."""
-
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-
-    def slots(self) -> tuple[Slot, ...]:
-        area = self.kernel * self.kernel
-        shape = (self.outputs, self.inputs, self.kernel, self.kernel)
-        return (
-            Slot(shape, "weight", self.inputs * area, self.outputs * area),
-            Slot((self.outputs,), "bias"),
-        )
-
-    def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
-        weight_NOCKK, bias_NO = tensors
-        y = functional.conv2d(
-            _nodes_to_channels(x),
-            weight_NOCKK.flatten(0, 1),
-            bias_NO.flatten(),
-            stride=self.stride,
-            padding=self.padding,
-            groups=x.shape[0],
-        )
-        return _channels_to_nodes(y, x.shape[0])
-
-
-@dataclass(frozen=True)
-class Deconv(Layer):
-    """Transposed convolution ("deconvolution"); one grouped call serves all nodes."""
-
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int
-    padding: int
-    output_padding: int = 0
-
-    def slots(self) -> tuple[Slot, ...]:
-        # An output pixel hears from kernel² / stride² pixels of each input channel, on average.
-        area = self.kernel * self.kernel
-        shape = (self.inputs, self.outputs, self.kernel, self.kernel)
-        fan_in = max(1, self.inputs * area // (self.stride * self.stride))
-        return (
-            Slot(shape, "weight", fan_in, self.outputs * area),
-            Slot((self.outputs,), "bias"),
-        )
-
-    def apply(self, tensors: Sequence[Tensor], x: Tensor, *, training: bool) -> Tensor:
-        weight_NCOKK, bias_NO = tensors
-        y = functional.conv_transpose2d(
-            _nodes_to_channels(x),
-            weight_NCOKK.flatten(0, 1),
-            bias_NO.flatten(),
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-            groups=x.shape[0],
-        )
-        return _channels_to_nodes(y, x.shape[0])
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2pgan.errors import ConfigError, unknown_name
+from p2pgan.gan.convolutions import Conv, Deconv
 from p2pgan.gan.layers import (
     BatchNorm,
-    Conv,
-    Deconv,
     Layer,
     Linear,
     MinibatchDiscrimination,

@@ -15,12 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from p2pgan.gan.layers import LEAKY_SLOPE, Layer, Pullback, Slot
+from p2pgan.gan.layers import LEAKY_SLOPE, Layer, Slot
 
 Init = Literal["he", "glorot"]
-
-Tape = Sequence[Pullback]
-"""What a forward pass leaves for its gradients: one pullback per layer."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,6 @@ class Network:
         for layer, positions in self.placed:
             x = layer.apply([views[i] for i in positions], x, training=training)
         return x
-
-    def vjp(self, views: Sequence[Tensor], x: Tensor) -> tuple[Tensor, Tape]:
-        """The output in training mode, as of `apply`, with the layers' pullbacks."""
-        tape = []
-        for layer, positions in self.placed:
-            x, pullback = layer.vjp([views[i] for i in positions], x)
-            tape.append(pullback)
-        return x, tape
 
     @cached_property
     def placed(self) -> tuple[tuple[Layer, tuple[int, ...]], ...]:

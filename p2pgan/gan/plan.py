@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from p2pgan.gan.models import Model
 from p2pgan.gan.precision import Precision
 
-BYTES_PER_PARAMETER = 16
-"""Weight, gradient and two moments in float32."""
+BYTES_PER_PARAMETER = 12
+"""Weight and two moments in float32; gradients are there for one layer at a time."""
 
 BLOCK_BYTES_MAX = 12 * 2**20
-"""Two such blocks fit a last-level cache of 32 MiB, with their activations."""
+"""Two such blocks fit a last-level cache of 32 MiB, with their gradients and activations."""
 
-BLOCK_BYTES_MIN = 3 * 2**20
+BLOCK_BYTES_MIN = 2 * 2**20
 """Below that the overhead of calls outweighs a further thread (four nodes of `mlp-digits`)."""
 
 SHARED_WORK_MIN = 50_000_000

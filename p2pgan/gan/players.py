@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from p2pgan.gan.adam import Adam
-from p2pgan.gan.networks import Network, Tape
+from p2pgan.gan.layers import Layer, Pullback
+from p2pgan.gan.networks import Network
 
 
 @dataclass
@@ -32,15 +33,21 @@ class Team:
         self.moments = torch.zeros_like(self.vector_NP), torch.zeros_like(self.vector_NP)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The trained tensors of one layer, none if it has none, with their moments."""
+Tape = Sequence[Pullback]
+"""What a forward pass leaves for its gradients: one pullback per layer."""
 
-    positions: list[int]
-    """Of the tensors in the vector."""
+
+@dataclass(frozen=True)
+class Placed:
+    """One layer of a block's nodes."""
+
+    layer: Layer
     tensors: list[Tensor]
-    first: list[Tensor]
-    second: list[Tensor]
+    """All that the layer takes, `(N, *slot.shape)`, contiguous."""
+    positions: list[int]
+    """Of the trained ones in the vector; they come first among `tensors`."""
+    moments: tuple[list[Tensor], list[Tensor]]
+    """Adam's, of the trained ones."""
 
 
 class Player:
@@ -55,15 +62,13 @@ class Player:
         layouts = [[view.contiguous() for view in views] for views in self._views]
         self._layouts, self.tensors = layouts, layouts[0]
         self._count = torch.full((), float(team.steps), device=team.vector_NP.device)
-        trained = [
-            [i for i in positions if i < team.network.trained]
-            for _, positions in team.network.placed
-        ]
-        self._trained = [
-            Trained(positions, *([tensors[i] for i in positions] for tensors in layouts))
-            for positions in trained
-        ]
-        self._first = next(number for number, positions in enumerate(trained) if positions)
+        self._layers = [self._placed(layer, positions) for layer, positions in team.network.placed]
+        self._first = next(n for n, placed in enumerate(self._layers) if placed.positions)
+
+    def _placed(self, layer: Layer, positions: Sequence[int]) -> Placed:
+        trained = [i for i in positions if i < self.network.trained]
+        first, second = ([moments[i] for i in trained] for moments in self._layouts[1:])
+        return Placed(layer, [self.tensors[i] for i in positions], trained, (first, second))
 
     def store(self) -> None:
         """Copies the networks and moments back into the team's rows."""
@@ -74,7 +79,11 @@ class Player:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tape]:
         """The network of every node on its inputs `(N, B, ...)`, with what gradients need."""
-        return self.network.vjp(self.tensors, x)
+        tape = []
+        for placed in self._layers:
+            x, pullback = placed.layer.vjp(placed.tensors, x)
+            tape.append(pullback)
+        return x, tape
 
     def pull(self, tape: Tape, gradient: Tensor) -> Tensor:
         """Gradient of the inputs from that of the outputs."""
@@ -95,20 +104,20 @@ class Player:
         """
         self._count += 1
         gradients = [gradient for _, gradient in passes]
-        for number in range(len(self._trained) - 1, self._first - 1, -1):
-            layer = self._trained[number]
-            total = [] if extra is None else [[extra[i] for i in layer.positions]]
+        for number in range(len(self._layers) - 1, self._first - 1, -1):
+            placed = self._layers[number]
+            is_trained = bool(placed.positions)
+            total = [] if extra is None else [[extra[i] for i in placed.positions]]
             for i, (tape, _) in enumerate(passes):
                 pulled, part = tape[number](
-                    gradients[i], inputs=number > self._first, parameters=bool(layer.positions)
+                    gradients[i], inputs=number > self._first, parameters=is_trained
                 )
                 total.append(list(part))
                 if pulled is not None:
                     gradients[i] = pulled
-            if layer.positions:
-                self._adam.step(
-                    layer.tensors, _sum(total), (layer.first, layer.second), self._count
-                )
+            if is_trained:
+                trained = placed.tensors[: len(placed.positions)]
+                self._adam.step(trained, _sum(total), placed.moments, self._count)
 
 
 def _sum(parts: Sequence[list[Tensor]]) -> list[Tensor]:

@@ -20,6 +20,7 @@ from p2pgan.config import TrainConfig
 from p2pgan.gan import layers
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs, Losses
+from p2pgan.gan.convolutions import Conv, Deconv
 from p2pgan.gan.latents import Latents, LatentSource, LatentStreams
 from p2pgan.gan.losses import LOSSES
 from p2pgan.gan.models import Model, model
@@ -40,13 +41,13 @@ CONV = Model(
     generator=Network(
         (
             *(layers.Linear(6, 16), layers.BatchNorm(16), layers.relu(), layers.Reshape((4, 2, 2))),
-            *(layers.Deconv(4, 3, 4, 2, 1), layers.BatchNorm(3), layers.relu()),
-            *(layers.Conv(3, 1, 3, 1, 1), layers.tanh()),
+            *(Deconv(4, 3, 4, 2, 1), layers.BatchNorm(3), layers.relu()),
+            *(Conv(3, 1, 3, 1, 1), layers.tanh()),
         )
     ),
     discriminator=Network(
         (
-            *(layers.Conv(1, 4, 4, 2, 1), layers.leaky_relu(), layers.Reshape((16,))),
+            *(Conv(1, 4, 4, 2, 1), layers.leaky_relu(), layers.Reshape((16,))),
             *(layers.Linear(16, 8), layers.leaky_relu(), layers.Linear(8, 4)),
         )
     ),

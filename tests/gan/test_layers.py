@@ -14,8 +14,6 @@ from torch.nn import functional
 from p2pgan.gan.layers import (
     BATCH_NORM_MOMENTUM,
     BatchNorm,
-    Conv,
-    Deconv,
     Layer,
     Linear,
     MinibatchDiscrimination,
@@ -56,24 +54,6 @@ CASES: dict[str, tuple[Layer, tuple[int, ...], Reference]] = {
         Linear(5, 1),
         (5,),
         lambda t, x: functional.linear(x, t[0].T, t[1][0]),
-    ),
-    "conv": (
-        Conv(2, 3, 3, 2, 1),
-        (2, 7, 7),
-        lambda t, x: functional.conv2d(x, t[0], t[1], stride=2, padding=1),
-    ),
-    "conv-plain": (Conv(2, 3, 3), (2, 5, 6), lambda t, x: functional.conv2d(x, t[0], t[1])),
-    "deconv": (
-        Deconv(3, 2, 4, 2, 1),
-        (3, 4, 4),
-        lambda t, x: functional.conv_transpose2d(x, t[0], t[1], stride=2, padding=1),
-    ),
-    "deconv-odd": (
-        Deconv(3, 2, 5, 2, 2, 1),
-        (3, 4, 4),
-        lambda t, x: functional.conv_transpose2d(
-            x, t[0], t[1], stride=2, padding=2, output_padding=1
-        ),
     ),
     "batch-norm": (BatchNorm(5), (5,), batch_norm_of),
     "batch-norm-images": (BatchNorm(3), (3, 4, 4), batch_norm_of),
@@ -307,9 +287,6 @@ def test_closeness_of_a_lone_image_is_zero() -> None:
     ("layer", "weight_shape", "fan_in", "fan_out"),
     [
         (Linear(5, 7), (5, 7), 5, 7),
-        (Conv(2, 3, 3, 2, 1), (3, 2, 3, 3), 18, 27),
-        (Deconv(3, 2, 4, 2, 1), (3, 2, 4, 4), 12, 32),
-        (Deconv(3, 2, 5, 2, 2, 1), (3, 2, 5, 5), 18, 50),
         (MinibatchDiscrimination(5, 3, 2), (5, 6), 5, 6),
     ],
 )

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from p2pgan.gan.convolutions import Conv, Deconv
 from p2pgan.gan.layers import (
     BatchNorm,
-    Conv,
-    Deconv,
     Linear,
     MinibatchDiscrimination,
     Reshape,
