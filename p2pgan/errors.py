@@ -8,6 +8,7 @@
     │   ├── LocalProtocolError    we used a machine wrongly
     │   └── RemoteProtocolError   a peer broke the protocol
     ├── TransportError        an address that cannot be bound, reached or read
+    ├── RankLostError         another process of a simulation that is gone or silent
     ├── RecordError           a log or run directory that cannot be read or written
     └── CheckpointError       saved weights that are missing, corrupt or of another model
 
@@ -72,6 +73,10 @@ class RemoteProtocolError(ProtocolError):
 
 class TransportError(P2PGanError):
     """An address cannot be bound, reached or read."""
+
+
+class RankLostError(P2PGanError):
+    """Another process of the same simulation is gone, or has been silent for too long."""
 
 
 class RecordError(P2PGanError):

@@ -7,7 +7,7 @@ daemons are looked at in the same way.
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,9 @@ from p2pgan.gan.checkpoint import Checkpoint, load
 from p2pgan.gan.models import Model, model
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import Scores
-from p2pgan.inspect.pictures import sample_grid, score_curves
 from p2pgan.inspect.summary import score_statistics, summarise, traffic
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.picture import draw
 from p2pgan.record import schema
 from p2pgan.record.rundir import RunDirectory, write_text_atomic
 from p2pgan.seeds import stream
@@ -90,6 +88,22 @@ def commit() -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Where the time of a simulated run went, in seconds; start-up left out.
+
+    Of a run on several ranks: the first rank's, the time that it waited for others included.
+    """
+
+    train_s: float = 0.0
+    exchange_s: float = 0.0
+    """Drawing, moving vectors and mixing."""
+    score_s: float = 0.0
+    """Scores and consensus distances."""
+    log_s: float = 0.0
+    """Writing records and checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a shell knows at the end of a run, whoever ran it."""
 
@@ -107,13 +121,16 @@ class Outcome:
     busy_s: float
     """Seconds of training and exchanging; scoring and start-up left out."""
     interrupted: bool
+    costs: Costs | None = None
+    """Where the time went, if somebody measured it (the lockstep simulator does)."""
 
 
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
-    Beyond the contract: `overlay`, `model`, `interrupted`, and `real`, the scores of real training
-    images in place of generated ones, which no generator can be expected to beat.
+    Beyond the contract: `overlay`, `model`, `interrupted`; `real`, the scores of real training
+    images in place of generated ones, which no generator can be expected to beat; and in `speed`
+    the `Costs`, left out where nobody measured them: daemons train, send and log side by side.
     """
     config = experiment.config
     real = experiment.score_real()
@@ -135,7 +152,11 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "real": {"fid": real.fid, "ms": real.ms, "samples": real.samples},
         "consensus": {"g": outcome.consensus.get("G"), "d": outcome.consensus.get("D")},
         "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
-        "speed": {"wall_s": outcome.wall_s, "node_iterations_per_s": speed},
+        "speed": {
+            "wall_s": outcome.wall_s,
+            "node_iterations_per_s": speed,
+            **(asdict(outcome.costs) if outcome.costs else {}),
+        },
     }
 
 
@@ -228,6 +249,10 @@ class Run:
         Raises:
             RecordError: if the disk refuses.
         """
+        # Here, since a run that draws at its end need not wait for matplotlib at its start.
+        from p2pgan.inspect.pictures import sample_grid, score_curves
+        from p2pgan.overlay.picture import draw
+
         folder = self.directory.pictures
         _make_folder(folder)
         samples, curves, overlay = (

@@ -42,6 +42,14 @@ def test_a_run_knows_its_settings(finished: Path) -> None:
     assert run.saved_nodes == ["0", "1"]
 
 
+def test_a_summary_says_where_the_time_went(finished: Path) -> None:
+    speed = Run.open(finished).directory.read_summary()["speed"]
+    parts = [speed[part] for part in ("train_s", "exchange_s", "score_s", "log_s")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) < speed["wall_s"]
+    assert speed["node_iterations_per_s"] == pytest.approx(2 * 40 / sum(parts[:2]))
+
+
 def test_images_are_as_contracted(finished: Path) -> None:
     images = Run.open(finished).images("1", 7, 3)
     assert images.dtype == np.float32

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from p2pgan.config import ExchangeConfig, TrainConfig
-from p2pgan.gan.cohort import Cohort, Losses
-from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.blocks import Batch
+from p2pgan.gan.cohort import Cohort, Inputs, Losses
+from p2pgan.gan.latents import LatentSource, LatentStreams
 from p2pgan.gan.models import model
+from p2pgan.gan.plan import Machine
 from p2pgan.mixing.algorithms import algorithm
-from p2pgan.mixing.rules import consensus_distance, mix, mixing_matrix
+from p2pgan.mixing.rules import consensus_distance, mix, mixing_rows
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import NETS
 
@@ -57,13 +58,13 @@ Curve = dict[str, list[float]]
 """Each figure's values, round after round and node after node."""
 
 
-def stripes(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+def stripes(count: int) -> Iterator[Batch]:
     """Images of slanted waves: another slant for every node, another phase for every image."""
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     for batch in range(count):
         phase_B111 = (torch.arange(float(BATCH)) + batch).view(-1, 1, 1, 1)
         nodes = [torch.cos(0.6 * x + 0.4 * node * y + phase_B111) for node in range(NODES)]
-        yield torch.stack(nodes), torch.zeros(NODES, BATCH, dtype=torch.int64)
+        yield Batch(torch.stack(nodes), torch.zeros(NODES, BATCH, dtype=torch.int64))
 
 
 def curve(setting: Setting, *, disturbance: float = 0.0) -> Curve:
@@ -80,9 +81,10 @@ def curve(setting: Setting, *, disturbance: float = 0.0) -> Curve:
         start_P = pair.networks[net].initial_vector(rng, setting.train.init)
         factors = 1 + disturbance * noise.standard_normal((NODES, len(start_P)))
         vectors[net] = start_P * torch.from_numpy(factors).float()
-    latents = LatentSource([stream(0, str(i), "latents") for i in range(NODES)], pair.latent)
+    streams = [LatentStreams(*[stream(0, str(i), "latents")] * 3) for i in range(NODES)]
     images = stripes(ROUNDS * ITERATIONS * setting.train.discriminator_steps)
-    cohort = Cohort(pair, setting.train, vectors, lambda _: images, latents)
+    inputs = Inputs(lambda *_: images, LatentSource(streams, pair.latent), BATCH)
+    cohort = Cohort(pair, setting.train, vectors, inputs, Machine(block_nodes=NODES))
     chosen = algorithm(setting.algorithm)
     draw = chosen.draw(ExchangeConfig(), lockstep=True)
     draws, neighbors = stream(0, EVERYONE, "draws"), [[1, 2], [0, 2], [0, 1]]
@@ -90,9 +92,9 @@ def curve(setting: Setting, *, disturbance: float = 0.0) -> Curve:
     for _ in range(ROUNDS):
         figures = _figures(cohort.train(ITERATIONS), cohort)
         for group in chosen.groups:
-            w_NN = mixing_matrix(draw(neighbors, draws))
+            rows = mixing_rows(draw(neighbors, draws))
             for net in group:
-                mix(w_NN, vectors[net])
+                mix(rows, vectors[net])
         for figure, values in figures.items():
             recorded.setdefault(figure, []).extend(float(f"{v:.{DIGITS}g}") for v in values)
     return recorded

@@ -3,17 +3,61 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from p2pgan.inspect.text import count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
+
+
+class _Bar(Progress):
+    """A bar over the rounds, and below it where the time went."""
+
+    def __init__(self, console: Console) -> None:
+        self._costs = ""  # looked at while the bar is made
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),  # as wide as the rest leaves
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+        self._rounds = self.add_task("preparing, first round", total=None, figures="")
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        if self._costs:
+            yield Text(self._costs, no_wrap=True, overflow="ellipsis")
+
+    def show(self, simulation: Lockstep) -> None:
+        """How far the simulation is, how fast, how good, and when it will end."""
+        done, experiment = simulation.round, simulation.experiment
+        speed = simulation.iterations * len(experiment.nodes) / max(simulation.busy_s, 1e-9)
+        costs = asdict(simulation.costs)
+        left_s = sum(costs.values()) / done * (experiment.rounds - done)
+        figures = [f"{speed:,.0f} node-iterations/s", f"{timedelta(seconds=round(left_s))} left"]
+        if scores := simulation.scores:
+            fid = sum(score.fid for score in scores) / len(scores)
+            ms = sum(score.ms for score in scores) / len(scores)
+            figures.insert(0, f"FID {fid:.1f}  MS {ms:.2f}")
+        self._costs = _split_line(costs)
+        self.update(
+            self._rounds,
+            description=f"round {done}/{experiment.rounds}",
+            completed=done,
+            total=experiment.rounds,
+            figures="  ".join(figures),
+        )
 
 
 @contextmanager
@@ -22,36 +66,13 @@ def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], 
 
     Yields what is to be told after every round, and at an interrupt that waits for one.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[scores]}"),
-    )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("preparing", total=None, scores="")
 
-        def on_round(simulation: Lockstep) -> None:
-            scores = simulation.scores
-            text = ""
-            if scores:
-                fid = sum(score.fid for score in scores) / len(scores)
-                ms = sum(score.ms for score in scores) / len(scores)
-                text = f"FID {fid:.1f}  MS {ms:.2f}"
-            done, rounds = simulation.round, simulation.experiment.rounds
-            progress.update(
-                task,
-                description=f"round {done}/{rounds}",
-                completed=done,
-                total=rounds,
-                scores=text,
-            )
+    def on_interrupt() -> None:
+        console.print("Stopping after this round; Ctrl-C again stops at once.")
 
-        def on_interrupt() -> None:
-            console.print("Stopping after this round; Ctrl-C again stops at once.")
-
-        yield on_round, on_interrupt
+    with _Bar(console) as bar:
+        yield bar.show, on_interrupt
 
 
 def print_results(
@@ -104,7 +125,7 @@ def _scores_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cost_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
+def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
     traffic, speed, consensus = (summary[key] for key in ("traffic", "speed", "consensus"))
     distances = ", ".join(
         f"{net.upper()} {distance:.2f}"
@@ -116,7 +137,19 @@ def _cost_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
         f"{traffic['bytes_total'] / 1e6:.1f} MB in all; "
         f"consensus distance {distances or 'not measured'}"
     )
-    return sent, f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
+    took = f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
+    return [sent, took, *([_split_line(speed)] if "train_s" in speed else [])]
+
+
+def _split_line(costs: Mapping[str, float]) -> str:
+    """Where the time went, of `p2pgan.runs.Costs` as in `summary.json`."""
+    names = {
+        "train_s": "training",
+        "exchange_s": "exchanges",
+        "score_s": "scores",
+        "log_s": "log and checkpoints",
+    }
+    return ", ".join(f"{name} {costs[key]:.1f} s" for key, name in names.items())
 
 
 def _shown(path: Path) -> Path:

@@ -1,13 +1,22 @@
-"""`p2pgan simulate`: an overlay of nodes on one machine, in lockstep."""
+"""`p2pgan simulate`: an overlay of nodes in lockstep, on one machine or several."""
 
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from p2pgan.cli.options import with_run_options
 from p2pgan.config import RunConfig
-from p2pgan.errors import ConfigError
+from p2pgan.errors import ConfigError, P2PGanError, RankLostError
+
+if TYPE_CHECKING:
+    from p2pgan.sim.processes import Place
+
+PROCESS_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""What `torchrun` tells each process that it starts; with `MASTER_ADDR`, which torch reads."""
 
 
 @with_run_options
@@ -29,7 +38,9 @@ def simulate(
         bool, typer.Option(help="Draw samples, score curves and the overlay.")
     ] = True,
 ) -> None:
-    """Train an overlay of nodes on one machine.
+    """Train an overlay of nodes on one machine or several.
+
+    Under `torchrun` its processes share the nodes.
 
     Example: p2pgan simulate --algorithm gossip --nodes 10 --overlay small-world
     """
@@ -38,10 +49,51 @@ def simulate(
         raise ConfigError(expected="`lockstep`", got=f"`{clock}`", at="--clock", hint=hint)
     from p2pgan.cli.paths import data_dir
     from p2pgan.cli.show import print_results, round_progress
+    from p2pgan.sim.processes import joined
     from p2pgan.sim.run import simulate as run
 
-    with round_progress() as (on_round, on_interrupt):
-        finished = run(config, data_dir(), out, on_round, on_interrupt)
-    print_results(finished.directory, finished.summary, as_json=json, with_pictures=pictures)
-    if finished.summary["interrupted"]:
+    place = place_from(os.environ)
+    silence = nullcontext((lambda simulation: None, lambda: None))
+    with joined(place, config.device, config.engine.rank_timeout_s) as ranks:
+        try:
+            with round_progress() if ranks.is_first else silence as (on_round, on_interrupt):
+                finished = run(config, data_dir(), out, on_round, on_interrupt, ranks)
+        except P2PGanError as error:
+            if ranks.is_first or isinstance(error, RankLostError):
+                raise
+            raise typer.Exit(1) from None  # the first process tells what they all met
+        directory, summary = finished.directory, finished.summary
+        if ranks.is_first:
+            print_results(directory, summary, as_json=json, with_pictures=pictures)
+        # Whoever ends with a status would have `torchrun` end the one that still draws.
+        ranks.agree(False)
+    if summary["interrupted"]:
         raise typer.Exit(130)
+
+
+def place_from(environment: Mapping[str, str]) -> "Place | None":
+    """This process among those that `torchrun` started; `None`: it is the only one.
+
+    Raises:
+        ConfigError: if what the environment says makes no sense.
+    """
+    if _int_from(environment, "WORLD_SIZE", 1) == 1 or "MASTER_ADDR" not in environment:
+        return None
+    from p2pgan.sim.processes import Place
+
+    rank, count, local_rank, local_count = (
+        _int_from(environment, name) for name in PROCESS_VARIABLES
+    )
+    return Place(rank=rank, count=count, local_rank=local_rank, local_count=local_count)
+
+
+def _int_from(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environment.get(name, "" if default is None else str(default))
+    if not text.isdecimal():
+        raise ConfigError(
+            expected="a whole number",
+            got=f"`{text}`" if text else "nothing",
+            at=name,
+            hint="start the processes with `torchrun`",
+        )
+    return int(text)

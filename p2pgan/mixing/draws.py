@@ -15,8 +15,11 @@ from p2pgan.errors import OverlayError
 Neighbors = Sequence[Sequence[int]]
 """For each node, the indices of its neighbors."""
 
-Arrivals = list[list[int]]
-"""For each node, the indices of the nodes that it hears from, itself never among them."""
+Arrivals = Sequence[Sequence[int]]
+"""For each node, the indices of the nodes that it hears from, none twice.
+
+Where everyone hears from everyone, it is one `range(N)` for all. A node's own vector counts once,
+whether its index is among them, as there, or not, as in all other draws."""
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ def push(fanout: int) -> Draw:
     """Every node pushes to `fanout` random neighbors, so a node may hear from none or several."""
 
     def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
-        arrivals: Arrivals = [[] for _ in neighbors]
+        arrivals: list[list[int]] = [[] for _ in neighbors]
         for sender, around in enumerate(neighbors):
             for receiver in push_targets(around, fanout, rng):
                 arrivals[receiver].append(sender)
@@ -49,10 +52,10 @@ def permutation(*, fixed_points: bool) -> Draw:
     """A random permutation along the overlay's edges: each node sends to one and hears from one.
 
     In the thesis's experiments a node hears from one neighbor or from itself (section 4.1.2); that
-    it also sends to exactly one is our reading. Each allowed pair gets a random cost, and the
-    cheapest permutation is taken. With fixed points on a complete overlay all permutations are then
-    equally likely by symmetry; otherwise the distribution is close to uniform but not exactly so
-    (an exactly uniform draw means counting perfect matchings, which is #P-hard).
+    it also sends to exactly one is our reading. On a complete overlay all such permutations are
+    equally likely. On others each allowed pair gets a random cost, and the cheapest permutation is
+    taken: close to uniform but not exactly so (an exactly uniform draw means counting perfect
+    matchings, which is #P-hard).
 
     Raises (from the draw):
         OverlayError: without fixed points, if the overlay has no such permutation, as a star has
@@ -60,10 +63,26 @@ def permutation(*, fixed_points: bool) -> Draw:
     """
 
     def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
-        sources = _cheapest_permutation(neighbors, rng, fixed_points=fixed_points)
+        nodes = len(neighbors)
+        is_complete = all(len(around) == nodes - 1 for around in neighbors)
+        if is_complete and (fixed_points or nodes > 1):
+            sources = _any_permutation(nodes, rng, fixed_points=fixed_points)
+        else:
+            sources = _cheapest_permutation(neighbors, rng, fixed_points=fixed_points)
         return [[source] if source != node else [] for node, source in enumerate(sources)]
 
     return draw
+
+
+def _any_permutation(nodes: int, rng: np.random.Generator, *, fixed_points: bool) -> list[int]:
+    """One of all permutations, or of those that move everybody, each as likely as the others."""
+    own_N = np.arange(nodes)
+    while True:
+        sources_N = rng.permutation(nodes)
+        # About one permutation in e = 2.7 moves everybody, however many nodes there are.
+        if fixed_points or not (sources_N == own_N).any():
+            sources: list[int] = sources_N.tolist()
+            return sources
 
 
 def _cheapest_permutation(
@@ -91,7 +110,6 @@ def _cheapest_permutation(
 
 
 def everyone(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
-    """Every node hears from all others, as when a coordinator sends the mean back."""
+    """Every node hears from all, as when a coordinator sends the mean back."""
     del rng
-    n = len(neighbors)
-    return [[source for source in range(n) if source != node] for node in range(n)]
+    return [range(len(neighbors))] * len(neighbors)

@@ -72,9 +72,8 @@ class Overlay:
 
     @cached_property
     def _neighbor_indices(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(
-            tuple(sorted(self._index[peer] for peer in self.graph[node])) for node in self.nodes
-        )
+        index = self._index.__getitem__
+        return tuple(tuple(sorted(map(index, self.graph[node]))) for node in self.nodes)
 
     def address(self, node: str) -> str | None:
         """Where `node` listens, such as `tcp://10.0.0.3:5550`; `None` if the overlay says nothing.

@@ -1,10 +1,14 @@
-"""Ctrl-C that waits for the end of a round, so that what is saved then is whole."""
+"""Signals of a simulation: Ctrl-C that waits for the end of a round, so that what is saved then is
+whole, and SIGTERM, which tells one of several processes that another is lost."""
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
+
+from p2pgan.errors import RankLostError
 
 
 class Interrupt:
@@ -45,3 +49,37 @@ class Interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._noted = True
         self._on_noted()
+
+
+@contextmanager
+def terminable(rank: int) -> Iterator[None]:
+    """While entered, SIGTERM raises: so `torchrun` tells the others when it has lost a process.
+
+    Whoever has lost another ignores SIGTERM from then on: it is about to end by itself, and has
+    something to say before. Does nothing outside the main thread.
+
+    Raises:
+        RankLostError: at the first SIGTERM, between two instructions.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise RankLostError(
+            expected="all processes to go on",
+            got="SIGTERM, which comes when another has ended",
+            at=f"rank {rank}",
+        )
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except RankLostError:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    except BaseException:
+        signal.signal(signal.SIGTERM, before)
+        raise
+    signal.signal(signal.SIGTERM, before)

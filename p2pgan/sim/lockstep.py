@@ -2,21 +2,30 @@
 
 A round of N nodes is one call of the cohort and, per group of networks, one product `W X`. Draws,
 rules and the training step are those of the daemons.
+
+Several processes may play it together, each with a share of the nodes; for one it is the same code.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
 
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
-from p2pgan.gan.cohort import Losses
 from p2pgan.gan.scores import Scores
-from p2pgan.mixing.rules import consensus_distance, mix, mixing_matrix
+from p2pgan.mixing.draws import Arrivals
+from p2pgan.mixing.rules import mixing_rows
 from p2pgan.record import schema
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.writer import RecordWriter
+from p2pgan.runs import Costs
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.exchange_log import ExchangeLog
+from p2pgan.sim.shares import Shares
 from p2pgan.types import Net
 
 BYTES_PER_VALUE = 4
@@ -32,8 +41,11 @@ class Lockstep:
     """
 
     experiment: Experiment
+    shares: Shares
+    """Which nodes are trained here."""
     directory: RunDirectory
-    records: RecordWriter
+    records: RecordWriter | None
+    """`None`: another process keeps the log."""
     time_s: Callable[[], float]
     """A monotonic clock, for the speed in the summary."""
     on_round: Callable[["Lockstep"], None]
@@ -44,47 +56,61 @@ class Lockstep:
     iterations: int = 0
     """Iterations of each node so far."""
     messages: int = 0
-    """Vectors sent."""
+    """Vectors sent; counted where the log is kept."""
     bytes_total: int = 0
     """Their bytes."""
-    busy_s: float = 0.0
-    """Seconds of training and exchanging; scoring and start-up left out."""
+    costs: Costs = field(default_factory=Costs)
+    """Where the time went so far."""
+    saved_iterations: int | None = None
+    """Iterations of each node in the checkpoints on disk; `None`: there are none."""
 
     def __post_init__(self) -> None:
         experiment = self.experiment
-        self.cohort = experiment.cohort(experiment.nodes)
+        self.cohort = experiment.cohort([experiment.nodes[index] for index in self.shares.own])
         self.scores: list[Scores] = []
+        """The last ones, of every node."""
         self.scored_round: int | None = None
         """The round that `scores` and `consensus` belong to; `None`: nobody has been scored."""
         self.consensus: dict[Net, float] = {}
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds of training and exchanging; scoring, logging and start-up left out."""
+        return self.costs.train_s + self.costs.exchange_s
+
     def run(self) -> None:
         """All rounds, from the first; scores after those that are due."""
-        for node in self.experiment.nodes:
-            self._record(schema.NodeStarted(), node)
+        with self._timed("log_s"):
+            for node in self.experiment.nodes:
+                self._record(schema.NodeStarted(), node)
         for _ in range(self.experiment.rounds):
             self._play_round()
             if self.experiment.is_scored(self.round):
                 self.score()
-            self.records.flush()  # who follows the log, or looks at it after a crash, has the round
+            with self._timed("log_s"):
+                if self._is_saved_now():
+                    self._save()
+                self._flush()  # who follows the log, now or after a crash, has the round
             self.on_round(self)
 
     def score(self) -> None:
         """Scores of every node and the consensus distance, into the log."""
-        vectors = self.cohort.vectors
-        self.scores = [
-            self.experiment.score(vectors["G"][index], node)
-            for index, node in enumerate(self.experiment.nodes)
-        ]
-        when = {"round": self.round, "iterations": self.iterations}
-        for node, scores in zip(self.experiment.nodes, self.scores, strict=True):
-            self._record(
-                schema.Scores(fid=scores.fid, ms=scores.ms, samples=scores.samples, **when), node
-            )
-        self.consensus = {net: consensus_distance(vectors[net]) for net in vectors}
-        self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
+        vectors, nodes = self.cohort.vectors, self.experiment.nodes
+        with self._timed("score_s"):
+            own = [
+                self.experiment.score(vector_P, nodes[index])
+                for vector_P, index in zip(vectors["G"], self.shares.own, strict=True)
+            ]
+            figures_NK = self.shares.gather(np.array([[s.fid, s.ms, s.samples] for s in own]))
+            self.scores = [
+                Scores(fid=fid, ms=ms, samples=int(samples))
+                for fid, ms, samples in figures_NK.tolist()
+            ]
+            self.consensus = {net: self.shares.consensus_distance(vectors[net]) for net in vectors}
+        with self._timed("log_s"):
+            self._record_scores()
         self.scored_round = self.round
 
     def save(self, reason: str) -> None:
@@ -93,10 +119,23 @@ class Lockstep:
         Raises:
             CheckpointError: if the disk refuses.
         """
-        for index, node in enumerate(self.experiment.nodes):
+        with self._timed("log_s"):
+            self._save()
+            body = schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round)
+            for node in self.experiment.nodes:
+                self._record(body, node)
+
+    def _is_saved_now(self) -> bool:
+        """Whether a checkpoint is due after this round; the last round's is `save`'s."""
+        every = self.experiment.config.engine.checkpoint_every
+        return every > 0 and self.round % every == 0 and self.round < self.experiment.rounds
+
+    def _save(self) -> None:
+        for index, vectors in self.shares.collect(self.cohort.vectors):
+            node = self.experiment.nodes[index]
             path = self.directory.checkpoint(node)
             checkpoint = Checkpoint(
-                vectors={net: matrix[index] for net, matrix in self.cohort.vectors.items()},
+                vectors=vectors,
                 run=self.directory.path.name,
                 node=node,
                 iterations=self.iterations,
@@ -104,31 +143,39 @@ class Lockstep:
             save(path, checkpoint, self.experiment.model)
             place = str(path.relative_to(self.directory.path))
             self._record(schema.CheckpointSaved(path=place, iterations=self.iterations), node)
-            self._record(
-                schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round),
-                node,
-            )
+        self.saved_iterations = self.iterations
 
     def _play_round(self) -> None:
-        start_s = self.time_s()
-        left = self.experiment.config.iterations - self.iterations
-        losses = self.cohort.train(min(self.experiment.exchange_every, left))
-        trained_s = self.time_s()
-        self.iterations += min(self.experiment.exchange_every, left)
+        before = self.costs
+        iterations = self.experiment.config.iterations - self.iterations
+        with self._timed("train_s"):
+            losses = self.cohort.train(min(self.experiment.exchange_every, iterations))
+        self.iterations += min(self.experiment.exchange_every, iterations)
         self.round += 1
-        for group in self.experiment.algorithm.groups:
-            self._exchange(group)
-        end_s = self.time_s()
-        self.busy_s += end_s - start_s
-        self._record_round(losses, train_s=trained_s - start_s, exchange_s=end_s - trained_s)
+        with self._timed("exchange_s"):
+            exchanges = [(nets, self._exchange(nets)) for nets in self.experiment.algorithm.groups]
+        train_s = self.costs.train_s - before.train_s
+        exchange_s = self.costs.exchange_s - before.exchange_s
+        with self._timed("exchange_s"):  # if this takes time, it is waiting for other processes
+            own = [(d, g, train_s, exchange_s) for d, g in zip(losses.d, losses.g, strict=True)]
+            figures_NK = self.shares.gather(np.array(own, dtype=np.float64))
+        with self._timed("log_s"):
+            for nets, arrivals in exchanges:
+                self._record_exchange(nets, arrivals)
+            self._record_round(figures_NK)
 
-    def _exchange(self, nets: tuple[Net, ...]) -> None:
-        """One group of networks changes hands: draw, mix, log."""
-        experiment = self.experiment
-        arrivals = self._draw(experiment.overlay.neighbor_indices(), self._rng)
-        w_NN = mixing_matrix(arrivals)
+    def _exchange(self, nets: tuple[Net, ...]) -> Arrivals:
+        """One group of networks changes hands: draw and mix; who heard from whom."""
+        arrivals = self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
+        rows = mixing_rows(arrivals)
         for net in nets:
-            mix(w_NN, self.cohort.vectors[net])
+            self.shares.mix(rows, self.cohort.vectors[net])
+        return arrivals
+
+    def _record_exchange(self, nets: tuple[Net, ...], arrivals: Arrivals) -> None:
+        if self.records is None:
+            return
+        experiment = self.experiment
         size = BYTES_PER_VALUE * sum(experiment.model.networks[net].size for net in nets)
         log = ExchangeLog(experiment.nodes, self.round, nets, size)
         entries = (
@@ -141,18 +188,42 @@ class Lockstep:
         self.messages += log.messages
         self.bytes_total += log.messages * size
 
-    def _record_round(self, losses: Losses, *, train_s: float, exchange_s: float) -> None:
-        for index, node in enumerate(self.experiment.nodes):
+    def _record_round(self, figures_NK: np.ndarray) -> None:
+        for node, figures in zip(self.experiment.nodes, figures_NK.tolist(), strict=True):
+            loss_d, loss_g, train_s, exchange_s = figures
             body = schema.RoundFinished(
                 round=self.round,
                 iterations=self.iterations,
-                loss_d=float(losses.d[index]),
-                loss_g=float(losses.g[index]),
+                loss_d=loss_d,
+                loss_g=loss_g,
                 train_s=train_s,
                 exchange_s=exchange_s,
             )
             self._record(body, node)
 
+    def _record_scores(self) -> None:
+        when = {"round": self.round, "iterations": self.iterations}
+        for node, scores in zip(self.experiment.nodes, self.scores, strict=True):
+            self._record(
+                schema.Scores(fid=scores.fid, ms=scores.ms, samples=scores.samples, **when), node
+            )
+        self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
+
     def _record(self, body: schema.Body, node: str = EVERYONE) -> None:
         # All nodes step together, so one count of rounds is a Lamport clock for all of them.
-        self.records.write(body, node=node, clock=self.round)
+        if self.records is not None:
+            self.records.write(body, node=node, clock=self.round)
+
+    def _flush(self) -> None:
+        if self.records is not None:
+            self.records.flush()
+
+    @contextmanager
+    def _timed(self, part: Literal["train_s", "exchange_s", "score_s", "log_s"]) -> Iterator[None]:
+        """Adds the time of what is done within to a part of the costs."""
+        start_s = self.time_s()
+        yield
+        if self.experiment.device.type == "cuda":
+            torch.cuda.synchronize()  # what was asked of the GPU belongs here
+        parts = asdict(self.costs)
+        self.costs = Costs(**parts | {part: parts[part] + self.time_s() - start_s})

@@ -1,20 +1,29 @@
 """One simulated run from its configuration to its run directory."""
 
+import hashlib
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from p2pgan.config import RunConfig
+from p2pgan.errors import RankLostError
 from p2pgan.experiment import Experiment, prepare
-from p2pgan.record.rundir import RunDirectory
+from p2pgan.inspect.text import count_text
+from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.record.writer import RecordWriter
 from p2pgan.runs import Outcome, begin, run_started, summary
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.sim.interrupt import Interrupt
+from p2pgan.sim.interrupt import Interrupt, terminable
 from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.ranks import Alone, Ranks
+from p2pgan.sim.shares import Shares
 
 RECORDS_AT_ONCE = 1000
 """Records that may wait in memory; at the end of a round none does."""
@@ -34,64 +43,164 @@ def simulate(
     out: Path | None,
     on_round: Callable[[Lockstep], None],
     on_interrupt: Callable[[], None] = lambda: None,
+    ranks: Ranks | None = None,
 ) -> Finished:
     """Runs a configuration in lockstep; on an interrupt (Ctrl-C), saves what there is.
 
-    The first interrupt waits for the end of the round, a second one does not.
+    The first interrupt waits for the end of the round, a second one does not. Where several
+    processes share the nodes, each calls this with the same settings; an interrupt of any of them
+    is everybody's, and a second one ends its process without saving.
 
     Args:
         config: what to run.
         data_dir: folder of the data sets.
-        out: the run directory; `None`: a new one under `runs/`.
+        out: the run directory; `None`: a new one under `runs/`. Only the first process writes.
         on_round: told after every round; may raise `KeyboardInterrupt` to end the run.
         on_interrupt: told of an interrupt that waits.
+        ranks: the processes that share the nodes; `None`: this one has them all.
     Raises:
-        P2PGanError: for whatever cannot be run, read or written.
+        P2PGanError: for whatever cannot be run, read or written; the same at every process, unless
+            it is a `RankLostError`.
     """
-    start_s = time.monotonic()
-    experiment = prepare(config, data_dir)
-    _check_draw(experiment)
-    directory = begin(experiment, out, experiment.overlay)
-    interrupted = False
-    with RecordWriter(
-        directory.events,
-        directory.path.name,
-        node="",
-        wall=lambda: datetime.now(UTC),
-        time_s=lambda: time.monotonic() - start_s,
-        flush_every=RECORDS_AT_ONCE,
-    ) as records:
-        records.write(run_started(experiment.config))
-        interrupt = Interrupt(on_interrupt)
+    ranks = ranks or Ranks(Alone())
+    run = _Run(ranks, time.monotonic(), on_round, Interrupt(on_interrupt))
+    if ranks.is_alone:
+        return run(config, data_dir, out)
+    try:
+        with terminable(ranks.link.rank):
+            return run(config, data_dir, out)
+    except RankLostError as lost:
+        at = f"{lost.at}, {run.progress()}"
+        raise RankLostError(expected=lost.expected, got=lost.got, at=at, hint=run.saved()) from None
 
-        def after_round(simulation: Lockstep) -> None:
-            on_round(simulation)
-            interrupt.check()
 
-        simulation = Lockstep(experiment, directory, records, time.monotonic, after_round)
+@dataclass
+class _Run:
+    """One run, seen from one process."""
+
+    ranks: Ranks
+    start_s: float
+    on_round: Callable[[Lockstep], None]
+    interrupt: Interrupt
+    simulation: Lockstep | None = None
+    """Once there is something to train."""
+    is_agreed: bool = False
+    """Whether all processes know of an interrupt, and are at the end of the same round."""
+
+    def __call__(self, config: RunConfig, data_dir: Path, out: Path | None) -> Finished:
+        ranks = self.ranks
+        experiment, shares = ranks.everywhere(lambda: self._prepare(config, data_dir))
+        if not ranks.is_alone:
+            ranks.check_same(fingerprint(experiment))
+        made = ranks.from_first(lambda: str(begin(experiment, out, experiment.overlay).path))
+        directory = RunDirectory(Path(made))
+        with self._log(directory) if ranks.is_first else nullcontext() as records:
+            if records is not None:
+                records.write(run_started(experiment.config))
+            simulation = Lockstep(
+                experiment, shares, directory, records, time.monotonic, self._after_round
+            )
+            self.simulation = simulation
+            interrupted = self._play(simulation)
+            simulation.save("interrupted" if interrupted else "finished")
+        return Finished(directory, self._close(simulation, interrupted))
+
+    def progress(self) -> str:
+        """How far it is, for whoever has lost the run."""
+        done = self.simulation.round if self.simulation else 0
+        return f"after {count_text(done, 'round')}"
+
+    def saved(self) -> str:
+        """Which networks are on disk, for whoever has lost the run."""
+        if self.simulation is None or self.simulation.saved_iterations is None:
+            return "nothing was saved yet; `engine.checkpoint_every` saves during a run"
+        nodes, iterations = (
+            self.simulation.directory.path / "nodes",
+            self.simulation.saved_iterations,
+        )
+        return f"every node's networks after {iterations} iterations or later are in {nodes}"
+
+    def _prepare(self, config: RunConfig, data_dir: Path) -> tuple[Experiment, Shares]:
+        experiment = prepare(config, data_dir)
+        _check_draw(experiment)
+        return experiment, Shares(self.ranks, len(experiment.nodes))
+
+    def _log(self, directory: RunDirectory) -> RecordWriter:
+        return RecordWriter(
+            directory.events,
+            directory.path.name,
+            node="",
+            wall=lambda: datetime.now(UTC),
+            time_s=lambda: time.monotonic() - self.start_s,
+            flush_every=RECORDS_AT_ONCE,
+        )
+
+    def _play(self, simulation: Lockstep) -> bool:
+        """Plays to the end or to an interrupt; whether it was one."""
         try:
-            with interrupt:
+            with self.interrupt:
                 simulation.run()
         except KeyboardInterrupt:
-            interrupted = True
+            if not self.ranks.is_alone and not self.is_agreed:
+                raise  # in the middle of a round, where the others cannot be told
             if simulation.scored_round != simulation.round:
                 simulation.score()
-        simulation.save("interrupted" if interrupted else "finished")
-    outcome = Outcome(
-        rounds=simulation.round,
-        iterations=simulation.iterations,
-        node_iterations=simulation.iterations * len(experiment.nodes),
-        scores=[(scores.fid, scores.ms) for scores in simulation.scores],
-        consensus=simulation.consensus,
-        messages=simulation.messages,
-        bytes_total=simulation.bytes_total,
-        wall_s=time.monotonic() - start_s,
-        busy_s=simulation.busy_s,
-        interrupted=interrupted,
+            return True
+        return False
+
+    def _after_round(self, simulation: Lockstep) -> None:
+        wanted = False
+        try:
+            self.on_round(simulation)
+            self.interrupt.check()
+        except KeyboardInterrupt:
+            wanted = True
+        self.is_agreed = self.ranks.agree(wanted)
+        if self.is_agreed:
+            raise KeyboardInterrupt
+
+    def _close(self, simulation: Lockstep, interrupted: bool) -> dict[str, Any]:
+        """Writes the summary; the same at every process."""
+        outcome = Outcome(
+            rounds=simulation.round,
+            iterations=simulation.iterations,
+            node_iterations=simulation.iterations * len(simulation.experiment.nodes),
+            scores=[(scores.fid, scores.ms) for scores in simulation.scores],
+            consensus=simulation.consensus,
+            messages=simulation.messages,
+            bytes_total=simulation.bytes_total,
+            wall_s=time.monotonic() - self.start_s,
+            busy_s=simulation.busy_s,
+            interrupted=interrupted,
+            costs=simulation.costs,
+        )
+
+        def write() -> str:
+            result = summary(simulation.directory, simulation.experiment, outcome)
+            simulation.directory.write_summary(result)
+            return to_json(result)
+
+        told: dict[str, Any] = msgspec.json.decode(self.ranks.from_first(write))
+        return told
+
+
+def fingerprint(experiment: Experiment) -> str:
+    """What all processes of a run must have in common, in short."""
+    config, overlay = experiment.config, experiment.overlay
+    common = msgspec.structs.replace(
+        config,
+        overlay="",  # a path, perhaps; what is in it counts
+        engine=msgspec.structs.replace(config.engine, threads=None, block_nodes=None),
     )
-    result = summary(directory, experiment, outcome)
-    directory.write_summary(result)
-    return Finished(directory, result)
+    edges = [overlay.neighbor_indices(), overlay.nodes]
+    digest = hashlib.blake2b(repr((common, edges)).encode(), digest_size=16)
+    for array in (
+        *experiment.shards.values(),
+        experiment.dataset.images,
+        experiment.dataset.labels,
+    ):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _check_draw(experiment: Experiment) -> None:

@@ -1,6 +1,7 @@
 """What a run shows a person."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from rich.console import Console
 
 from p2pgan.cli import show
 from p2pgan.record.rundir import RunDirectory
+from p2pgan.runs import Costs
+
+COSTS = {"train_s": 8.04, "exchange_s": 0.5, "score_s": 2.0, "log_s": 0.1}
 
 ROW = {"mean": 1.0, "std": 0.25, "min": 0.5, "max": 1.5, "samples": 50}
 
@@ -30,7 +34,7 @@ def summary() -> dict[str, Any]:
         "real": {"fid": 0.1, "ms": 9.9, "samples": 50},
         "consensus": {"g": 0.5, "d": None},
         "traffic": {"messages": 7, "bytes_total": 2_500_000, "bytes_per_node": 1.0},
-        "speed": {"wall_s": 12.34, "node_iterations_per_s": 1234.5},
+        "speed": {"wall_s": 12.34, "node_iterations_per_s": 1234.5, **COSTS},
     }
 
 
@@ -52,9 +56,10 @@ def test_all_of_it(
         ["FID", "(lower", "is", "better)", "1.00", "0.25", "0.50", "1.50", "0.10"],
         ["MS", "(higher", "is", "better)", "1.00", "0.25", "0.50", "1.50", "9.90"],
     ]
-    assert lines[7:9] == [
+    assert lines[7:10] == [
         "7 vectors sent, 2.5 MB in all; consensus distance G 0.50",
         "12.3 s, 1234 node-iterations/s",
+        "training 8.0 s, exchanges 0.5 s, scores 2.0 s, log and checkpoints 0.1 s",
     ]
     assert lines[-1] == str(tmp_path / "summary.json")
 
@@ -64,10 +69,13 @@ def test_what_was_not_measured(
 ) -> None:
     summary["consensus"] = {"g": None, "d": None}
     summary["scores"] = {}
+    for part in COSTS:
+        del summary["speed"][part]  # as after `up`
     text = printed(summary, tmp_path, capsys)
     assert "consensus distance not measured" in text
     assert "not scored" in text
     assert "FID" not in text
+    assert "training" not in text
 
 
 def test_places_are_shown_from_here_and_never_wrapped(
@@ -86,28 +94,53 @@ class Standing:
 
     class experiment:  # noqa: N801
         rounds = 4
+        nodes = ("a", "b", "c")
 
     class score:  # noqa: N801
         fid, ms = 20.0, 3.0
+
+    costs = Costs(**COSTS)
+    busy_s = 0.01
+    iterations = 20
 
     def __init__(self, round_: int, scored: int) -> None:
         self.round = round_
         self.scores = [self.score] * scored
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_the_bar_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+def bar(monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, width: int = 80) -> list[str]:
+    """All that is written on the way to the second of four rounds, line by line."""
     file = io.StringIO()
-    console = Console(file=file, force_terminal=is_terminal, width=80, _environ={})
+    console = Console(file=file, force_terminal=is_terminal, width=width, _environ={})
     monkeypatch.setattr(show, "Console", lambda **_: console)
     with show.round_progress() as (on_round, _):
         for round_ in (1, 2):
             standing: Any = Standing(round_, scored=round_ - 1)
             on_round(standing)
-    text = file.getvalue()
-    assert ("preparing" in text) is is_terminal
-    assert ("round 2/4" in text, "FID 20.0  MS 3.00" in text) == (is_terminal, is_terminal)
-    assert is_terminal or text == ""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue()))
+
+
+def test_the_bar_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bar(monkeypatch, is_terminal=False) == [""]
+    assert "preparing" in "".join(bar(monkeypatch, is_terminal=True))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_says_how_far_how_fast_how_good_and_how_long(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """On a line of 80 columns too; below it, where the time goes."""
+    lines = bar(monkeypatch, is_terminal=True, width=width)
+    (line,) = {line.strip() for line in lines if line.startswith("round 2/4")}
+    assert "━━" in line
+    assert line.endswith("FID 20.0  MS 3.00  6,000 node-iterations/s  0:00:11 left")
+    assert "training 8.0 s, exchanges 0.5 s, scores 2.0 s, log and checkpoints 0.1 s" in map(
+        str.strip, lines
+    )
+
+
+def test_a_narrow_terminal_shortens_the_bars_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(len(line) <= 40 for line in bar(monkeypatch, is_terminal=True, width=40))
 
 
 def test_an_interrupt_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,19 @@
 """`p2pgan simulate`, in this process."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from p2pgan.cli.simulate import simulate
+from p2pgan.cli.simulate import place_from, simulate
 from p2pgan.errors import ConfigError, P2PGanError
 from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.processes import Place
 
 TINY = ["-n", "2", "-i", "20", "--set", "score.samples=50", "--device", "cpu"]
 
@@ -132,3 +136,67 @@ def test_wrong_input_is_one_line_and_writes_nothing(
 def test_a_config_that_is_not_there(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["--config", "none.toml"])
     assert isinstance(result.exception, ConfigError)
+
+
+PROCESS = {
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "10.0.0.1",
+    "MASTER_PORT": "29500",
+}
+
+
+def test_a_place_is_what_torchrun_says() -> None:
+    assert place_from(PROCESS) == Place(rank=3, count=4, local_rank=1, local_count=2)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"RANK": "0", "WORLD_SIZE": "4"}, PROCESS | {"WORLD_SIZE": "1"}, {"MASTER_ADDR": "x"}],
+)
+def test_without_others_there_is_no_place(environment: dict[str, str]) -> None:
+    """A cluster's leftover variables do not make a run wait for nobody."""
+    assert place_from(environment) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("RANK", "x", "got `x` - at RANK"), ("LOCAL_RANK", "", "got nothing - at LOCAL_RANK")],
+)
+def test_a_place_that_makes_no_sense_is_refused(name: str, value: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        place_from(PROCESS | {name: value})
+
+
+def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": loopback, "PYTHONPATH": package}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = ["--nproc-per-node", str(count), "-m", "p2pgan", "simulate", *TINY, *arguments]
+    return subprocess.run(
+        [*launcher, *command], env=environment, capture_output=True, text=True, timeout=200
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_nodes_and_one_process_speaks(tmp_path: Path) -> None:
+    done = torchrun(2, "--out", "here", "--json", "-n", "3", "--algorithm", "fl-gan")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "here/summary.json").read_text()
+    assert json.loads(done.stdout)["nodes"] == 3
+    assert "p2pgan" not in done.stderr
+    assert (tmp_path / "here/pictures/samples.png").is_file()
+    assert len(list(tmp_path.glob("here/nodes/*/checkpoint.safetensors"))) == 3
+
+
+@pytest.mark.slow
+def test_torchrun_with_more_processes_than_nodes_is_one_line(tmp_path: Path) -> None:
+    done = torchrun(3, "--out", "here")
+    assert done.returncode == 1
+    told = [line for line in done.stderr.splitlines() if line.startswith("p2pgan: ")]
+    assert len(told) == 1
+    assert "expected at most 2 processes, a node for each, got `3`" in told[0]
+    assert list(tmp_path.iterdir()) == []

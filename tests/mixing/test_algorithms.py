@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from p2pgan.config import ExchangeConfig
@@ -27,7 +28,7 @@ def matrices(
     draw, stream = value.draw(config, lockstep=True), np.random.default_rng(seed)
     by_net = {net: np.eye(len(neighbors)) for net in NETS}
     for group in value.groups:
-        w_NN = mixing_matrix(draw(neighbors, stream))
+        w_NN = mixing_matrix(draw(neighbors, stream)).toarray()
         by_net |= dict.fromkeys(group, w_NN)
     return by_net
 
@@ -38,7 +39,7 @@ def exchange(
     vectors = some_vectors(len(neighbors))
     for seed in range(rounds):
         for net, w_NN in matrices(value, neighbors, config, seed).items():
-            mix(w_NN, vectors[net])
+            mix(csr_array(w_NN), vectors[net])
     return vectors
 
 

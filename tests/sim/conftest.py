@@ -1,18 +1,27 @@
-"""Tiny simulated runs."""
+"""Tiny simulated runs, and ranks that are threads of this process."""
 
-from collections.abc import Callable
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+import torch
+from torch import Tensor
 
 from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.ranks import Ranks
 from p2pgan.sim.run import Finished, simulate
 
 NOWHERE = Path("no-data-needed")
+PATIENCE_S = 60
 
 Simulate = Callable[..., Finished]
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -22,6 +31,7 @@ def simulated(tmp_path: Path) -> Simulate:
     def run(
         name: str = "run",
         on_round: Callable[[Lockstep], None] = lambda simulation: None,
+        ranks: Ranks | None = None,
         **settings: Any,
     ) -> Finished:
         defaults: dict[str, Any] = {
@@ -31,6 +41,67 @@ def simulated(tmp_path: Path) -> Simulate:
             "device": "cpu",
             "score": ScoreConfig(samples=50, every=2),
         }
-        return simulate(RunConfig(**defaults | settings), NOWHERE, tmp_path / name, on_round)
+        config = RunConfig(**defaults | settings)
+        return simulate(config, NOWHERE, tmp_path / name, on_round, ranks=ranks)
 
     return run
+
+
+class Room:
+    """Where ranks meet that are threads; counts the values that travel."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.barrier = threading.Barrier(count, timeout=PATIENCE_S)
+        self.values: list[Tensor] = [torch.empty(0)] * count
+        self.boxes: defaultdict[tuple[int, int], queue.Queue[Tensor]] = defaultdict(queue.Queue)
+        self.sent: dict[tuple[int, int], int] = {}
+
+    def run(self, action: Callable[[Ranks], T]) -> list[T | BaseException]:
+        """What an action returns or raises at every rank."""
+
+        def run_one(rank: int) -> T | BaseException:
+            try:
+                return action(Ranks(Seat(self, rank)))
+            except BaseException as error:  # for the test to look at
+                if isinstance(error, threading.BrokenBarrierError | queue.Empty):
+                    raise
+                return error
+
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(pool.map(run_one, range(self.count)))
+
+
+class Seat:
+    """A link over a room."""
+
+    def __init__(self, room: Room, rank: int) -> None:
+        self.rank, self.count, self._room = rank, room.count, room
+
+    def add(self, values: Tensor) -> Tensor:
+        assert values.dtype == torch.float64
+        assert values.device.type == "cpu"
+        self._room.values[self.rank] = values.clone()
+        self._room.barrier.wait()
+        assert len({tuple(other.shape) for other in self._room.values}) == 1
+        total = torch.stack(self._room.values).sum(0)
+        self._room.barrier.wait()
+        return total
+
+    def swap(self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, int]) -> list[Tensor]:
+        assert self.rank not in {*outgoing, *incoming}
+        for rank, vectors in outgoing.items():
+            assert vectors.dtype == torch.float32
+            assert vectors.numel()
+            way = (self.rank, rank)
+            self._room.sent[way] = self._room.sent.get(way, 0) + vectors.numel()
+            self._room.boxes[way].put(vectors.flatten().clone())
+        came = [self._room.boxes[rank, self.rank].get(timeout=PATIENCE_S) for rank in incoming]
+        assert [len(values) for values in came] == list(incoming.values())
+        return came
+
+
+@pytest.fixture(scope="session")
+def room() -> Callable[[int], Room]:
+    """A room for so many ranks."""
+    return Room

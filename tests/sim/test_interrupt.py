@@ -1,4 +1,4 @@
-"""The first SIGINT waits for a round, the second does not."""
+"""The first SIGINT waits for a round, the second does not; SIGTERM raises."""
 
 import signal
 import threading
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pgan.sim.interrupt import Interrupt
+from p2pgan.errors import RankLostError
+from p2pgan.sim.interrupt import Interrupt, terminable
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +74,57 @@ def test_another_thread_may_enter_it(interrupt: Interrupt) -> None:
     thread.start()
     thread.join()
     assert entered == [signal.default_int_handler]
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """Whatever a test leaves behind is put back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm")
+def test_sigterm_is_an_error_of_ours_and_only_once() -> None:
+    """`torchrun` sends it again if it is itself ended; the line must still be told."""
+    with pytest.raises(RankLostError, match="got SIGTERM"), terminable(3):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("sigterm")
+def test_who_has_lost_another_is_not_ended_before_it_says_so() -> None:
+    lost = RankLostError(expected="all", got="one", at="rank 0")
+    with pytest.raises(RankLostError, match="got one"), terminable(0):
+        raise lost
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("sigterm")
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_after_anything_else_sigterm_is_as_before(error: BaseException | None) -> None:
+    def work() -> None:
+        with terminable(0):
+            if error:
+                raise error
+
+    before = signal.getsignal(signal.SIGTERM)
+    if error:
+        with pytest.raises(type(error)):
+            work()
+    else:
+        work()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_sigterm_stays_as_it_is() -> None:
+    before, entered = signal.getsignal(signal.SIGTERM), []
+
+    def enter() -> None:
+        with terminable(0):
+            entered.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [before]

@@ -94,9 +94,9 @@ def test_traffic_of_whole_pairs(
 
 
 def test_traffic_of_independent_networks(simulated: Simulate) -> None:
-    finished = simulated(algorithm="gossip-ind", exchange=FORCED)
+    finished = simulated(algorithm="gossip-ind", exchange=FORCED, nodes=5)
     sent = [body for _, body in bodies(finished, VectorSent)]
-    assert Counter(tuple(body.nets) for body in sent) == {("G",): 12, ("D",): 12}
+    assert Counter(tuple(body.nets) for body in sent) == {("G",): 20, ("D",): 20}
     assert finished.summary["traffic"]["bytes_total"] == sum(body.bytes for body in sent)
     assert {(body.nets[0], body.bytes) for body in sent} == set(SIZE_BYTES.items())
     choices: dict[str, list[tuple[int, str, str]]] = {"G": [], "D": []}

@@ -7,16 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from p2pgan.config import ExchangeConfig, RunConfig, TrainConfig, config_from, read_settings
-from p2pgan.errors import OverlayError, P2PGanError, RecordError
+from p2pgan.config import (
+    EngineConfig,
+    ExchangeConfig,
+    RunConfig,
+    ScoreConfig,
+    TrainConfig,
+    config_from,
+    read_settings,
+)
+from p2pgan.errors import ConfigError, OverlayError, P2PGanError, RecordError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.record.reader import read
-from p2pgan.record.schema import Consensus, NodeStopped, Record, Scores
+from p2pgan.record.schema import CheckpointSaved, Consensus, NodeStopped, Record, Scores
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.ranks import Ranks
 from p2pgan.sim.run import Finished, simulate
 from p2pgan.types import NETS
 
@@ -40,7 +50,8 @@ def timeless(finished: Finished) -> list[dict[str, Any]]:
 def checkpoints(finished: Finished) -> list[bytes]:
     """The vectors of all nodes; the name of the run in the files' heads is left out."""
     pair = model("mlp-digits")
-    saved = [load(finished.directory.checkpoint(str(node)), pair).vectors for node in range(3)]
+    nodes = range(finished.summary["nodes"])
+    saved = [load(finished.directory.checkpoint(str(node)), pair).vectors for node in nodes]
     return [vectors[net].numpy().tobytes() for vectors in saved for net in NETS]
 
 
@@ -237,3 +248,143 @@ def test_a_star_runs_with_push(simulated: Simulate) -> None:
     assert simulated(overlay="star", exchange=exchange).summary["traffic"]["messages"] == 3 * 4
     with pytest.raises(OverlayError, match="draw by `push`"):
         simulated("other", overlay="star", exchange=ExchangeConfig(fixed_points=False))
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(0, [40]), (1, [10, 20, 30, 40]), (3, [30, 40]), (4, [40])]
+)
+def test_checkpoints_are_saved_on_the_way(
+    simulated: Simulate, every: int, expected: list[int]
+) -> None:
+    """A long run that dies is not lost; the last round's are saved once."""
+    finished = simulated(engine=EngineConfig(checkpoint_every=every))
+    saved = [
+        (r.node, r.body.iterations) for r in log(finished) if isinstance(r.body, CheckpointSaved)
+    ]
+    assert saved == [(node, iterations) for iterations in expected for node in "012"]
+
+
+def test_a_checkpoint_on_the_way_can_be_loaded_there_and_then(
+    simulated: Simulate, tmp_path: Path
+) -> None:
+    found: list[list[int]] = []
+
+    def look(simulation: Lockstep) -> None:
+        paths = sorted(tmp_path.glob("run/nodes/*/checkpoint.safetensors"))
+        found.append([load(path, model("mlp-digits")).iterations for path in paths])
+        assert simulation.saved_iterations == (found[-1][0] if found[-1] else None)
+
+    simulated(on_round=look, engine=EngineConfig(checkpoint_every=2))
+    assert found == [[], [20] * 3, [20] * 3, [20] * 3]
+
+
+RoomOf = Callable[[int], Any]
+
+
+def assert_close(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    """The same records in the same order, rounding apart."""
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        numbers = [key for key, value in a.items() if isinstance(value, float)]
+        assert {key: a[key] for key in numbers} == pytest.approx(
+            {key: b[key] for key in numbers}, rel=1e-3, abs=1e-6
+        )
+        assert {k: v for k, v in a.items() if k not in numbers} == (
+            {k: v for k, v in b.items() if k not in numbers}
+        )
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("algorithm", ["standalone", "gossip", "gossip-ind", "fl-gan"])
+def test_several_ranks_are_one_run(
+    simulated: Simulate, room: RoomOf, algorithm: str, count: int
+) -> None:
+    """Log, networks and summary are those of one process: five nodes do not divide evenly."""
+    settings: dict[str, Any] = {
+        "nodes": 5,
+        "algorithm": algorithm,
+        "overlay": "ring",
+        "engine": EngineConfig(checkpoint_every=3),
+    }
+    alone = simulated("alone", **settings)
+    finished = room(count).run(lambda ranks: simulated("shared", ranks=ranks, **settings))
+    first = finished[0]
+    assert_close(timeless(alone), timeless(first))
+    for ours, theirs in zip(checkpoints(first), checkpoints(alone), strict=True):
+        ours_P, theirs_P = (np.frombuffer(vector, np.float32) for vector in (ours, theirs))
+        assert np.linalg.norm(ours_P - theirs_P) < 1e-3 * np.linalg.norm(theirs_P)
+    assert [one.summary for one in finished] == [first.summary] * count
+    assert first.directory.read_summary() == first.summary
+    for key in ("algorithm", "rounds", "iterations", "traffic", "interrupted", "nodes"):
+        assert first.summary[key] == alone.summary[key]
+    assert files(first.directory.path) == files(alone.directory.path)
+
+
+def test_fl_gan_over_ranks_ends_with_equal_bits(simulated: Simulate, room: RoomOf) -> None:
+    first, _ = room(2).run(
+        lambda ranks: simulated(ranks=ranks, algorithm="fl-gan", score=ScoreConfig(samples=50))
+    )
+    assert len(set(checkpoints(first))) == 2  # a generator and a discriminator
+    assert first.summary["consensus"]["g"] < 1e-6
+
+
+def test_an_interrupt_of_one_rank_ends_all_after_the_same_round(
+    simulated: Simulate, room: RoomOf
+) -> None:
+    def play(ranks: Ranks) -> Finished:
+        here = after(3) if ranks.link.rank == 1 else lambda simulation: None
+        return simulated(on_round=here, ranks=ranks)
+
+    first, second = room(2).run(play)
+    assert (first.summary["interrupted"], first.summary["rounds"]) == (True, 3)
+    assert first.summary == second.summary
+    stops = [r.body for r in log(first) if isinstance(r.body, NodeStopped)]
+    assert [(b.reason, b.rounds) for b in stops] == [("interrupted", 3)] * 3
+    assert [r.body.iterations for r in log(first) if isinstance(r.body, CheckpointSaved)] == [
+        30
+    ] * 3
+
+
+def test_a_second_interrupt_amid_a_round_leaves_without_a_word(
+    simulated: Simulate, room: RoomOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are where nobody can tell them to save."""
+
+    def interrupted(lockstep: Lockstep) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lockstep, "_play_round", interrupted)
+    found = room(2).run(lambda ranks: simulated(ranks=ranks))
+    assert [type(one) for one in found] == [KeyboardInterrupt] * 2
+
+
+def test_more_ranks_than_nodes_write_nothing(
+    simulated: Simulate, room: RoomOf, tmp_path: Path
+) -> None:
+    errors = room(3).run(lambda ranks: simulated(ranks=ranks, nodes=2))
+    assert all("at most 2 processes, a node for each, got `3`" in str(error) for error in errors)
+    assert files(tmp_path) == set()
+
+
+def test_ranks_with_other_settings_write_nothing(
+    simulated: Simulate, room: RoomOf, tmp_path: Path
+) -> None:
+    errors = room(2).run(lambda ranks: simulated(ranks=ranks, seed=ranks.link.rank))
+    assert all(isinstance(error, ConfigError) for error in errors)
+    assert files(tmp_path) == set()
+
+
+def test_a_place_that_is_taken_is_told_by_all(simulated: Simulate, room: RoomOf) -> None:
+    simulated()
+    errors = room(2).run(lambda ranks: simulated(ranks=ranks))
+    assert all("a new or empty folder" in str(error) for error in errors)
+
+
+def test_costs_are_measured_apart(simulated: Simulate) -> None:
+    seen: list[Lockstep] = []
+    finished = simulated(on_round=seen.append)
+    costs = seen[-1].costs
+    assert min(costs.train_s, costs.exchange_s, costs.score_s, costs.log_s) > 0
+    assert seen[-1].busy_s == costs.train_s + costs.exchange_s
+    parts = costs.train_s + costs.exchange_s + costs.score_s + costs.log_s
+    assert parts <= finished.summary["speed"]["wall_s"]
