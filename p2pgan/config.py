@@ -128,15 +128,17 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the machine is used; results differ by rounding only."""
+    """How the machine is used. A step differs by rounding only, which a long training amplifies as
+    it does another seed; the same threads, blocks and processes repeat a run to the bit."""
 
     threads: int | None = None
-    """CPU threads of a simulation; `None`: as many as PyTorch takes. Daemons: `daemon.threads`."""
+    """Processors that a simulation trains on; `None`: as many threads as PyTorch takes. Daemons:
+    `daemon.threads`."""
     block_nodes: int | None = None
-    """Nodes that are trained side by side on one thread; `None`: as many as fit the cache."""
+    """Nodes that are trained side by side in one computation; `None`: as many as fit the cache."""
     precision: Literal["float32", "tf32"] = "float32"
-    """Of products on a GPU: `tf32` rounds what is multiplied to 10 bits and is several times as
-    fast. CPUs always take `float32`."""
+    """Of products on a GPU: `tf32` rounds what is multiplied to 10 bits, and should be several
+    times as fast (not measured here). CPUs always take `float32`."""
     checkpoint_every: int = 0
     """Rounds between two checkpoints of a simulation; 0: only at the end. Daemons: at the end."""
     rank_timeout_s: float = 300.0

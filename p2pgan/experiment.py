@@ -7,7 +7,7 @@ same shard, initial weights, batches and latents in both.
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from p2pgan.data.partition import check_shards, partition
 from p2pgan.errors import ConfigError, DataError
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs
-from p2pgan.gan.latents import LatentSource, LatentStreams
+from p2pgan.gan.latents import GPU_AT_ONCE, LatentSource, LatentStreams, to_device
 from p2pgan.gan.losses import loss
 from p2pgan.gan.models import USUAL_MODEL, Model, model
 from p2pgan.gan.plan import Machine
+from p2pgan.gan.precision import products_in
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
@@ -34,7 +35,7 @@ from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.types import NETS
+from p2pgan.types import NETS, Net
 
 DEFAULT_EXCHANGE_EVERY = 20
 """Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
@@ -46,7 +47,7 @@ BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
 
 PIXELS_AT_ONCE = 200_000
-"""Of images turned into floats in one go: enough to amortise the calls, few enough for the cache."""
+"""Of images turned into floats in one go: it amortises the calls, and stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +101,46 @@ class Experiment:
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device(self.config.device)
 
-    def cohort(self, nodes: Sequence[str], threads: int | None = None) -> Cohort:
-        """These nodes, about to start: all with the same initial weights, each with its streams.
+    @property
+    def machine(self) -> Machine:
+        """What a simulation may use."""
+        engine = self.config.engine
+        return Machine(
+            threads=engine.threads or torch.get_num_threads(),
+            block_nodes=engine.block_nodes,
+            is_gpu=self.device.type == "cuda",
+            precision=engine.precision,
+        )
+
+    def initial_vectors(self, nodes: int) -> dict[Net, Tensor]:
+        """Networks before the first iteration, `(N, P)` each: the same for all nodes."""
+        rng = stream(self.config.seed, EVERYONE, "initial-weights")
+        init = self.config.train.init
+        initial = {net: self.model.networks[net].initial_vector(rng, init) for net in NETS}
+        return {net: initial[net].to(self.device).repeat(nodes, 1) for net in NETS}
+
+    def cohort(
+        self,
+        nodes: Sequence[str],
+        *,
+        threads: int | None = None,
+        vectors: dict[Net, Tensor] | None = None,
+    ) -> Cohort:
+        """These nodes, about to start, each with its streams.
 
         Args:
             nodes: ids.
-            threads: CPU threads to train on; `None`: those of `engine.threads`.
+            threads: CPU threads to train on; `None`: those of the machine.
+            vectors: initial vectors, used in place; `None`: made here.
         """
-        config, seed = self.config, self.config.seed
-        rng = stream(seed, EVERYONE, "initial-weights")
-        initial = {
-            net: self.model.networks[net].initial_vector(rng, config.train.init) for net in NETS
-        }
-        vectors = {net: initial[net].to(self.device).repeat(len(nodes), 1) for net in NETS}
-        machine = Machine(
-            threads=threads or config.engine.threads or torch.get_num_threads(),
-            block_nodes=config.engine.block_nodes,
-            is_gpu=self.device.type == "cuda",
-            precision=config.engine.precision,
+        machine = self.machine
+        return Cohort(
+            self.model,
+            self.config.train,
+            vectors or self.initial_vectors(len(nodes)),
+            self._inputs(nodes),
+            replace(machine, threads=threads or machine.threads),
         )
-        return Cohort(self.model, config.train, vectors, self._inputs(nodes), machine)
 
     def _inputs(self, nodes: Sequence[str]) -> Inputs:
         config, seed = self.config, self.config.seed
@@ -150,13 +171,14 @@ class Experiment:
         draw, and they come from a stream of their own: scoring changes nothing in training. Both
         scores of a generator that has diverged are NaN.
         """
-        images_KCHW = images(
-            self.model,
-            vector_P,
-            self.config.score.samples,
-            stream(self.config.seed, node, "scores"),
-            conditional=self.config.train.conditional,
-        )
+        with products_in(self.config.engine.precision):
+            images_KCHW = images(
+                self.model,
+                vector_P,
+                self.config.score.samples,
+                stream(self.config.seed, node, "scores"),
+                conditional=self.config.train.conditional,
+            )
         if not images_KCHW.isfinite().all():
             return Scores(fid=math.nan, ms=math.nan, samples=len(images_KCHW))
         return score(self.scorer, self.reference, images_KCHW)
@@ -180,10 +202,7 @@ class Experiment:
 
 
 class ShardBatches:
-    """Real batches of a cohort: each node's own sampler over the images, which are kept once.
-
-    Several threads may take batches at a time, each of other nodes.
-    """
+    """Real batches of a cohort: each node's own sampler over the images, which are kept once."""
 
     def __init__(
         self, dataset: Dataset, samplers: Sequence[BatchSampler], device: torch.device
@@ -191,6 +210,7 @@ class ShardBatches:
         self._images = torch.from_numpy(dataset.images).to(device)
         self._labels = torch.from_numpy(dataset.labels).to(device)
         self._samplers = samplers
+        self._pixels_at_once = PIXELS_AT_ONCE * (GPU_AT_ONCE if self._images.is_cuda else 1)
 
     def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
         """`count` batches of each of these nodes (by index)."""
@@ -198,9 +218,9 @@ class ShardBatches:
             taken = min(BATCHES_AT_ONCE, count - start)
             index_KNB = np.stack([self._samplers[node].take(taken) for node in nodes], 1)
             pixels = index_KNB[0].size * self._images[0].numel()
-            at_once = max(1, PIXELS_AT_ONCE // pixels)
-            for part in torch.split(torch.from_numpy(index_KNB), at_once):
-                yield from self._gather(part.to(self._images.device))
+            index = to_device(index_KNB, self._images.device)
+            for part in torch.split(index, max(1, self._pixels_at_once // pixels)):
+                yield from self._gather(part)
 
     def _gather(self, index_KNB: Tensor) -> Iterator[Batch]:
         chosen = index_KNB.flatten()

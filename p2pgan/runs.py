@@ -51,7 +51,12 @@ def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDire
     config = experiment.config
     name = f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}"
     directory = RunDirectory.create(out, name=name)
-    about = {"name": directory.path.name, "versions": versions(), "commit": commit() or ""}
+    about = {
+        "name": directory.path.name,
+        "versions": versions(),
+        "commit": commit() or "",
+        "threads": experiment.machine.threads,  # blocks, and so bits, depend on it
+    }
     write_text_atomic(directory.run_toml, to_toml(config, **{RUN_TABLE: about}))
     overlay_files.write(overlay, directory.overlay_json)
     return directory

@@ -324,3 +324,18 @@ def test_the_architecture_of_another_model_differs() -> None:
         dataclasses.replace(plain, config=msgspec.structs.replace(plain.config, train=train)),
     ]
     assert len({each.architecture for each in (plain, *others)}) == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_round_on_a_gpu_never_waits_for_it() -> None:
+    """Batches, latents and steps are queued ahead; one value read back would drain the queue."""
+    cohort = experiment(device="cuda").cohort(["0", "1", "2"])
+    cohort.train(2)  # kernels are loaded, memory is taken
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        feed = cohort._feed(range(3), 4)
+        with torch.inference_mode(), cohort._blocks[0].loaded():
+            for _ in range(4):
+                cohort._blocks[0].iterate(feed)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -27,7 +27,7 @@ class CohortWork:
         # In this very thread: the setting does not reach threads that are there already.
         torch.set_num_threads(experiment.config.daemon.threads)
         self._experiment, self._node, self._run, self._path = experiment, node, run, path
-        self._cohort = experiment.cohort([node], experiment.config.daemon.threads)
+        self._cohort = experiment.cohort([node], threads=experiment.config.daemon.threads)
         self._iterations = 0
 
     def train(self, iterations: int) -> tuple[float, float]:

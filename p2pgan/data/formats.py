@@ -92,6 +92,7 @@ def parse_idx(plain: bytes, *, dimensions: int, path: Path, name: str) -> Images
             f"{len(plain):,}",
             name,
         )
+    # A bytearray: torch takes memory without a copy only if it is writable.
     return np.frombuffer(bytearray(plain), np.uint8, offset=header_bytes).reshape(shape)
 
 

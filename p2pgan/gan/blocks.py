@@ -7,6 +7,7 @@ Shape letters: N nodes (of the block), B batch, O outputs of the discriminator, 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judged:
     """The discriminator's outputs `(N, B, O)` for images that ask for `labels_NB`.
 
     Steps can be stacked: all that is computed here takes further dimensions in front.
@@ -72,16 +73,16 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judged:
+class DiscriminatorStep:
     """What a discriminator step saw, for its loss."""
 
-    real: Verdict
-    fake: Verdict
+    real: Judged
+    fake: Judged
     penalty_N: Tensor | None
 
 
 @dataclass(frozen=True)
-class Rules:
+class Game:
     """What both players minimise, and who steps when."""
 
     loss: Loss
@@ -93,50 +94,62 @@ class Rules:
 class Block:
     """Some nodes of a cohort, with their networks laid out for training."""
 
-    def __init__(self, rules: Rules, generator: Player, discriminator: Player) -> None:
-        self._rules = rules
+    def __init__(self, game: Game, generator: Player, discriminator: Player) -> None:
+        self._game = game
         self.generator, self.discriminator = generator, discriminator
 
-    def iterate(self, feed: Feed) -> tuple[list[Judged], Verdict]:
+    @contextmanager
+    def loaded(self) -> Iterator[None]:
+        """While entered, the nodes' networks are in the block's hands; then they are given back."""
+        players = (self.generator, self.discriminator)
+        for player in players:
+            player.load()
+        try:
+            yield
+        finally:
+            for player in players:
+                player.store()
+
+    def iterate(self, feed: Feed) -> tuple[list[DiscriminatorStep], Judged]:
         """`L` discriminator steps and a generator step.
 
         Both networks are always in training mode: the generator's batch-norm statistics follow its
         images in discriminator steps as well, where nothing else of it changes. To be called in
         inference mode: gradients are taken here, and nothing is to be recorded.
         """
-        steps = range(self._rules.discriminator_steps)
+        steps = range(self._game.discriminator_steps)
         return [self._discriminator_step(feed) for _ in steps], self._generator_step(feed)
 
-    def _discriminator_step(self, feed: Feed) -> Judged:
+    def _discriminator_step(self, feed: Feed) -> DiscriminatorStep:
         batch, latents = next(feed.real), next(feed.latents)
         generated, _ = self.generator(latents.z_NBZ)
         extra, penalty_N = self._penalty(batch.images, generated, feed)
         labels = (batch.labels_NB, latents.labels_NB)
         if self.discriminator.network.couples_samples:
             passes = [self.discriminator(images) for images in (batch.images, generated)]
-            real, fake = (Verdict(y, own) for (y, _), own in zip(passes, labels, strict=True))
+            real, fake = (Judged(y, own) for (y, _), own in zip(passes, labels, strict=True))
             gradients = self._gradients(real, fake)
             tapes = [tape for _, tape in passes]
         else:  # real and generated images in one pass
             y, tape = self.discriminator(torch.cat([batch.images, generated], 1))
             halves = y.tensor_split(2, 1)
-            real, fake = (Verdict(half, own) for half, own in zip(halves, labels, strict=True))
+            real, fake = (Judged(half, own) for half, own in zip(halves, labels, strict=True))
             gradients, tapes = [torch.cat(self._gradients(real, fake), 1)], [tape]
         self.discriminator.descend(list(zip(tapes, gradients, strict=True)), extra)
-        return Judged(real, fake, penalty_N)
+        return DiscriminatorStep(real, fake, penalty_N)
 
-    def _generator_step(self, feed: Feed) -> Verdict:
+    def _generator_step(self, feed: Feed) -> Judged:
         latents = next(feed.latents)
         generated, own_tape = self.generator(latents.z_NBZ)
         y, tape = self.discriminator(generated)
-        fake = Verdict(y, latents.labels_NB)
-        gradient = fake.gradient(self._rules.loss.fooling, conditional=self._rules.conditional)
+        fake = Judged(y, latents.labels_NB)
+        gradient = fake.gradient(self._game.loss.fooling, conditional=self._game.conditional)
         gradient_x = self.discriminator.pull(tape, gradient)
         self.generator.descend([(own_tape, gradient_x)])
         return fake
 
-    def _gradients(self, real: Verdict, fake: Verdict) -> list[Tensor]:
-        loss, conditional = self._rules.loss, self._rules.conditional
+    def _gradients(self, real: Judged, fake: Judged) -> list[Tensor]:
+        loss, conditional = self._game.loss, self._game.conditional
         return [
             real.gradient(loss.real, conditional=conditional),
             fake.gradient(loss.fake, conditional=conditional),
@@ -147,14 +160,14 @@ class Block:
     ) -> tuple[Sequence[Tensor] | None, Tensor | None]:
         """The penalty's gradients, in vector order, and its value `(N,)`; by autograd, since it
         holds a gradient itself."""
-        penalty, network = self._rules.loss.penalty, self.discriminator.network
+        penalty, network = self._game.loss.penalty, self.discriminator.network
         if penalty is None:
             return None, None
         # Copies: training runs in inference mode, whose tensors autograd does not take.
         with torch.inference_mode(False), torch.enable_grad():
             tensors = [tensor.clone() for tensor in self.discriminator.tensors]
             trained = [tensor.requires_grad_() for tensor in tensors[: network.trained]]
-            penalty_N = self._rules.penalty_weight * penalty(
+            penalty_N = self._game.penalty_weight * penalty(
                 lambda x: network.apply(tensors, x, training=True)[..., 0],
                 real.clone(),
                 fake.clone(),

@@ -12,6 +12,9 @@ VALUES_AT_ONCE = 200_000
 """Normal numbers that are drawn in one go: enough to amortise the calls, few enough to stay in the
 cache. What is drawn does not depend on it."""
 
+GPU_AT_ONCE = 100
+"""A GPU takes so many times more in one go: its memory is large, and each copy costs a call."""
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -36,8 +39,6 @@ class LatentSource:
     With classes, the last `classes` of the Z dimensions hold the wanted class as a one-hot code.
     That keeps the thesis's input of 100 for conditional and unconditional models alike (it does
     not say how its ACGAN feeds the class).
-
-    Several threads may draw at a time, each for other nodes.
     """
 
     def __init__(
@@ -66,14 +67,15 @@ class LatentSource:
 
     def draws(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
         """`count` times `batch` latents of each of these nodes (by index)."""
-        at_once = max(1, VALUES_AT_ONCE // (len(nodes) * batch * self._latent))
+        values = VALUES_AT_ONCE * (GPU_AT_ONCE if self._device.type == "cuda" else 1)
+        at_once = max(1, values // (len(nodes) * batch * self._latent))
         for start in range(0, count, at_once):
             yield from self._drawn(nodes, min(at_once, count - start), batch)
 
     def proportions(self, nodes: range, batch: int) -> Tensor:
         """Uniform numbers in [0, 1), `(N, B)`: where the gradient penalty looks."""
         rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
-        return self._to_device(np.stack(rows)).to(self._dtype)
+        return to_device(np.stack(rows), self._device).to(self._dtype)
 
     def _drawn(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
         """As `draws`, all in memory at a time."""
@@ -86,13 +88,16 @@ class LatentSource:
             )
             if self.classes:
                 labels_KNB[:, place] = streams.labels.integers(self.classes, size=(count, batch))
-        z, labels = self._to_device(z_KNBZ).to(self._dtype), self._to_device(labels_KNB)
+        z = to_device(z_KNBZ, self._device).to(self._dtype)
+        labels = to_device(labels_KNB, self._device)
         if self.classes:
             z[..., -self.classes :] = functional.one_hot(labels, self.classes)
         yield from map(Latents, z.unbind(), labels.unbind())
 
-    def _to_device(self, values: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(values)
-        if self._device.type == "cuda":
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """The values on a device; a GPU goes on with what it has to do while they are copied."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -2,8 +2,9 @@
 
 Between rounds the nodes' networks are rows of matrices `(N, P)`, which is what exchanges, scores
 and checkpoints work on. Batched kernels want the tensors of one layer side by side instead,
-`(N, *shape)` in one piece, so a block is copied out of the matrices, trained for a whole round, and
-copied back. For a single node both layouts are the same memory, and nothing is copied.
+`(N, *shape)` in one piece, so a block's networks are copied out of the matrices, trained for a
+whole round, and copied back. For a single node both layouts are the same memory, and nothing is
+copied. Adam's moments stay where they are: nobody else asks for them.
 """
 
 from collections.abc import Sequence
@@ -16,66 +17,65 @@ from p2pgan.gan.adam import Adam
 from p2pgan.gan.layers import Layer, Pullback
 from p2pgan.gan.networks import Network
 
-
-@dataclass
-class Team:
-    """One network of all nodes, with its optimiser's state. Row i of each matrix is node i's."""
-
-    network: Network
-    vector_NP: Tensor
-    adam: Adam
-    steps: int = 0
-    """Adam steps so far, of every node."""
-    moments: tuple[Tensor, Tensor] = field(init=False)
-    """Adam's first and second moments, `(N, P)` each; 0 at buffers."""
-
-    def __post_init__(self) -> None:
-        self.moments = torch.zeros_like(self.vector_NP), torch.zeros_like(self.vector_NP)
-
-
 Tape = Sequence[Pullback]
 """What a forward pass leaves for its gradients: one pullback per layer."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Placed:
     """One layer of a block's nodes."""
 
     layer: Layer
-    tensors: list[Tensor]
-    """All that the layer takes, `(N, *slot.shape)`, contiguous."""
     positions: list[int]
-    """Of the trained ones in the vector; they come first among `tensors`."""
+    """Of its tensors in the vector, the trained ones first."""
+    trained: int
+    """How many are trained."""
     moments: tuple[list[Tensor], list[Tensor]]
     """Adam's, of the trained ones."""
+    tensors: list[Tensor] = field(default_factory=list)
+    """All that the layer takes, `(N, *slot.shape)`, contiguous; there while it is trained."""
 
 
 class Player:
-    """One network of a block's nodes, ready to be trained."""
+    """One network of a block's nodes, with its optimiser."""
 
-    def __init__(self, team: Team, rows: slice) -> None:
-        """Copies those rows of the team; `store` takes them back."""
-        self.network = team.network
-        self._adam = team.adam
-        matrices = (team.vector_NP.detach(), *team.moments)
-        self._views = [team.network.views(matrix[rows]) for matrix in matrices]
-        layouts = [[view.contiguous() for view in views] for views in self._views]
-        self._layouts, self.tensors = layouts, layouts[0]
-        self._count = torch.full((), float(team.steps), device=team.vector_NP.device)
-        self._layers = [self._placed(layer, positions) for layer, positions in team.network.placed]
-        self._first = next(n for n, placed in enumerate(self._layers) if placed.positions)
+    def __init__(self, network: Network, vector_NP: Tensor, adam: Adam) -> None:
+        """Nodes that have not trained yet.
 
-    def _placed(self, layer: Layer, positions: Sequence[int]) -> Placed:
-        trained = [i for i in positions if i < self.network.trained]
-        first, second = ([moments[i] for i in trained] for moments in self._layouts[1:])
-        return Placed(layer, [self.tensors[i] for i in positions], trained, (first, second))
+        Args:
+            network: what they are.
+            vector_NP: the nodes' vectors; changed by `store` alone, or in training for one node.
+            adam: the optimiser's settings.
+        """
+        self.network = network
+        self._adam = adam
+        self._views = network.views(vector_NP.detach())
+        self._count = torch.zeros((), device=vector_NP.device)
+        self._layers = [self._placed(layer, list(slots)) for layer, slots in network.placed]
+        self._first = next(n for n, placed in enumerate(self._layers) if placed.trained)
+
+    def _placed(self, layer: Layer, positions: list[int]) -> Placed:
+        trained = [self._views[i] for i in positions if i < self.network.trained]
+        first, second = (
+            [torch.zeros_like(view, memory_format=torch.contiguous_format) for view in trained]
+            for _ in range(2)
+        )
+        return Placed(layer, positions, len(trained), (first, second))
+
+    def load(self) -> None:
+        """Takes the networks as they are now."""
+        self.tensors = [view.contiguous() for view in self._views]
+        for placed in self._layers:
+            placed.tensors = [self.tensors[i] for i in placed.positions]
 
     def store(self) -> None:
-        """Copies the networks and moments back into the team's rows."""
-        for views, tensors in zip(self._views, self._layouts, strict=True):
-            for view, tensor in zip(views, tensors, strict=True):
-                if view.data_ptr() != tensor.data_ptr():
-                    view.copy_(tensor)
+        """Gives the networks back, and the memory that they took."""
+        for view, tensor in zip(self._views, self.tensors, strict=True):
+            if view.data_ptr() != tensor.data_ptr():
+                view.copy_(tensor)
+        self.tensors = []
+        for placed in self._layers:
+            placed.tensors = []
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tape]:
         """The network of every node on its inputs `(N, B, ...)`, with what gradients need."""
@@ -106,18 +106,18 @@ class Player:
         gradients = [gradient for _, gradient in passes]
         for number in range(len(self._layers) - 1, self._first - 1, -1):
             placed = self._layers[number]
-            is_trained = bool(placed.positions)
-            total = [] if extra is None else [[extra[i] for i in placed.positions]]
+            trained = placed.positions[: placed.trained]
+            total = [] if extra is None else [[extra[i] for i in trained]]
             for i, (tape, _) in enumerate(passes):
                 pulled, part = tape[number](
-                    gradients[i], inputs=number > self._first, parameters=is_trained
+                    gradients[i], inputs=number > self._first, parameters=bool(trained)
                 )
                 total.append(list(part))
                 if pulled is not None:
                     gradients[i] = pulled
-            if is_trained:
-                trained = placed.tensors[: len(placed.positions)]
-                self._adam.step(trained, _sum(total), placed.moments, self._count)
+            if trained:
+                tensors = placed.tensors[: placed.trained]
+                self._adam.step(tensors, _sum(total), placed.moments, self._count)
 
 
 def _sum(parts: Sequence[list[Tensor]]) -> list[Tensor]:

@@ -24,6 +24,7 @@ from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.writer import RecordWriter
 from p2pgan.runs import Costs
 from p2pgan.seeds import EVERYONE, stream
+from p2pgan.sim.crew import Crew, trainees
 from p2pgan.sim.exchange_log import ExchangeLog
 from p2pgan.sim.shares import Shares
 from p2pgan.types import Net
@@ -66,7 +67,7 @@ class Lockstep:
 
     def __post_init__(self) -> None:
         experiment = self.experiment
-        self.cohort = experiment.cohort([experiment.nodes[index] for index in self.shares.own])
+        self.cohort = trainees(experiment, [experiment.nodes[i] for i in self.shares.own])
         self.scores: list[Scores] = []
         """The last ones, of every node."""
         self.scored_round: int | None = None
@@ -124,6 +125,11 @@ class Lockstep:
             body = schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round)
             for node in self.experiment.nodes:
                 self._record(body, node)
+
+    def close(self) -> None:
+        """Ends the processes that train, if there are any."""
+        if isinstance(self.cohort, Crew):
+            self.cohort.close()
 
     def _is_saved_now(self) -> bool:
         """Whether a checkpoint is due after this round; the last round's is `save`'s."""

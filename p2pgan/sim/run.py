@@ -18,7 +18,7 @@ from p2pgan.experiment import Experiment, prepare
 from p2pgan.inspect.text import count_text
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.record.writer import RecordWriter
-from p2pgan.runs import Outcome, begin, run_started, summary
+from p2pgan.runs import Outcome, begin, run_started, summary, versions
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.interrupt import Interrupt, terminable
 from p2pgan.sim.lockstep import Lockstep
@@ -101,7 +101,10 @@ class _Run:
                 experiment, shares, directory, records, time.monotonic, self._after_round
             )
             self.simulation = simulation
-            interrupted = self._play(simulation)
+            try:
+                interrupted = self._play(simulation)
+            finally:
+                simulation.close()
             simulation.save("interrupted" if interrupted else "finished")
         return Finished(directory, self._close(simulation, interrupted))
 
@@ -193,7 +196,7 @@ def fingerprint(experiment: Experiment) -> str:
         engine=msgspec.structs.replace(config.engine, threads=None, block_nodes=None),
     )
     edges = [overlay.neighbor_indices(), overlay.nodes]
-    digest = hashlib.blake2b(repr((common, edges)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((common, edges, versions())).encode(), digest_size=16)
     for array in (
         *experiment.shards.values(),
         experiment.dataset.images,

@@ -13,19 +13,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from p2pgan.gan.adam import Adam
-from p2pgan.gan.blocks import Batch, Block, Feed, Rules, Verdict
+from p2pgan.gan.blocks import Batch, Block, Feed, Game, Judged
 from p2pgan.gan.latents import Latents
 from p2pgan.gan.losses import LOSSES, Curve, loss
 from p2pgan.gan.models import Model, model
-from p2pgan.gan.players import Player, Team
+from p2pgan.gan.players import Player
 
 NODES, BATCH = 2, 4
 
 
-def verdict(outputs: int) -> Verdict:
+def some(outputs: int) -> Judged:
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(NODES, BATCH, outputs)))
-    return Verdict(logits, torch.from_numpy(rng.integers(max(outputs - 1, 1), size=(NODES, BATCH))))
+    return Judged(logits, torch.from_numpy(rng.integers(max(outputs - 1, 1), size=(NODES, BATCH))))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -36,8 +36,8 @@ def test_gradients_are_those_of_the_value(
 ) -> None:
     """In every logit, the class outputs among them: 0 there unless training is conditional."""
     curve: Curve = getattr(loss(name), part)
-    seen = verdict(outputs)
-    leaf = Verdict(seen.logits.clone().requires_grad_(), seen.labels_NB)
+    seen = some(outputs)
+    leaf = Judged(seen.logits.clone().requires_grad_(), seen.labels_NB)
     value_N = leaf.value(curve, conditional=conditional)
     assert value_N.shape == (NODES,)
     (wanted,) = torch.autograd.grad(value_N.sum(), leaf.logits)
@@ -48,8 +48,8 @@ def test_gradients_are_those_of_the_value(
 
 def test_values_of_many_steps_are_those_of_each() -> None:
     """Losses are computed once for a whole round."""
-    steps = [verdict(4), verdict(4)]
-    stacked = Verdict(
+    steps = [some(4), some(4)]
+    stacked = Judged(
         torch.stack([s.logits for s in steps]), torch.stack([s.labels_NB for s in steps])
     )
     curve = loss("hinge").real
@@ -62,8 +62,9 @@ def make_block(pair: Model, name: str, steps: int = 1) -> Block:
     players = []
     for network in (pair.generator, pair.discriminator):
         vector_NP = network.initial_vector(rng, "he").repeat(NODES, 1)
-        players.append(Player(Team(network, vector_NP, Adam(1e-3, 0.5, 0.999)), slice(0, NODES)))
-    return Block(Rules(loss(name), 10.0, steps, conditional=False), *players)
+        players.append(Player(network, vector_NP, Adam(1e-3, 0.5, 0.999)))
+        players[-1].load()
+    return Block(Game(loss(name), 10.0, steps, conditional=False), *players)
 
 
 def make_feed(pair: Model) -> Feed:

@@ -1,79 +1,83 @@
-"""How cohorts are cut: every node once, blocks that fit the cache, threads that have work."""
+"""How nodes are cut: every node once, blocks that fit the cache, workers with a task."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgan.gan.models import MODELS, model
-from p2pgan.gan.plan import BLOCK_BYTES_MAX, BYTES_PER_PARAMETER, Machine, Plan, plan
-
-
-def node_bytes(name: str) -> int:
-    return BYTES_PER_PARAMETER * sum(net.size for net in model(name).networks.values())
-
-
-def sizes(cut: Plan) -> list[int]:
-    return [len(block) for block in cut.blocks]
-
-
-@given(
-    st.sampled_from(sorted(MODELS)),
-    st.integers(1, 3000),
-    st.integers(1, 64),
-    st.none() | st.integers(1, 50),
-    st.booleans(),
+from p2pgan.gan.plan import (
+    BLOCK_BYTES_MAX,
+    BLOCK_BYTES_MIN,
+    Machine,
+    blocks,
+    even,
+    node_bytes,
+    threads_of_calls,
+    workers,
 )
-def test_blocks_hold_every_node_once_and_in_order(
-    name: str, nodes: int, threads: int, block_nodes: int | None, is_gpu: bool
+
+names = st.sampled_from(sorted(MODELS))
+counts = st.integers(1, 3000)
+
+
+def sizes(cut: tuple[range, ...]) -> list[int]:
+    return [len(part) for part in cut]
+
+
+@given(counts, st.data())
+def test_even_parts_hold_everyone_once_and_in_order(nodes: int, data: st.DataObject) -> None:
+    parts = even(nodes, data.draw(st.integers(1, nodes)))
+    assert [node for part in parts for node in part] == list(range(nodes))
+    assert 1 <= min(sizes(parts)) >= max(sizes(parts)) - 1
+
+
+@given(names, counts, st.none() | st.integers(1, 50), st.booleans())
+def test_blocks_hold_every_node_once(
+    name: str, nodes: int, block_nodes: int | None, is_gpu: bool
 ) -> None:
-    machine = Machine(threads=threads, block_nodes=block_nodes, is_gpu=is_gpu)
-    cut = plan(model(name), nodes, 10, machine)
-    assert [node for block in cut.blocks for node in block] == list(range(nodes))
-    assert min(sizes(cut)) >= max(sizes(cut)) - 1 > -1
-    assert 1 <= cut.workers <= min(threads, len(cut.blocks))
-    assert 1 <= cut.threads_each * cut.workers <= threads
+    cut = blocks(model(name), nodes, Machine(block_nodes=block_nodes, is_gpu=is_gpu))
+    assert [node for block in cut for node in block] == list(range(nodes))
     assert max(sizes(cut)) <= (block_nodes or nodes)
 
 
-@given(st.sampled_from(sorted(MODELS)), st.integers(1, 3000), st.integers(1, 64))
-def test_blocks_fit_the_cache_or_are_a_single_node(name: str, nodes: int, threads: int) -> None:
-    cut = plan(model(name), nodes, 10, Machine(threads=threads))
-    largest = max(sizes(cut))
-    assert largest == 1 or largest * node_bytes(name) <= BLOCK_BYTES_MAX
+@given(names, counts)
+def test_blocks_fit_the_cache_or_are_a_single_node(name: str, nodes: int) -> None:
+    largest = max(sizes(blocks(model(name), nodes, Machine())))
+    assert largest == 1 or largest * node_bytes(model(name)) <= BLOCK_BYTES_MAX
+
+
+@given(names, counts, st.integers(1, 64))
+def test_workers_are_as_many_as_have_enough_to_do(name: str, nodes: int, threads: int) -> None:
+    count = workers(model(name), nodes, Machine(threads=threads))
+    assert 1 <= count <= min(nodes, threads)
+    assert count == 1 or nodes // count * node_bytes(model(name)) >= BLOCK_BYTES_MIN
 
 
 @pytest.mark.parametrize(
-    ("name", "nodes", "threads", "blocks", "workers"),
+    ("name", "nodes", "cut", "processes"),
     [
-        ("mlp-digits", 1, 2, [1], 1),
-        ("mlp-digits", 5, 2, [5], 1),  # too little to share
-        ("mlp-digits", 10, 1, [10], 1),
-        ("mlp-digits", 10, 2, [5, 5], 2),
-        ("mlp-digits", 100, 2, [16, 17, 17, 16, 17, 17], 2),
-        ("mlp-digits", 28, 4, [7, 7, 7, 7], 4),
-        ("mlp-mnist", 10, 2, [1] * 10, 2),
-        ("mlp-mnist", 1, 2, [1], 1),
-        ("cnn-mnist-ch4", 3, 2, [1, 1, 1], 2),
+        ("mlp-digits", 1, [1], 1),
+        ("mlp-digits", 5, [5], 1),  # too little to share
+        ("mlp-digits", 10, [10], 2),
+        ("mlp-digits", 100, [11] * 8 + [12], 2),
+        ("mlp-mnist", 4, [1, 1, 1, 1], 2),
+        ("mlp-mnist", 1, [1], 1),
+        ("cnn-mnist-ch4", 3, [1, 1, 1], 2),
     ],
 )
-def test_plans(name: str, nodes: int, threads: int, blocks: list[int], workers: int) -> None:
-    cut = plan(model(name), nodes, model(name).batch_size, Machine(threads=threads))
-    assert (sizes(cut), cut.workers) == (blocks, workers)
+def test_plans(name: str, nodes: int, cut: list[int], processes: int) -> None:
+    machine = Machine(threads=2)
+    assert sizes(blocks(model(name), nodes, machine)) == cut
+    assert workers(model(name), nodes, machine) == processes
 
 
 @pytest.mark.parametrize(("name", "shared"), [("mlp-digits", 1), ("cnn-mnist-ch4", 2)])
-def test_calls_of_a_lone_node_are_shared_only_if_they_are_large(name: str, shared: int) -> None:
+def test_calls_are_shared_among_threads_only_if_they_are_large(name: str, shared: int) -> None:
     """Threads that wait for each other tens of times an iteration cost more than they bring."""
-    cut = plan(model(name), 1, model(name).batch_size, Machine(threads=2))
-    assert (cut.workers, cut.threads_each) == (1, shared)
+    assert threads_of_calls(model(name), model(name).batch_size, Machine(threads=2)) == shared
 
 
-def test_a_gpu_takes_all_nodes_at_once() -> None:
-    cut = plan(model("cnn-mnist-ch4"), 100, 32, Machine(threads=16, is_gpu=True))
-    assert (sizes(cut), cut.workers) == ([100], 1)
-
-
-def test_a_plan_does_not_ask_the_machine_for_more_than_its_threads() -> None:
-    """The same run is cut in the same way every time."""
-    first, second = (plan(model("mlp-digits"), 77, 16, Machine(threads=2)) for _ in range(2))
-    assert first == second
+def test_a_gpu_takes_all_nodes_at_once_in_one_process() -> None:
+    machine = Machine(threads=16, is_gpu=True)
+    assert sizes(blocks(model("cnn-mnist-ch4"), 100, machine)) == [100]
+    assert workers(model("cnn-mnist-ch4"), 100, machine) == 1

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
+from p2pgan.config import config_from
 from p2pgan.daemon.forks import warm_up
 from p2pgan.errors import RankLostError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.record.reader import read
 from p2pgan.sim.processes import Place, joined
+from p2pgan.sim.run import simulate
+from p2pgan.types import NETS
 
 PROGRAM = """
 import os, signal, sys
@@ -136,8 +139,24 @@ def saved(tmp_path: Path) -> list[int]:
     return [load(path, model("mlp-digits")).iterations for path in paths]
 
 
+def vectors_of(run: Path) -> Tensor:
+    """Both networks of every node, one row each."""
+    paths = [run / f"nodes/{node}/checkpoint.safetensors" for node in range(5)]
+    saved = [load(path, model("mlp-digits")).vectors for path in paths]
+    return torch.stack([torch.cat([vectors[net] for net in NETS]) for vectors in saved])
+
+
+def test_two_processes_compute_what_one_does(start: Start, tmp_path: Path) -> None:
+    """Every vector goes over a socket and back into training; a wrong one would show."""
+    assert [rank.end() for rank in start(iterations=40)] == [(0, "")] * 2
+    settings = config_from(SETTINGS | {"iterations": 40}, at="test")
+    alone = simulate(settings, Path(), tmp_path / "alone", lambda simulation: None)
+    two, one = vectors_of(tmp_path / "run"), vectors_of(alone.directory.path)
+    assert (two - one).norm() < 1e-2 * (one[0] - one[1]).norm()  # far nearer than two nodes are
+
+
 def test_two_processes_are_one_run(start: Start, tmp_path: Path) -> None:
-    """Five nodes on two ranks, every vector over a socket; what differs is tested on threads."""
+    """Five nodes on two ranks: one log with everybody's records, everybody's checkpoint."""
     assert [rank.end() for rank in start(iterations=40)] == [(0, "")] * 2
     kinds = [record.kind for record in read(tmp_path / "run/events.jsonl")]
     assert (kinds.count("round_finished"), kinds.count("scores")) == (20, 5)

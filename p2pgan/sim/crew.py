@@ -1,0 +1,173 @@
+"""Several processes of one machine that train the nodes of a simulation.
+
+Each worker is a copy of this process (a fork) with a cohort over its share of the nodes, one thread
+of its own, and no lock of an interpreter to wait for. The networks lie in memory that all share, so
+exchanges and scores work on them as if nobody else were there. Optimisers, samplers and streams
+live in the workers.
+
+Forks are safe here as they are for data loaders: a worker keeps to one thread and takes neither
+locks nor files of its parent's. Where there are none, as on macOS and Windows, one process trains.
+"""
+
+import mmap
+import multiprocessing
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from p2pgan.errors import RankLostError
+from p2pgan.experiment import Experiment
+from p2pgan.gan.cohort import Losses
+from p2pgan.gan.plan import even, workers
+from p2pgan.types import NETS, Net
+
+DONE: Final = b"\0"
+FAILED: Final = b"\1"
+"""First byte of a worker's answer: losses follow, or what went wrong."""
+
+
+class Trainees(Protocol):
+    """Nodes that can be trained: a cohort, or a crew with several."""
+
+    vectors: dict[Net, Tensor]
+    """Their networks, `(N, P)` each; whoever mixes changes them in place."""
+
+    def train(self, iterations: int) -> Losses:
+        """So many iterations of every node."""
+
+
+def trainees(experiment: Experiment, nodes: Sequence[str]) -> "Trainees":
+    """These nodes, trained by as many processes as are worth it."""
+    count = workers(experiment.model, len(nodes), experiment.machine)
+    if count == 1 or not sys.platform.startswith("linux"):
+        return experiment.cohort(nodes)
+    return Crew(experiment, nodes, count)
+
+
+class Crew:
+    """N nodes trained by several processes, each with a share of consecutive ones."""
+
+    def __init__(self, experiment: Experiment, nodes: Sequence[str], count: int) -> None:
+        """Starts the workers.
+
+        Args:
+            experiment: what is run.
+            nodes: ids.
+            count: how many workers.
+        """
+        self.vectors = _shared(experiment.initial_vectors(1), len(nodes))
+        self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._channels: list[Connection] = []
+        for share in even(len(nodes), count):
+            own = {net: matrix[share.start : share.stop] for net, matrix in self.vectors.items()}
+            self._start(experiment, [nodes[index] for index in share], own)
+
+    def train(self, iterations: int) -> Losses:
+        """So many iterations (at least 1) of every node, as `Cohort.train`.
+
+        After an exception, a `KeyboardInterrupt` among them, the workers are gone.
+
+        Raises:
+            RankLostError: if a worker fails or dies.
+        """
+        assert iterations >= 1
+        try:
+            for index in range(len(self._workers)):
+                self._order(index, iterations)
+            return Losses.joined([self._answer(index) for index in range(len(self._workers))])
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the workers, whatever they are doing."""
+        for worker, channel in zip(self._workers, self._channels, strict=True):
+            worker.terminate()
+            worker.join()
+            channel.close()
+        self._workers, self._channels = [], []
+
+    def _start(
+        self, experiment: Experiment, nodes: Sequence[str], vectors: dict[Net, Tensor]
+    ) -> None:
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        arguments = (experiment, nodes, vectors, theirs, [*self._channels, ours])
+        worker = context.Process(target=_work, args=arguments, name="p2pgan-worker", daemon=True)
+        with warnings.catch_warnings():
+            # Python 3.12 and later warn of forks beside threads; see above.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            worker.start()
+        theirs.close()
+        self._workers.append(worker)
+        self._channels.append(ours)
+
+    def _order(self, index: int, iterations: int) -> None:
+        try:
+            self._channels[index].send_bytes(iterations.to_bytes(8))
+        except BrokenPipeError:
+            raise self._lost(index, "") from None
+
+    def _answer(self, index: int) -> Losses:
+        try:
+            answer = self._channels[index].recv_bytes()
+        except (EOFError, ConnectionResetError):
+            raise self._lost(index, "") from None
+        if answer[:1] == FAILED:
+            raise self._lost(index, answer[1:].decode())
+        d, g = np.frombuffer(answer[1:], np.float32).reshape(2, -1)
+        return Losses(d=d, g=g)
+
+    def _lost(self, index: int, reason: str) -> RankLostError:
+        self._workers[index].join(timeout=1)
+        status = self._workers[index].exitcode
+        return RankLostError(
+            expected=f"all {len(self._workers)} workers to go on",
+            got=reason or f"one that ended with status {status}",
+            at=f"worker {index}",
+            hint="is there enough memory? `engine.threads=1` trains without workers",
+        )
+
+
+def _shared(initial: dict[Net, Tensor], nodes: int) -> dict[Net, Tensor]:
+    """A row of initial values for every node, in memory that forks share."""
+    matrices: dict[Net, Tensor] = {}
+    for net in NETS:
+        (row_P,) = initial[net]
+        memory = mmap.mmap(-1, nodes * len(row_P) * row_P.element_size())
+        values = np.frombuffer(memory, np.float32).reshape(nodes, len(row_P))
+        matrices[net] = torch.from_numpy(values)
+        matrices[net][:] = row_P
+    return matrices
+
+
+def _work(
+    experiment: Experiment,
+    nodes: Sequence[str],
+    vectors: dict[Net, Tensor],
+    channel: Connection,
+    parents: Sequence[Connection],
+) -> None:
+    """A worker's life: it trains when it is told to, until nobody is there any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in parents:  # else the parent's end would not close with the parent
+        other.close()
+    try:
+        torch.set_num_threads(1)
+        cohort = experiment.cohort(nodes, threads=1, vectors=vectors)
+        while True:
+            losses = cohort.train(int.from_bytes(channel.recv_bytes()))
+            channel.send_bytes(DONE + losses.d.tobytes() + losses.g.tobytes())
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    # Whatever went wrong has to reach the parent, which would otherwise know a status only.
+    except BaseException as error:  # noqa: BLE001
+        channel.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
