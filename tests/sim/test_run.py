@@ -1,7 +1,9 @@
 """A simulated run from its configuration to its directory."""
 
 import json
+import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -388,3 +390,26 @@ def test_costs_are_measured_apart(simulated: Simulate) -> None:
     assert seen[-1].busy_s == costs.train_s + costs.exchange_s
     parts = costs.train_s + costs.exchange_s + costs.score_s + costs.log_s
     assert parts <= finished.summary["speed"]["wall_s"]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_no_worker_outlives_its_run(simulated: Simulate, failing: bool) -> None:
+    """However it ends; and the run is the same as one that a single process trained."""
+    seen: list[int] = []
+
+    def look(simulation: Lockstep) -> None:
+        seen.append(len(multiprocessing.active_children()))
+        if failing:
+            raise RuntimeError("somebody who looks on has failed")
+
+    settings: dict[str, Any] = {"nodes": 10, "engine": EngineConfig(threads=2)}
+    if failing:
+        with pytest.raises(RuntimeError, match="looks on"):
+            simulated("two", look, **settings)
+    else:
+        two = simulated("two", look, **settings).summary
+        one = simulated("one", nodes=10, engine=EngineConfig(threads=1)).summary
+        assert two["scores"]["fid"]["mean"] == pytest.approx(one["scores"]["fid"]["mean"], rel=0.01)
+        assert two["traffic"] == one["traffic"]
+    assert seen[0] == (2 if sys.platform.startswith("linux") else 0)
+    assert not multiprocessing.active_children()
