@@ -152,7 +152,12 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 _check_least(f"engine.{name}", value, 1)
         _check_least("engine.checkpoint_every", self.checkpoint_every, 0)
         timeout_s = self.rank_timeout_s
-        _check(0 < timeout_s <= 86_400, "engine.rank_timeout_s", "up to 86400 seconds", timeout_s)
+        _check(
+            0 < timeout_s <= 86_400,
+            "engine.rank_timeout_s",
+            "more than 0 and at most 86400 seconds",
+            timeout_s,
+        )
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -84,6 +84,9 @@ def place_from(environment: Mapping[str, str]) -> "Place | None":
     rank, count, local_rank, local_count = (
         _int_from(environment, name) for name in PROCESS_VARIABLES
     )
+    _int_from(environment, "MASTER_PORT")  # which torch reads, and tells nobody that it is missing
+    if rank >= count:
+        raise ConfigError(expected=f"a number below {count}", got=f"`{rank}`", at="RANK")
     return Place(rank=rank, count=count, local_rank=local_rank, local_count=local_count)
 
 

@@ -22,9 +22,9 @@ from p2pgan.gan.precision import Precision
 BYTES_PER_PARAMETER = 12
 """Weight and two moments in float32; gradients are there for one layer at a time."""
 
-BLOCK_BYTES_MAX = 8 * 2**20
-"""With gradients and activations, two or three such blocks fit a last-level cache of 32 MiB. Larger
-ones gain little more: a dozen nodes of `mlp-digits` share each call by then."""
+BLOCK_BYTES_MAX = 6 * 2**20
+"""With gradients and activations, a few such blocks share a last-level cache of 32 MiB. Larger ones
+gain little: nine nodes of `mlp-digits` share each call."""
 
 BLOCK_BYTES_MIN = 2 * 2**20
 """Nodes of less are not worth a process of their own (four nodes of `mlp-digits`)."""

@@ -11,11 +11,13 @@ locks nor files of its parent's. Where there are none, as on macOS and Windows, 
 
 import mmap
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Final, Protocol
 
 import numpy as np
@@ -81,7 +83,7 @@ class Crew:
         try:
             for index in range(len(self._workers)):
                 self._order(index, iterations)
-            return Losses.joined([self._answer(index) for index in range(len(self._workers))])
+            return Losses.joined(self._answers())
         except BaseException:
             self.close()
             raise
@@ -115,6 +117,15 @@ class Crew:
         except BrokenPipeError:
             raise self._lost(index, "") from None
 
+    def _answers(self) -> list[Losses]:
+        """Everybody's, taken as they come, so that a dead worker is noticed at once."""
+        answers: dict[Connection, Losses] = {}
+        while waiting := [channel for channel in self._channels if channel not in answers]:
+            for ready in wait(waiting):
+                assert isinstance(ready, Connection)
+                answers[ready] = self._answer(self._channels.index(ready))
+        return [answers[channel] for channel in self._channels]
+
     def _answer(self, index: int) -> Losses:
         try:
             answer = self._channels[index].recv_bytes()
@@ -128,9 +139,10 @@ class Crew:
     def _lost(self, index: int, reason: str) -> RankLostError:
         self._workers[index].join(timeout=1)
         status = self._workers[index].exitcode
+        end = signal.Signals(-status).name if status and status < 0 else f"status {status}"
         return RankLostError(
             expected=f"all {len(self._workers)} workers to go on",
-            got=reason or f"one that ended with status {status}",
+            got=reason or f"one that ended with {end}",
             at=f"worker {index}",
             hint="is there enough memory? `engine.threads=1` trains without workers",
         )
@@ -155,11 +167,12 @@ def _work(
     channel: Connection,
     parents: Sequence[Connection],
 ) -> None:
-    """A worker's life: it trains when it is told to, until nobody is there any more."""
+    """A worker's life: it trains when it is told to, for as long as its parent lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in parents:  # else the parent's end would not close with the parent
         other.close()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         torch.set_num_threads(1)
         cohort = experiment.cohort(nodes, threads=1, vectors=vectors)
@@ -171,3 +184,11 @@ def _work(
     # Whatever went wrong has to reach the parent, which would otherwise know a status only.
     except BaseException as error:  # noqa: BLE001
         channel.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+
+
+def _end_with_parent() -> None:
+    """Waits, in a thread of its own, and ends the worker amid whatever it does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

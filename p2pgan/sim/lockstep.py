@@ -86,6 +86,7 @@ class Lockstep:
         with self._timed("log_s"):
             for node in self.experiment.nodes:
                 self._record(schema.NodeStarted(), node)
+            self._flush()  # a first round may be long
         for _ in range(self.experiment.rounds):
             self._play_round()
             if self.experiment.is_scored(self.round):

@@ -64,14 +64,13 @@ def simulate(
     """
     ranks = ranks or Ranks(Alone())
     run = _Run(ranks, time.monotonic(), on_round, Interrupt(on_interrupt))
-    if ranks.is_alone:
-        return run(config, data_dir, out)
     try:
-        with terminable(ranks.link.rank):
+        with nullcontext() if ranks.is_alone else terminable(ranks.link.rank):
             return run(config, data_dir, out)
     except RankLostError as lost:
         at = f"{lost.at}, {run.progress()}"
-        raise RankLostError(expected=lost.expected, got=lost.got, at=at, hint=run.saved()) from None
+        hint = "; ".join(filter(None, (run.saved(), lost.hint)))
+        raise RankLostError(expected=lost.expected, got=lost.got, at=at, hint=hint) from None
 
 
 @dataclass

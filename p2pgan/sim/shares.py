@@ -37,7 +37,7 @@ class Shares:
         count = ranks.link.count
         if count > nodes:
             raise ConfigError(
-                expected=f"at most {nodes} processes, a node for each",
+                expected=f"no more processes than nodes, which are {nodes}",
                 got=f"`{count}`",
                 at="the processes of the run",
                 hint="start fewer processes, or take more `--nodes`",

@@ -163,7 +163,12 @@ def test_without_others_there_is_no_place(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "told"),
-    [("RANK", "x", "got `x` - at RANK"), ("LOCAL_RANK", "", "got nothing - at LOCAL_RANK")],
+    [
+        ("RANK", "x", "got `x` - at RANK"),
+        ("RANK", "4", "a number below 4, got `4` - at RANK"),
+        ("LOCAL_RANK", "", "got nothing - at LOCAL_RANK"),
+        ("MASTER_PORT", "", "got nothing - at MASTER_PORT"),
+    ],
 )
 def test_a_place_that_makes_no_sense_is_refused(name: str, value: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
@@ -198,5 +203,5 @@ def test_torchrun_with_more_processes_than_nodes_is_one_line(tmp_path: Path) -> 
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("p2pgan: ")]
     assert len(told) == 1
-    assert "expected at most 2 processes, a node for each, got `3`" in told[0]
+    assert "expected no more processes than nodes, which are 2, got `3`" in told[0]
     assert list(tmp_path.iterdir()) == []

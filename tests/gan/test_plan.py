@@ -58,8 +58,8 @@ def test_workers_are_as_many_as_have_enough_to_do(name: str, nodes: int, threads
     [
         ("mlp-digits", 1, [1], 1),
         ("mlp-digits", 5, [5], 1),  # too little to share
-        ("mlp-digits", 10, [10], 2),
-        ("mlp-digits", 100, [11] * 8 + [12], 2),
+        ("mlp-digits", 10, [5, 5], 2),
+        ("mlp-digits", 27, [9, 9, 9], 2),
         ("mlp-mnist", 4, [1, 1, 1, 1], 2),
         ("mlp-mnist", 1, [1], 1),
         ("cnn-mnist-ch4", 3, [1, 1, 1], 2),

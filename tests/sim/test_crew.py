@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from p2pgan.experiment import Experiment, ShardBatches, prepare
 from p2pgan.gan.cohort import Cohort
 from p2pgan.sim.crew import Crew, trainees
 from p2pgan.types import NETS
+
+ENDLESS = 10**9
+"""Iterations that nobody waits for."""
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no forks here")
 
@@ -90,7 +94,19 @@ def test_a_worker_that_dies_ends_the_training_with_one_error(crew: Crew) -> None
     os.kill(workers[1], signal.SIGKILL)
     with pytest.raises(RankLostError, match="worker 1") as caught:
         crew.train(1)
-    assert "-9" in caught.value.got
+    assert "SIGKILL" in caught.value.got
+    assert all(map(is_gone, workers))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_worker_that_dies_amid_a_long_round_is_noticed_at_once(crew: Crew, index: int) -> None:
+    """The others would train for hours; nobody waits for them."""
+    workers = pids(crew)
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(crew.train, ENDLESS)
+        os.kill(workers[index], signal.SIGKILL)
+        with pytest.raises(RankLostError, match=f"worker {index}"):
+            training.result(timeout=60)
     assert all(map(is_gone, workers))
 
 
@@ -118,30 +134,31 @@ def test_an_interrupt_of_the_parent_ends_the_workers(
 ) -> None:
     workers = pids(crew)
 
-    def interrupted(index: int) -> Any:
+    def interrupted() -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(crew, "_answer", interrupted)
+    monkeypatch.setattr(crew, "_answers", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        crew.train(10**6)
+        crew.train(ENDLESS)
     assert all(map(is_gone, workers))
 
 
 ORPHANS = """
-import os, sys
+import os, sys, threading
 from pathlib import Path
 from p2pgan.config import RunConfig
 from p2pgan.experiment import prepare
 from p2pgan.sim.crew import Crew
 experiment = prepare(RunConfig(nodes=5), Path())
 crew = Crew(experiment, experiment.nodes, 2)
-crew.train(1)
 print(*[worker.pid for worker in crew._workers], flush=True)
+threading.Thread(target=crew.train, args=(10**9,), daemon=True).start()
 os.kill(os.getpid(), 9)
 """
 
 
 def test_workers_end_with_a_parent_that_is_killed() -> None:
+    """At once, and not after a round that may take hours."""
     done = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, timeout=120)
     orphans = [int(pid) for pid in done.stdout.split()]
     assert len(orphans) == 2

@@ -21,7 +21,7 @@ from p2pgan.config import (
     config_from,
     read_settings,
 )
-from p2pgan.errors import ConfigError, OverlayError, P2PGanError, RecordError
+from p2pgan.errors import ConfigError, OverlayError, P2PGanError, RankLostError, RecordError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.record.reader import read
@@ -364,7 +364,9 @@ def test_more_ranks_than_nodes_write_nothing(
     simulated: Simulate, room: RoomOf, tmp_path: Path
 ) -> None:
     errors = room(3).run(lambda ranks: simulated(ranks=ranks, nodes=2))
-    assert all("at most 2 processes, a node for each, got `3`" in str(error) for error in errors)
+    assert all(
+        "no more processes than nodes, which are 2, got `3`" in str(error) for error in errors
+    )
     assert files(tmp_path) == set()
 
 
@@ -412,4 +414,20 @@ def test_no_worker_outlives_its_run(simulated: Simulate, failing: bool) -> None:
         assert two["scores"]["fid"]["mean"] == pytest.approx(one["scores"]["fid"]["mean"], rel=0.01)
         assert two["traffic"] == one["traffic"]
     assert seen[0] == (2 if sys.platform.startswith("linux") else 0)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no workers here")
+def test_a_lost_worker_ends_the_run_and_says_what_is_saved(simulated: Simulate) -> None:
+    """As after a night that ended with the memory full."""
+
+    def kill(simulation: Lockstep) -> None:
+        multiprocessing.active_children()[0].kill()
+
+    engine = EngineConfig(threads=2, checkpoint_every=1)
+    with pytest.raises(RankLostError, match="one that ended with SIGKILL") as caught:
+        simulated("run", kill, nodes=10, engine=engine)
+    assert "after 1 round" in caught.value.at
+    assert "every node's networks after 10 iterations or later are in" in caught.value.hint
+    assert "engine.threads=1" in caught.value.hint
     assert not multiprocessing.active_children()

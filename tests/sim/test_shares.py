@@ -188,7 +188,7 @@ def test_ranges_cover_all_nodes_evenly() -> None:
 
 
 def test_more_ranks_than_nodes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="at most 2 processes"):
+    with pytest.raises(ConfigError, match="no more processes than nodes, which are 2"):
         Shares(Ranks(Pretending(3)), 2)
 
 
