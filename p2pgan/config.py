@@ -81,6 +81,9 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether a permutation may leave a node with itself (the thesis lets it)."""
     fanout: int = 1
     """Neighbors that a push goes to. More mixes faster and costs as many times the traffic."""
+    moments: Literal["stay", "reset", "travel"] = "stay"
+    """What becomes of Adam's moments at an exchange: they stay as they are, start again at 0, or
+    travel with the networks and are mixed like them, at three times the traffic."""
 
     def __post_init__(self) -> None:
         _check_least("exchange.fanout", self.fanout, 1)
@@ -95,12 +98,24 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Generated images per score (the thesis: 500). FID depends on it: compare equal sizes only."""
     scorer: str | None = None
     """The classifier in Inception's place; `None`: the data set's. `inception` needs an extra."""
+    final_samples: int = 0
+    """Generated images per generator for the quality at the end (FID, MS, precision, recall,
+    classes, nearest training images); 0: not measured."""
+    final_nodes: int = 10
+    """Nodes whose quality is measured at the end, evenly spaced; all, if there are fewer."""
 
     def __post_init__(self) -> None:
         if self.every is not None:
             _check_least("score.every", self.every, 0)
         asked = f"a whole number from 2 to {SAMPLES_MAX:,}"
         _check(2 <= self.samples <= SAMPLES_MAX, "score.samples", asked, self.samples)
+        _check(
+            self.final_samples == 0 or 2 <= self.final_samples <= SAMPLES_MAX,
+            "score.final_samples",
+            f"0 or {asked}",
+            self.final_samples,
+        )
+        _check_least("score.final_nodes", self.final_nodes, 1)
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,6 +200,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Passes over the shard between two exchanges; excludes `exchange_every`."""
     batch_size: int | None = None
     """Images per step; `None`: the model's usual number."""
+    final: Literal["none", "agree", "average"] = "none"
+    """What the nodes do once all iterations are made: nothing, agree on the best pair of networks
+    by gossip alone, or go on averaging by gossip without training until all are nearly equal."""
     seed: int = 0
     """Every random draw follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from p2pgan.config import RunConfig
 from p2pgan.data.batches import BatchSampler
-from p2pgan.data.datasets import Dataset, load, to_float
+from p2pgan.data.datasets import Dataset, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
 from p2pgan.errors import ConfigError, DataError
 from p2pgan.gan.blocks import Batch
@@ -224,7 +224,7 @@ class ShardBatches:
 
     def _gather(self, index_KNB: Tensor) -> Iterator[Batch]:
         chosen = index_KNB.flatten()
-        images = self._images.index_select(0, chosen).float().div_(127.5).sub_(1.0)  # `to_float`
+        images: Tensor = scaled(self._images.index_select(0, chosen).float())
         labels_KNB = self._labels.index_select(0, chosen).view_as(index_KNB)
         images = images.view(*index_KNB.shape, *images.shape[1:])
         yield from map(Batch, images.unbind(), labels_KNB.unbind())

@@ -333,9 +333,10 @@ def test_a_round_on_a_gpu_never_waits_for_it() -> None:
     cohort.train(2)  # kernels are loaded, memory is taken
     torch.cuda.set_sync_debug_mode("error")
     try:
-        feed = cohort._feed(range(3), 4)
-        with torch.inference_mode(), cohort._blocks[0].loaded():
+        ((nodes, block),) = cohort.blocks.items()
+        feed = cohort._feed(nodes, 4)
+        with torch.inference_mode(), block.loaded():
             for _ in range(4):
-                cohort._blocks[0].iterate(feed)
+                block.iterate(feed)
     finally:
         torch.cuda.set_sync_debug_mode("default")

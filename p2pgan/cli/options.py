@@ -54,6 +54,11 @@ RUN_OPTIONS: dict[str, Any] = {
     "exchange_every": _option(int, "Iterations between exchanges.", default="20"),
     "exchange_epochs": _option(float, "The same in passes over the shard."),
     "batch_size": _option(int, "Images per step.", default="the model's usual number"),
+    "final": _option(
+        Literal["none", "agree", "average"],
+        "A last step: adopt the best pair found by gossip, or average by gossip until equal.",
+        default="none",
+    ),
     "seed": _option(int, "Decides every random draw.", default="0"),
     "device": _option(Literal["auto", "cpu", "cuda"], "Where to train.", default="auto"),
 }

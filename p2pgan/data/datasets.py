@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,13 @@ def load(name: str, data_dir: Path) -> Dataset:
 
 def to_float(images: ImagesU8) -> Floats:
     """Pixels `0 … 255` as float32 in [-1, 1], the range of the generators' tanh."""
-    return images.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+    floats: Floats = scaled(images.astype(np.float32))
+    return floats
+
+
+def scaled(pixels: Any) -> Any:
+    """The same of float32 pixels, in an array or a tensor."""
+    return pixels / 127.5 - 1.0
 
 
 def to_uint8(images: Floats) -> ImagesU8:

@@ -79,7 +79,6 @@ class Cohort:
         assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
         rates: dict[Net, float | None] = {"G": config.learning_rate_g, "D": config.learning_rate_d}
         self.vectors = vectors
-        self.blocks = blocks(model, len(vectors["G"]), machine)
         self._threads = threads_of_calls(model, inputs.batch, machine)
         self._precision = machine.precision
         self._inputs = inputs
@@ -92,16 +91,16 @@ class Cohort:
         adam: dict[Net, Adam] = {
             net: Adam(rates[net] or model.learning_rate, config.beta1, config.beta2) for net in NETS
         }
-        self._blocks = [
-            Block(
+        self.blocks = {
+            nodes: Block(
                 self._game,
                 *(
-                    Player(model.networks[net], vectors[net][rows.start : rows.stop], adam[net])
+                    Player(model.networks[net], vectors[net][nodes.start : nodes.stop], adam[net])
                     for net in NETS
                 ),
             )
-            for rows in self.blocks
-        ]
+            for nodes in blocks(model, len(vectors["G"]), machine)
+        }
 
     def train(self, iterations: int) -> Losses:
         """So many iterations (at least 1) of every node: `L` discriminator steps, a generator step.
@@ -113,7 +112,7 @@ class Cohort:
             return Losses.joined(
                 [
                     self._train_block(block, nodes, iterations)
-                    for block, nodes in zip(self._blocks, self.blocks, strict=True)
+                    for nodes, block in self.blocks.items()
                 ]
             )
 

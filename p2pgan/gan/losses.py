@@ -1,8 +1,8 @@
 """Losses of both players, from the discriminator's logits.
 
-Each maps logits `(N, B)` to one loss per node, `(N,)`, always to be minimised. `D` below is the
-sigmoid of the logit `a`, so that `-log D = softplus(-a)` and `-log(1 - D) = softplus(a)`, which
-does not overflow.
+Each is a loss of one image's logit, with its derivative; a node's loss is the mean over the batch,
+always to be minimised. `D` below is the sigmoid of the logit `a`, so that `-log D = softplus(-a)`
+and `-log(1 - D) = softplus(a)`, which does not overflow.
 """
 
 from collections.abc import Callable
@@ -53,14 +53,6 @@ class Loss:
     fooling: Curve
     """The generator's, of its own images."""
     penalty: Callable[[Critic, Tensor, Tensor, Tensor], Tensor] | None = None
-
-    def discriminator(self, real_NB: Tensor, fake_NB: Tensor) -> Tensor:
-        """Logits of real and of generated images, each `(N, B)`, to `(N,)`; without penalty."""
-        return self.real.value(real_NB).mean(1) + self.fake.value(fake_NB).mean(1)
-
-    def generator(self, fake_NB: Tensor) -> Tensor:
-        """Logits of generated images `(N, B)` to `(N,)`."""
-        return self.fooling.value(fake_NB).mean(1)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share_NB: Tensor) -> Tensor:

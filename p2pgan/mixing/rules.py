@@ -66,12 +66,6 @@ def mixing_rows(arrivals: Arrivals) -> Rows:
     return Rows(w_MN, row_of_N)
 
 
-def mixing_matrix(arrivals: Arrivals) -> csr_array:
-    """`mixing_rows` written out, `(N, N)`: for everyone, all `n²` weights."""
-    rows = mixing_rows(arrivals)
-    return rows.w_MN[rows.row_of_N]
-
-
 def unique_rows(w_NN: csr_array) -> Rows:
     """A matrix with equal rows held once, in the order in which they first come."""
     w_NN = csr_array(w_NN, copy=True)
@@ -90,16 +84,15 @@ def unique_rows(w_NN: csr_array) -> Rows:
 
 
 @torch.no_grad()
-def mix(w: csr_array | Rows, vectors_NP: Tensor) -> None:
+def mix(rows: Rows, vectors_NP: Tensor) -> None:
     """`X <- W X` in place, for vectors `(N, P)`; rows that stay as they are are not touched.
 
     Columns do not depend on each other: mixing parts of the columns one by one is the same.
 
     Args:
-        w: `W`, `(N, N)`; as `Rows`, equal rows are not looked for.
+        rows: `W`, with equal rows held once.
         vectors_NP: the vectors, on any device.
     """
-    rows = w if isinstance(w, Rows) else unique_rows(w)
     moved = np.flatnonzero(~_stays(rows))
     if not len(moved):
         return

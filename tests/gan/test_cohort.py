@@ -21,7 +21,7 @@ from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs, Losses
 from p2pgan.gan.convolutions import Conv, Deconv
 from p2pgan.gan.latents import Latents, LatentSource, LatentStreams
-from p2pgan.gan.losses import LOSSES, Curve, loss
+from p2pgan.gan.losses import LOSSES
 from p2pgan.gan.models import MODELS, Model, model
 from p2pgan.gan.networks import Network
 from p2pgan.gan.plan import Machine
@@ -56,8 +56,25 @@ CONV = Model(
 """A small convolutional pair with batch norm and class outputs."""
 
 
-def modules_of(pair: Model) -> tuple[nn.Sequential, nn.Sequential]:
-    """The same pair in torch's own modules."""
+class Applied(nn.Module):
+    """A network of one node whose layers are our own; autograd does the rest."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        for number, slot in enumerate(network.slots):
+            if slot.is_buffer:
+                self.register_buffer(f"slot{number}", torch.empty(slot.shape))
+            else:
+                self.register_parameter(f"slot{number}", nn.Parameter(torch.empty(slot.shape)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        slots = [getattr(self, f"slot{number}") for number in range(len(self.network.slots))]
+        return self.network.apply([slot[None] for slot in slots], x[None], training=True)[0]
+
+
+def modules_of(pair: Model) -> tuple[nn.Module, nn.Module]:
+    """The same pair in torch's own modules, where they are written out, or by autograd."""
     if pair is DIGITS:
         return (
             nn.Sequential(
@@ -69,6 +86,8 @@ def modules_of(pair: Model) -> tuple[nn.Sequential, nn.Sequential]:
                 *(nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1)),
             ),
         )
+    if pair is not CONV:
+        return Applied(pair.generator), Applied(pair.discriminator)
     return (
         nn.Sequential(
             *(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Unflatten(1, (4, 2, 2))),
@@ -194,8 +213,8 @@ class Textbook:
     """One node trained with torch's own modules, losses written out."""
 
     config: TrainConfig
-    g: nn.Sequential
-    d: nn.Sequential
+    g: nn.Module
+    d: nn.Module
     latents: LatentSource
 
     def __post_init__(self) -> None:
@@ -327,72 +346,11 @@ MODELS_AND_LOSSES = [
 def test_every_model_equals_what_autograd_makes_of_it(
     name: str, game: str, conditional: bool
 ) -> None:
-    """Both networks of two nodes in float64, against autograd over `Network.apply`.
-
-    Mini-batch discrimination, class outputs and batch norm are all among them.
-    """
-    pair, config = model(name), TrainConfig(loss=game, conditional=conditional)
-    data = some_data(pair, 2, 2, batch=3)
-    cohort = make_cohort(pair, config, data, range(2), precise=True, machine=Machine(block_nodes=1))
-    cohort.train(2)
-    for node in range(2):
-        own = [
-            Batch(images[node : node + 1].double(), labels[node : node + 1])
-            for images, labels in data
-        ]
-        wanted = recorded_training(pair, config, node, own)
-        for net in NETS:
-            assert (cohort.vectors[net][node] - wanted[net]).abs().max() < TOLERANCE
-
-
-def recorded_training(
-    pair: Model, config: TrainConfig, node: int, data: Sequence[Batch]
-) -> dict[Net, Tensor]:
-    """One node's networks after one iteration per batch, every gradient recorded by autograd."""
-    classes = pair.classes * config.conditional
-    latents = LatentSource(streams([node]), pair.latent, classes=classes, dtype=torch.float64)
-    curves, start = loss(config.loss), initial(pair, [node])
-    views = {
-        net: [view.clone() for view in pair.networks[net].views(start[net].double())]
-        for net in NETS
-    }
-    adam = {
-        net: torch.optim.Adam(
-            [view.requires_grad_() for view in views[net][: pair.networks[net].trained]],
-            pair.learning_rate,
-            (config.beta1, config.beta2),
-            foreach=False,
-        )
-        for net in NETS
-    }
-
-    def judge(images: Tensor) -> Tensor:
-        return pair.discriminator.apply(views["D"], images, training=True)
-
-    def value(logits: Tensor, curve: Curve, labels_NB: Tensor) -> Tensor:
-        mean = curve.value(logits[..., 0]).mean()
-        entropy = functional.cross_entropy(logits[0, :, 1:], labels_NB[0]) if classes else 0.0
-        return mean + entropy
-
-    def descend(net: Net, total: Tensor) -> None:
-        adam[net].zero_grad()
-        torch.autograd.backward(total)
-        adam[net].step()
-
-    for batch in data:
-        drawn = draw(latents, batch.images.shape[1])
-        fake = pair.generator.apply(views["G"], drawn.z_NBZ, training=True).detach()
-        total = value(judge(batch.images), curves.real, batch.labels_NB)
-        total = total + value(judge(fake), curves.fake, drawn.labels_NB)
-        if curves.penalty:
-            share_NB = latents.proportions(range(1), batch.images.shape[1])
-            penalty_N = curves.penalty(lambda x: judge(x)[..., 0], batch.images, fake, share_NB)
-            total = total + config.gradient_penalty * penalty_N.sum()
-        descend("D", total)
-        drawn = draw(latents, batch.images.shape[1])
-        fake = pair.generator.apply(views["G"], drawn.z_NBZ, training=True)
-        descend("G", value(judge(fake), curves.fooling, drawn.labels_NB))
-    return {net: torch.cat([view.detach().flatten() for view in views[net]]) for net in NETS}
+    """Mini-batch discrimination, class outputs and batch norm are all among them."""
+    config = TrainConfig(
+        loss=game, conditional=conditional, learning_rate_g=1e-3, learning_rate_d=1e-3
+    )
+    check_against_textbook(model(name), config, nodes=2, iterations=2)
 
 
 def test_in_float32_training_stays_close_to_the_textbook() -> None:

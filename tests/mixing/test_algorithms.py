@@ -10,7 +10,7 @@ from p2pgan.config import ExchangeConfig
 from p2pgan.errors import ConfigError
 from p2pgan.mixing.algorithms import ALGORITHMS, Algorithm, algorithm
 from p2pgan.mixing.draws import Neighbors
-from p2pgan.mixing.rules import consensus_distance, mix, mixing_matrix
+from p2pgan.mixing.rules import consensus_distance, mix, mixing_rows, unique_rows
 from p2pgan.types import NETS, Net
 
 COMPLETE = [[j for j in range(8) if j != i] for i in range(8)]
@@ -28,7 +28,8 @@ def matrices(
     draw, stream = value.draw(config, lockstep=True), np.random.default_rng(seed)
     by_net = {net: np.eye(len(neighbors)) for net in NETS}
     for group in value.groups:
-        w_NN = mixing_matrix(draw(neighbors, stream)).toarray()
+        rows = mixing_rows(draw(neighbors, stream))
+        w_NN = rows.w_MN[rows.row_of_N].toarray()
         by_net |= dict.fromkeys(group, w_NN)
     return by_net
 
@@ -39,7 +40,7 @@ def exchange(
     vectors = some_vectors(len(neighbors))
     for seed in range(rounds):
         for net, w_NN in matrices(value, neighbors, config, seed).items():
-            mix(csr_array(w_NN), vectors[net])
+            mix(unique_rows(csr_array(w_NN)), vectors[net])
     return vectors
 
 

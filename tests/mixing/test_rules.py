@@ -16,7 +16,6 @@ from p2pgan.mixing.rules import (
     consensus_distance,
     merge,
     mix,
-    mixing_matrix,
     mixing_rows,
     unique_rows,
     weighted_sums,
@@ -28,9 +27,15 @@ def vectors(nodes: int, seed: int = 0, parameters: int = 7) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+def mixing_matrix(arrivals: Arrivals) -> csr_array:
+    """`W` written out, `(N, N)`."""
+    rows = mixing_rows(arrivals)
+    return rows.w_MN[rows.row_of_N]
+
+
 def mixed(w_NN: csr_array | Rows, vectors_NP: Tensor) -> Tensor:
     result = vectors_NP.clone()
-    mix(w_NN, result)
+    mix(w_NN if isinstance(w_NN, Rows) else unique_rows(w_NN), result)
     return result
 
 
