@@ -91,6 +91,20 @@ def mlp_mnist() -> Model:
     )
 
 
+def mlp_mnist_small() -> Model:
+    """`mlp_mnist` with a quarter of its units and no classes: a hundred nodes train in minutes."""
+    return Model(
+        name="mlp-mnist-small",
+        latent=64,
+        image_shape=(1, 28, 28),
+        classes=0,
+        generator=Network((*_mlp((64, 128, 128, 784)), tanh(), Reshape((1, 28, 28)))),
+        discriminator=Network((Reshape((784,)), *_mlp((784, 128, 128, 1)))),
+        batch_size=16,
+        learning_rate=1e-3,
+    )
+
+
 def cnn_mnist_ch4() -> Model:
     """Thesis section 4.2.1, which names units and filters only.
 
@@ -195,6 +209,7 @@ def cnn_cifar10() -> Model:
 MODELS: dict[str, Callable[[], Model]] = {
     "mlp-digits": mlp_digits,
     "mlp-mnist": mlp_mnist,
+    "mlp-mnist-small": mlp_mnist_small,
     "cnn-mnist-ch4": cnn_mnist_ch4,
     "cnn-mnist": cnn_mnist,
     "cnn-cifar10": cnn_cifar10,

@@ -25,6 +25,7 @@ SHARED = {
     "--batch-size",
     "--seed",
     "--device",
+    "--final",
     "--config",
     "--set",
 }
