@@ -82,8 +82,9 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     fanout: int = 1
     """Neighbors that a push goes to. More mixes faster and costs as many times the traffic."""
     moments: Literal["stay", "reset", "travel"] = "stay"
-    """What becomes of Adam's moments at an exchange: they stay as they are, start again at 0, or
-    travel with the networks and are mixed like them, at three times the traffic."""
+    """What becomes of Adam's moments at an exchange: they stay as they are, start again at 0 (at
+    every node and after every round, whoever was drawn), or travel with the networks and are mixed
+    like them, at three times the traffic."""
 
     def __post_init__(self) -> None:
         _check_least("exchange.fanout", self.fanout, 1)

@@ -91,7 +91,8 @@ class Experiment:
     def architecture(self) -> str:
         """A short hash of what peers must have in common to exchange vectors."""
         conditional = self.config.train.conditional  # the same vectors, but other latents
-        parts = (self.model.name, self.model.digest(), self.algorithm.name, conditional)
+        moments = self.config.exchange.moments  # other vectors, or another use of the same
+        parts = (self.model.name, self.model.digest(), self.algorithm.name, conditional, moments)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     @property
@@ -112,12 +113,31 @@ class Experiment:
             precision=engine.precision,
         )
 
+    @property
+    def moments(self) -> str:
+        """What becomes of Adam's moments; they stay where nothing is exchanged."""
+        return self.config.exchange.moments if self.algorithm.groups else "stay"
+
+    def exchanged_size(self, net: Net) -> int:
+        """Values of a network as it is exchanged: P, or 3P if Adam's moments travel with it.
+
+        Moments have the layout of a vector. Those of buffers are always 0, and are sent for the
+        sake of one layout: they are a few in a thousand.
+        """
+        return (3 if self.moments == "travel" else 1) * self.model.networks[net].size
+
     def initial_vectors(self, nodes: int) -> dict[Net, Tensor]:
-        """Networks before the first iteration, `(N, P)` each: the same for all nodes."""
+        """Networks before the first iteration, the same for all nodes.
+
+        Each is `(N, exchanged_size)`: moments that travel are behind the network, and 0.
+        """
         rng = stream(self.config.seed, EVERYONE, "initial-weights")
         init = self.config.train.init
         initial = {net: self.model.networks[net].initial_vector(rng, init) for net in NETS}
-        return {net: initial[net].to(self.device).repeat(nodes, 1) for net in NETS}
+        rows = {net: torch.zeros(1, self.exchanged_size(net)) for net in NETS}
+        for net in NETS:
+            rows[net][0, : len(initial[net])] = initial[net]
+        return {net: rows[net].to(self.device).repeat(nodes, 1) for net in NETS}
 
     def cohort(
         self,
@@ -131,7 +151,7 @@ class Experiment:
         Args:
             nodes: ids.
             threads: CPU threads to train on; `None`: those of the machine.
-            vectors: initial vectors, used in place; `None`: made here.
+            vectors: as `initial_vectors` makes them, used in place; `None`: made here.
         """
         machine = self.machine
         return Cohort(
@@ -140,6 +160,7 @@ class Experiment:
             vectors or self.initial_vectors(len(nodes)),
             self._inputs(nodes),
             replace(machine, threads=threads or machine.threads),
+            self.exchange_every if self.moments == "reset" else None,
         )
 
     def _inputs(self, nodes: Sequence[str]) -> Inputs:

@@ -279,7 +279,7 @@ def _settings(experiment: Experiment, overlay: Overlay, plan: NodePlan) -> Setti
         ),
         neighbors=overlay.neighbors(plan.node) if experiment.algorithm.groups else (),
         groups=experiment.algorithm.groups,
-        net_bytes={net: NET_WORD_BYTES * experiment.model.networks[net].size for net in NETS},
+        net_bytes={net: NET_WORD_BYTES * experiment.exchanged_size(net) for net in NETS},
         iterations=config.iterations,
         exchange_every=experiment.exchange_every,
         draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),

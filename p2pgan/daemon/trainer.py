@@ -46,7 +46,7 @@ class NodeWork(Protocol):
         """So many iterations; mean losses of generator and discriminator."""
 
     def snapshot(self) -> Mapping[Net, bytes]:
-        """Every network as little-endian float32 bytes, copied."""
+        """Every network as it is exchanged, in little-endian float32 bytes, copied."""
 
     def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
         """Mixes arrivals in; the weight that each was given, by exchange id."""

@@ -37,10 +37,10 @@ class CohortWork:
         return float(losses.g[0]), float(losses.d[0])
 
     def snapshot(self) -> Mapping[Net, bytes]:
-        """Every network as little-endian float32 bytes, copied."""
+        """Every network as it is exchanged, in little-endian float32 bytes, copied."""
         return {
-            net: vector_NP[0].detach().cpu().numpy().astype("<f4").tobytes()
-            for net, vector_NP in self._cohort.vectors.items()
+            net: rows_NE[0].detach().cpu().numpy().astype("<f4").tobytes()
+            for net, rows_NE in self._cohort.exchanged.items()
         }
 
     def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
@@ -49,8 +49,8 @@ class CohortWork:
         for net in NETS:
             carrying = [arrival for arrival in arrivals if net in arrival.nets]
             if carrying:
-                own_P = self._cohort.vectors[net].detach()[0]
-                merge(own_P, [self._vector(arrival, net).to(own_P) for arrival in carrying])
+                own_E = self._cohort.exchanged[net].detach()[0]
+                merge(own_E, [self._vector(arrival, net).to(own_E) for arrival in carrying])
             weight = arrival_weight(len(carrying))
             weights |= {arrival.exchange: weight for arrival in carrying}
         return weights
@@ -72,10 +72,14 @@ class CohortWork:
         return self._path
 
     def _vector(self, arrival: Arrival, net: Net) -> torch.Tensor:
-        """The part of an arrival that is this network."""
-        begin = sum(self._size(other) for other in arrival.nets[: arrival.nets.index(net)])
-        values = np.frombuffer(arrival.data, dtype="<f4", count=self._size(net), offset=4 * begin)
-        return torch.from_numpy(values.copy())
+        """The part of an arrival that is this network, with its moments if they travel.
 
-    def _size(self, net: Net) -> int:
-        return self._experiment.model.networks[net].size
+        Adam divides by the root of the second moments, which no honest peer has below 0: one that
+        is would make a weight NaN, and the next exchange would carry that on.
+        """
+        size = self._experiment.exchanged_size
+        begin = sum(size(other) for other in arrival.nets[: arrival.nets.index(net)])
+        values = np.frombuffer(arrival.data, dtype="<f4", count=size(net), offset=4 * begin)
+        vector_E = torch.from_numpy(values.copy())
+        vector_E[2 * self._experiment.model.networks[net].size :].clamp_(min=0)  # if there are any
+        return vector_E

@@ -110,6 +110,11 @@ class Block:
             for player in players:
                 player.store()
 
+    def forget(self) -> None:
+        """Starts both optimisers again. Not while entered."""
+        self.generator.forget()
+        self.discriminator.forget()
+
     def iterate(self, feed: Feed) -> tuple[list[DiscriminatorStep], Judged]:
         """`L` discriminator steps and a generator step.
 

@@ -55,8 +55,10 @@ class Losses:
 class Cohort:
     """N nodes with their networks, optimisers, data and random streams.
 
-    `vectors["G"]` and `vectors["D"]`, each `(N, P)` float32, are the networks: whoever mixes
-    changes them in place. Optimiser state is indexed by node and stays where it is.
+    `vectors["G"]` and `vectors["D"]`, each `(N, P)` float32, are the networks. `exchanged` is what
+    changes hands at an exchange, and whoever mixes changes it in place: the vectors themselves, or
+    `(N, 3P)` with Adam's moments behind them, of which `vectors` are the first columns. All other
+    optimiser state is indexed by node and stays where it is.
     """
 
     def __init__(
@@ -66,19 +68,25 @@ class Cohort:
         vectors: dict[Net, Tensor],
         inputs: Inputs,
         machine: Machine,
+        reset_every: int | None = None,
     ) -> None:
         """A cohort that has not trained yet.
 
         Args:
             model: the pair of networks.
             config: losses, steps and optimiser settings.
-            vectors: initial vectors, `(N, P)` per network; used in place.
+            vectors: initial vectors, `(N, P)` per network, or `(N, 3P)` with Adam's moments, which
+                are 0, behind them; used in place.
             inputs: the nodes' real images and latents, conditional if the configuration is.
             machine: what the training may use.
+            reset_every: iterations of a round, if Adam starts again after each; no call of `train`
+                then reaches from one into the next. `None`: it goes on.
         """
         assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
         rates: dict[Net, float | None] = {"G": config.learning_rate_g, "D": config.learning_rate_d}
-        self.vectors = vectors
+        self.exchanged = vectors
+        self.vectors = {net: vectors[net][:, : model.networks[net].size] for net in NETS}
+        self._reset_every, self._iterations = reset_every, 0
         self._threads = threads_of_calls(model, inputs.batch, machine)
         self._precision = machine.precision
         self._inputs = inputs
@@ -108,6 +116,7 @@ class Cohort:
         After an exception, a `KeyboardInterrupt` among them, nodes have done unequal numbers.
         """
         assert iterations >= 1
+        self._reset_if_due(iterations)
         with products_in(self._precision), calls_on(self._threads), torch.inference_mode():
             return Losses.joined(
                 [
@@ -115,6 +124,16 @@ class Cohort:
                     for nodes, block in self.blocks.items()
                 ]
             )
+
+    def _reset_if_due(self, iterations: int) -> None:
+        """At the start of a round, which is the end of the last one's exchange."""
+        if self._reset_every is not None:
+            played = self._iterations % self._reset_every
+            assert played + iterations <= self._reset_every, "an exchange within a call"
+            if not played:
+                for block in self.blocks.values():
+                    block.forget()
+        self._iterations += iterations
 
     def _train_block(self, block: Block, nodes: range, iterations: int) -> Losses:
         feed = self._feed(nodes, iterations)

@@ -4,7 +4,8 @@ Between rounds the nodes' networks are rows of matrices `(N, P)`, which is what 
 and checkpoints work on. Batched kernels want the tensors of one layer side by side instead,
 `(N, *shape)` in one piece, so a block's networks are copied out of the matrices, trained for a
 whole round, and copied back. For a single node both layouts are the same memory, and nothing is
-copied. Adam's moments stay where they are: nobody else asks for them.
+copied. Adam's moments stay where they are, since nobody else asks for them; but those that travel
+at exchanges lie in the matrices as well, and are taken and given back like the networks.
 """
 
 from collections.abc import Sequence
@@ -30,52 +31,67 @@ class Placed:
     """Of its tensors in the vector, the trained ones first."""
     trained: int
     """How many are trained."""
-    moments: tuple[list[Tensor], list[Tensor]]
-    """Adam's, of the trained ones."""
     tensors: list[Tensor] = field(default_factory=list)
     """All that the layer takes, `(N, *slot.shape)`, contiguous; there while it is trained."""
+    moments: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
+    """Adam's first and second, of the trained ones; there while it is trained."""
 
 
 class Player:
     """One network of a block's nodes, with its optimiser."""
 
-    def __init__(self, network: Network, vector_NP: Tensor, adam: Adam) -> None:
+    def __init__(self, network: Network, rows_NE: Tensor, adam: Adam) -> None:
         """Nodes that have not trained yet.
 
         Args:
             network: what they are.
-            vector_NP: the nodes' vectors; changed by `store` alone, or in training for one node.
+            rows_NE: the nodes' vectors `(N, P)`, or `(N, 3P)` with Adam's moments behind them, the
+                first and then the second, in the layout of a vector. Changed by `store` alone, or
+                in training for one node; and by `forget`.
             adam: the optimiser's settings.
         """
         self.network = network
         self._adam = adam
-        self._views = network.views(vector_NP.detach())
-        self._count = torch.zeros((), device=vector_NP.device)
-        self._layers = [self._placed(layer, list(slots)) for layer, slots in network.placed]
+        vector_NP, *moments_NP = torch.split(rows_NE.detach(), network.size, 1)
+        self._views = network.views(vector_NP)
+        self._count = torch.zeros((), device=rows_NE.device)
+        self._layers = [
+            Placed(layer, list(slots), sum(i < network.trained for i in slots))
+            for layer, slots in network.placed
+        ]
         self._first = next(n for n, placed in enumerate(self._layers) if placed.trained)
-
-    def _placed(self, layer: Layer, positions: list[int]) -> Placed:
-        trained = [self._views[i] for i in positions if i < self.network.trained]
-        first, second = (
+        trained = self._views[: network.trained]
+        self._moments = [network.views(part)[: network.trained] for part in moments_NP] or [
             [torch.zeros_like(view, memory_format=torch.contiguous_format) for view in trained]
             for _ in range(2)
-        )
-        return Placed(layer, positions, len(trained), (first, second))
+        ]
 
     def load(self) -> None:
-        """Takes the networks as they are now."""
+        """Takes the networks, and the moments that lie with them, as they are now."""
         self.tensors = [view.contiguous() for view in self._views]
+        first, second = self._loaded = [
+            [view.contiguous() for view in views] for views in self._moments
+        ]
         for placed in self._layers:
+            trained = placed.positions[: placed.trained]
             placed.tensors = [self.tensors[i] for i in placed.positions]
+            placed.moments = ([first[i] for i in trained], [second[i] for i in trained])
 
     def store(self) -> None:
-        """Gives the networks back, and the memory that they took."""
-        for view, tensor in zip(self._views, self.tensors, strict=True):
-            if view.data_ptr() != tensor.data_ptr():
-                view.copy_(tensor)
-        self.tensors = []
+        """Gives all of it back, and the memory that it took."""
+        _give_back(self._views, self.tensors)
+        for views, tensors in zip(self._moments, self._loaded, strict=True):
+            _give_back(views, tensors)
+        self.tensors, self._loaded = [], []
         for placed in self._layers:
-            placed.tensors = []
+            placed.tensors, placed.moments = [], ([], [])
+
+    def forget(self) -> None:
+        """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""
+        for views in self._moments:
+            for view in views:
+                view.zero_()
+        self._count.zero_()
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tape]:
         """The network of every node on its inputs `(N, B, ...)`, with what gradients need."""
@@ -118,6 +134,12 @@ class Player:
             if trained:
                 tensors = placed.tensors[: placed.trained]
                 self._adam.step(tensors, _sum(total), placed.moments, self._count)
+
+
+def _give_back(views: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    for view, tensor in zip(views, tensors, strict=True):
+        if view.data_ptr() != tensor.data_ptr():
+            view.copy_(tensor)
 
 
 def _sum(parts: Sequence[list[Tensor]]) -> list[Tensor]:

@@ -141,6 +141,7 @@ def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
         return Refusal(code="run", text=f"run `{us.run}` here, `{hello.run}` there")
     if hello.architecture != us.architecture:
         return Refusal(
-            code="architecture", text="model, data set or algorithm are not the same on both sides"
+            code="architecture",
+            text="model, `train.conditional`, algorithm or `exchange.moments` differ",
         )
     return None

@@ -2,8 +2,8 @@
 
 Each worker is a copy of this process (a fork) with a cohort over its share of the nodes, one thread
 of its own, and no lock of an interpreter to wait for. The networks lie in memory that all share, so
-exchanges and scores work on them as if nobody else were there. Optimisers, samplers and streams
-live in the workers.
+exchanges and scores work on them as if nobody else were there; and so do Adam's moments, if they
+travel. All else of the optimisers, samplers and streams live in the workers.
 
 Forks are safe here as they are for data loaders: a worker keeps to one thread and takes neither
 locks nor files of its parent's. Where there are none, as on macOS and Windows, one process trains.
@@ -39,7 +39,9 @@ class Trainees(Protocol):
     """Nodes that can be trained: a cohort, or a crew with several."""
 
     vectors: dict[Net, Tensor]
-    """Their networks, `(N, P)` each; whoever mixes changes them in place."""
+    """Their networks, `(N, P)` each."""
+    exchanged: dict[Net, Tensor]
+    """What exchanges change in place: `vectors`, or wider rows that begin with them."""
 
     def train(self, iterations: int) -> Losses:
         """So many iterations of every node."""
@@ -64,11 +66,13 @@ class Crew:
             nodes: ids.
             count: how many workers.
         """
-        self.vectors = _shared(experiment.initial_vectors(1), len(nodes))
+        self.exchanged = _shared(experiment.initial_vectors(1), len(nodes))
+        networks = experiment.model.networks
+        self.vectors = {net: self.exchanged[net][:, : networks[net].size] for net in NETS}
         self._workers: list[multiprocessing.process.BaseProcess] = []
         self._channels: list[Connection] = []
         for share in even(len(nodes), count):
-            own = {net: matrix[share.start : share.stop] for net, matrix in self.vectors.items()}
+            own = {net: matrix[share.start : share.stop] for net, matrix in self.exchanged.items()}
             self._start(experiment, [nodes[index] for index in share], own)
 
     def train(self, iterations: int) -> Losses:

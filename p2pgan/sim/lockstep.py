@@ -176,14 +176,14 @@ class Lockstep:
         arrivals = self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
         rows = mixing_rows(arrivals)
         for net in nets:
-            self.shares.mix(rows, self.cohort.vectors[net])
+            self.shares.mix(rows, self.cohort.exchanged[net])
         return arrivals
 
     def _record_exchange(self, nets: tuple[Net, ...], arrivals: Arrivals) -> None:
         if self.records is None:
             return
         experiment = self.experiment
-        size = BYTES_PER_VALUE * sum(experiment.model.networks[net].size for net in nets)
+        size = BYTES_PER_VALUE * sum(experiment.exchanged_size(net) for net in nets)
         log = ExchangeLog(experiment.nodes, self.round, nets, size)
         entries = (
             log.through_coordinator()
