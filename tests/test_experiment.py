@@ -73,6 +73,29 @@ def test_all_start_with_the_same_weights_and_no_shared_memory() -> None:
         assert not torch.equal(first, second)
 
 
+def test_moments_that_travel_begin_at_0_behind_the_network() -> None:
+    plain, travel = (
+        experiment(exchange=ExchangeConfig(moments=moments)).initial_vectors(2)
+        for moments in ("stay", "travel")
+    )
+    for net in NETS:
+        size = plain[net].shape[1]
+        assert travel[net].shape == (2, 3 * size)
+        assert torch.equal(travel[net][:, :size], plain[net])
+        assert not travel[net][:, size:].any()
+
+
+def test_no_call_trains_past_the_end_of_a_round_that_resets() -> None:
+    """It would miss the reset."""
+    reset = experiment(exchange_every=4, exchange=ExchangeConfig(moments="reset"))
+    cohort = reset.cohort(["0"])
+    cohort.train(3)
+    with pytest.raises(AssertionError, match="an exchange within a call"):
+        cohort.train(2)
+    cohort.train(1)
+    cohort.train(4)
+
+
 @pytest.mark.parametrize("init", ["he", "glorot"])
 def test_the_seed_and_the_scheme_decide_the_initial_weights(init: Any) -> None:
     def generator(seed: int, scheme: Any) -> torch.Tensor:
@@ -308,6 +331,8 @@ def test_real_images_score_better_than_untrained_generators() -> None:
         ({"exchange": ExchangeConfig(fanout=2)}, True),
         ({"train": TrainConfig(loss="hinge")}, True),
         ({"algorithm": "gossip-ind"}, False),
+        ({"exchange": ExchangeConfig(moments="reset")}, False),
+        ({"exchange": ExchangeConfig(moments="travel")}, False),
     ],
 )
 def test_the_architecture_says_who_can_exchange(settings: dict[str, Any], same: bool) -> None:

@@ -1,15 +1,17 @@
 """The real networks behind a node: a cohort of one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig
 from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
+from p2pgan.mixing.rules import mix, mixing_rows
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 
@@ -101,3 +103,78 @@ def test_scores_and_checkpoint(work: CohortWork, experiment: Experiment) -> None
     assert (saved.node, saved.run, saved.iterations) == ("1", "run", 2)
     for net in NETS:
         assert torch.equal(saved.vectors[net], torch.from_numpy(numbers(work, net).copy()))
+
+
+def exchanging(moments: Any, tmp_path: Path) -> Experiment:
+    """Two nodes, rounds of four iterations."""
+    return prepare(
+        RunConfig(
+            nodes=2,
+            iterations=12,
+            exchange_every=4,
+            device="cpu",
+            exchange=ExchangeConfig(moments=moments),
+            engine=EngineConfig(block_nodes=1),  # as a daemon's node is computed
+        ),
+        tmp_path,
+    )
+
+
+@pytest.mark.parametrize("moments", ["stay", "reset", "travel"])
+def test_two_daemons_are_two_simulated_nodes(moments: Any, tmp_path: Path) -> None:
+    """To the bit, however the trainer slices its rounds."""
+    experiment = exchanging(moments, tmp_path)
+    cohort = experiment.cohort(experiment.nodes)
+    daemons = [CohortWork(experiment, node, "run", tmp_path / node) for node in experiment.nodes]
+    for slices in ((4,), (1, 3), (2, 1, 1)):
+        cohort.train(4)
+        for net in NETS:
+            mix(mixing_rows([[1], [0]]), cohort.exchanged[net])
+        for daemon in daemons:
+            for count in slices:
+                daemon.train(count)
+        sent = [{net: numbers(daemon, net) for net in NETS} for daemon in daemons]
+        for daemon, other in zip(daemons, reversed(sent), strict=True):
+            daemon.mix([arrival("x", ("G", "D"), other["G"], other["D"])])
+    for index, daemon in enumerate(daemons):
+        for net in NETS:
+            assert numbers(daemon, net).size == experiment.exchanged_size(net)
+            assert numbers(daemon, net).tobytes() == cohort.exchanged[net][index].numpy().tobytes()
+
+
+def test_a_node_that_hears_from_nobody_starts_adam_again_as_well(tmp_path: Path) -> None:
+    """Else nodes would differ in more than what they have heard."""
+
+    def ends(moments: Any) -> bytes:
+        work = CohortWork(exchanging(moments, tmp_path), "0", "run", tmp_path / "0")
+        work.train(4)
+        work.train(4)
+        return work.snapshot()["G"]
+
+    assert ends("reset") != ends("stay")
+
+
+def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
+    """Adam takes their root. All else of the arrival is taken as it is."""
+    experiment = exchanging("travel", tmp_path)
+    work = CohortWork(experiment, "0", "run", tmp_path / "0")
+    work.train(2)
+    own = {net: numbers(work, net).copy() for net in NETS}
+    hostile = {net: np.full(own[net].size, -1.0) for net in NETS}
+    work.mix([arrival("x", ("G", "D"), hostile["G"], hostile["D"])])
+    for net in NETS:
+        head = 2 * experiment.model.networks[net].size
+        mixed = numbers(work, net)
+        np.testing.assert_allclose(mixed[:head], (own[net][:head] - 1) / 2, rtol=1e-6)
+        np.testing.assert_allclose(mixed[head:], own[net][head:] / 2, rtol=1e-6)
+    work.train(1)
+    assert all(np.isfinite(numbers(work, net)).all() for net in NETS)
+
+
+def test_what_is_saved_is_the_networks_alone(tmp_path: Path) -> None:
+    experiment = exchanging("travel", tmp_path)
+    work = CohortWork(experiment, "0", "run", tmp_path / "0")
+    work.train(1)
+    saved = load(work.save(), experiment.model).vectors
+    for net in NETS:
+        assert saved[net].numpy().tobytes() == numbers(work, net)[: len(saved[net])].tobytes()

@@ -111,6 +111,70 @@ def test_moments_and_steps_go_on_from_round_to_round() -> None:
     assert not torch.equal(trained(2), trained(1))
 
 
+def with_moments(vector_NP: Tensor) -> Tensor:
+    """Rows that have Adam's moments, still 0, behind the vectors."""
+    return torch.cat([vector_NP, vector_NP.new_zeros(len(vector_NP), 2 * NETWORK.size)], 1)
+
+
+def play(player: Player, steps: int) -> None:
+    """A round."""
+    player.load()
+    for _ in range(steps):
+        with torch.no_grad():
+            y, tape = player(inputs(NODES))
+            player.descend([(tape, torch.ones_like(y))])
+    player.store()
+
+
+def test_moments_that_travel_lie_behind_the_vector() -> None:
+    """Training is the same; those of running statistics stay 0."""
+    plain_NP, rows_NE = vectors(), with_moments(vectors())
+    for rows in (plain_NP, rows_NE):
+        player = Player(NETWORK, rows, Adam(1e-2, 0.5, 0.999))
+        play(player, 1)
+        play(player, 2)
+    vector_NP, first_NP, second_NP = rows_NE.split(NETWORK.size, 1)
+    assert torch.equal(vector_NP, plain_NP)
+    for moment_NP in (first_NP, second_NP):
+        assert moment_NP[:, : NETWORK.parameters].count_nonzero(1).min() > NETWORK.parameters / 2
+        assert not moment_NP[:, NETWORK.parameters :].any()
+    assert (second_NP >= 0).all()
+
+
+def test_moments_that_were_changed_are_those_that_training_goes_on_with() -> None:
+    """Whoever mixes changes them in place: with huge second moments, nothing moves."""
+    rows_NE = with_moments(vectors())
+    player = Player(NETWORK, rows_NE, Adam(1e-2, 0.5, 0.999))
+    play(player, 1)
+    vector_NP, _, second_NP = rows_NE.split(NETWORK.size, 1)
+    before_NP, second_NP[:] = vector_NP.clone(), 1e30
+    play(player, 1)
+    moved_NP = (vector_NP - before_NP)[:, : NETWORK.parameters]
+    assert moved_NP.abs().max() < 1e-12
+    assert (second_NP[:, : NETWORK.parameters] > 9e29).all()
+
+
+def test_a_lone_nodes_moments_are_trained_where_they_lie() -> None:
+    rows_1E = with_moments(vectors(1))
+    player = player_of(rows_1E)
+    for part_1P, moments in zip(rows_1E.split(NETWORK.size, 1)[1:], player._loaded, strict=True):
+        views = NETWORK.views(part_1P)[: NETWORK.trained]
+        assert [t.data_ptr() for t in moments] == [view.data_ptr() for view in views]
+
+
+@pytest.mark.parametrize("travels", [False, True])
+def test_who_forgets_is_as_new(travels: bool) -> None:
+    rows = with_moments(vectors()) if travels else vectors()
+    player = Player(NETWORK, rows, Adam(1e-2, 0.5, 0.999))
+    play(player, 3)
+    fresh_NP = rows[:, : NETWORK.size].clone()
+    player.forget()
+    assert not rows[:, NETWORK.size :].any()
+    play(player, 2)
+    play(Player(NETWORK, fresh_NP, Adam(1e-2, 0.5, 0.999)), 2)
+    assert torch.equal(rows[:, : NETWORK.size], fresh_NP)
+
+
 def test_pull_reaches_the_inputs_and_changes_no_weight() -> None:
     whole = vectors()
     player = player_of(whole)
