@@ -56,6 +56,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Initial weights: He et al. 2015 with the leaky-ReLU gain, or Glorot and Bengio 2010."""
     conditional: bool = False
     """ACGAN: labels enter the latent, and the discriminator also classifies."""
+    ema: float = 0.0
+    """Decay, per iteration, of a running mean of the generator's weights, which every node keeps to
+    itself, and which is scored and sampled in the generator's place. 0.999 looks back about 1,000
+    iterations; 0: none."""
 
     def __post_init__(self) -> None:
         _check_least("train.discriminator_steps", self.discriminator_steps, 1)
@@ -63,9 +67,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             rate = getattr(self, name)
             if rate is not None:
                 _check(0 < rate < math.inf, f"train.{name}", "a learning rate above 0", rate)
-        for name in ("beta1", "beta2"):
-            beta = getattr(self, name)
-            _check(0 <= beta < 1, f"train.{name}", "a decay in [0, 1)", beta)
+        for name in ("beta1", "beta2", "ema"):
+            decay = getattr(self, name)
+            _check(0 <= decay < 1, f"train.{name}", "a decay in [0, 1)", decay)
         penalty = self.gradient_penalty
         _check(0 <= penalty < math.inf, "train.gradient_penalty", "0 or more", penalty)
 

@@ -126,10 +126,11 @@ class Experiment:
         """
         return (3 if self.moments == "travel" else 1) * self.model.networks[net].size
 
-    def initial_vectors(self, nodes: int) -> dict[Net, Tensor]:
+    def initial_rows(self, nodes: int) -> dict[Net, Tensor]:
         """Networks before the first iteration, the same for all nodes.
 
-        Each is `(N, exchanged_size)`: moments that travel are behind the network, and 0.
+        Each is `(N, exchanged_size)`: moments that travel are behind the network, and 0. With
+        `train.ema`, the generator is followed by its running mean, `(N, P)`: itself.
         """
         rng = stream(self.config.seed, EVERYONE, "initial-weights")
         init = self.config.train.init
@@ -137,6 +138,8 @@ class Experiment:
         rows = {net: torch.zeros(1, self.exchanged_size(net)) for net in NETS}
         for net in NETS:
             rows[net][0, : len(initial[net])] = initial[net]
+        if self.config.train.ema:
+            rows["G"] = torch.cat([rows["G"], initial["G"][None]], 1)
         return {net: rows[net].to(self.device).repeat(nodes, 1) for net in NETS}
 
     def cohort(
@@ -144,20 +147,20 @@ class Experiment:
         nodes: Sequence[str],
         *,
         threads: int | None = None,
-        vectors: dict[Net, Tensor] | None = None,
+        rows: dict[Net, Tensor] | None = None,
     ) -> Cohort:
         """These nodes, about to start, each with its streams.
 
         Args:
             nodes: ids.
             threads: CPU threads to train on; `None`: those of the machine.
-            vectors: as `initial_vectors` makes them, used in place; `None`: made here.
+            rows: as `initial_rows` makes them, used in place; `None`: made here.
         """
         machine = self.machine
         return Cohort(
             self.model,
             self.config.train,
-            vectors or self.initial_vectors(len(nodes)),
+            rows or self.initial_rows(len(nodes)),
             self._inputs(nodes),
             replace(machine, threads=threads or machine.threads),
             self.exchange_every if self.moments == "reset" else None,

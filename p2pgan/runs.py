@@ -215,7 +215,7 @@ class Run:
         Raises:
             as `checkpoint`.
         """
-        vector = self.checkpoint(node).vectors["G"]
+        vector = self.checkpoint(node).generator
         rng = stream(seed, node, "sample")
         conditional = self.config.train.conditional
         return images(self.model, vector, count, rng, conditional=conditional).numpy()
@@ -244,7 +244,7 @@ class Run:
         )
         experiment = prepare(config, data_dir)
         return {
-            node: experiment.score(self.checkpoint(node).vectors["G"], node)
+            node: experiment.score(self.checkpoint(node).generator, node)
             for node in self.saved_nodes
         }
 

@@ -53,6 +53,7 @@ OUT_OF_RANGE = [
     ("train.learning_rate_d", float("nan")),
     ("train.learning_rate_g", float("inf")),
     ("train.beta1", 1.0),
+    ("train.ema", 1.0),
     ("train.beta2", -0.1),
     ("train.gradient_penalty", -1.0),
     ("train.gradient_penalty", float("nan")),

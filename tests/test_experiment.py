@@ -75,7 +75,7 @@ def test_all_start_with_the_same_weights_and_no_shared_memory() -> None:
 
 def test_moments_that_travel_begin_at_0_behind_the_network() -> None:
     plain, travel = (
-        experiment(exchange=ExchangeConfig(moments=moments)).initial_vectors(2)
+        experiment(exchange=ExchangeConfig(moments=moments)).initial_rows(2)
         for moments in ("stay", "travel")
     )
     for net in NETS:
@@ -83,6 +83,27 @@ def test_moments_that_travel_begin_at_0_behind_the_network() -> None:
         assert travel[net].shape == (2, 3 * size)
         assert torch.equal(travel[net][:, :size], plain[net])
         assert not travel[net][:, size:].any()
+
+
+@pytest.mark.parametrize("moments", ["stay", "travel"])
+def test_a_generator_and_its_running_mean_start_alike_and_part(moments: Any) -> None:
+    """The networks train as if nobody kept a mean of them, and are exchanged without it."""
+    exchange = ExchangeConfig(moments=moments)
+    plain, other = (
+        experiment(exchange=exchange, train=TrainConfig(ema=ema)).cohort(["0", "1"])
+        for ema in (0.0, 0.9)
+    )
+    assert plain.judged.data_ptr() == plain.vectors["G"].data_ptr()
+    assert torch.equal(other.judged, other.vectors["G"])
+    wanted_NP = other.judged.clone()
+    for _ in range(3):
+        plain.train(1)
+        other.train(1)
+        wanted_NP = 0.9 * wanted_NP + 0.1 * other.vectors["G"]
+        torch.testing.assert_close(other.judged, wanted_NP)
+        for net in NETS:
+            assert torch.equal(plain.exchanged[net], other.exchanged[net])
+    assert not torch.equal(other.judged, other.vectors["G"])
 
 
 def test_no_call_trains_past_the_end_of_a_round_that_resets() -> None:

@@ -3,13 +3,16 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 
-from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.config import RunConfig, ScoreConfig, TrainConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
 from p2pgan.runs import Run, commit, versions
 from p2pgan.sim.run import simulate
+from p2pgan.types import NETS
 
 NOWHERE = Path("no-data-needed")
 
@@ -75,6 +78,22 @@ def test_scores_are_those_of_the_summary(finished: Path) -> None:
     assert scores.keys() == {"0", "1"}
     assert fids == pytest.approx([row["min"], row["max"]], rel=1e-6)
     assert next(iter(scores.values())).samples == 50
+
+
+def test_a_running_mean_is_what_is_scored_and_sampled(finished: Path, tmp_path: Path) -> None:
+    """Training is the same with and without it; scores and images are not."""
+    plain = Run.open(finished)
+    config = msgspec.structs.replace(plain.config, train=TrainConfig(ema=0.9))
+    made = simulate(config, NOWHERE, tmp_path / "mean", lambda simulation: None).directory
+    run = Run.open(made.path)
+    with_mean, without = run.checkpoint("0"), plain.checkpoint("0")
+    assert with_mean.ema is not None
+    assert all(torch.equal(with_mean.vectors[net], without.vectors[net]) for net in NETS)
+    assert not np.array_equal(run.images("0", 5, 1), plain.images("0", 5, 1))
+    row = made.read_summary()["scores"]["fid"]
+    fids = sorted(score.fid for score in run.scores(NOWHERE).values())
+    assert fids == pytest.approx([row["min"], row["max"]], rel=1e-6)
+    assert fids != sorted(score.fid for score in plain.scores(NOWHERE).values())
 
 
 def test_scores_of_more_samples(finished: Path) -> None:

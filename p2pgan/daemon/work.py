@@ -57,13 +57,14 @@ class CohortWork:
 
     def score(self) -> NodeScores:
         """Scores of the generator as it is."""
-        scores = self._experiment.score(self._cohort.vectors["G"].detach()[0], self._node)
+        scores = self._experiment.score(self._cohort.judged.detach()[0], self._node)
         return NodeScores(fid=scores.fid, ms=scores.ms, samples=scores.samples)
 
     def save(self) -> Path:
-        """Writes both networks."""
+        """Writes both networks, and the generator's running mean if there is one."""
         checkpoint = Checkpoint(
             vectors={net: vector[0].detach() for net, vector in self._cohort.vectors.items()},
+            ema=self._cohort.judged[0].detach() if self._experiment.config.train.ema else None,
             run=self._run,
             node=self._node,
             iterations=self._iterations,

@@ -151,6 +151,7 @@ class Block:
         gradient = fake.gradient(self._game.loss.fooling, conditional=self._game.conditional)
         gradient_x = self.discriminator.pull(tape, gradient)
         self.generator.descend([(own_tape, gradient_x)])
+        self.generator.follow()
         return fake
 
     def _gradients(self, real: Judged, fake: Judged) -> list[Tensor]:

@@ -1,10 +1,13 @@
-"""Saved networks: both vectors of a node in one safetensors file, with what they belong to."""
+"""Saved networks: a node's vectors in one safetensors file, with what they belong to.
+
+`G` and `D`, and `G_ema` where the generator has a running mean.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import safetensors.torch
@@ -19,6 +22,9 @@ from p2pgan.types import NETS, Net
 
 METADATA_KEY: Final = "p2pgan"
 
+EMA: Final = "G_ema"
+"""Name of the running mean in the file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -28,6 +34,13 @@ class Checkpoint:
     run: str
     node: str
     iterations: int
+    ema: Tensor | None = None
+    """The generator's running mean, if it has one."""
+
+    @property
+    def generator(self) -> Tensor:
+        """The generator that is sampled and scored."""
+        return self.vectors["G"] if self.ema is None else self.ema
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +55,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     iterations: int
     sha256: str
-    """Of both vectors' bytes, G before D: safetensors itself checks no more than sizes."""
+    """Of the vectors' bytes, G, D, G_ema: safetensors itself checks no more than sizes."""
 
 
 def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
@@ -51,7 +64,10 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     Raises:
         CheckpointError: if the disk refuses; the file that was there stays.
     """
-    tensors = {str(net): vector.contiguous().cpu() for net, vector in checkpoint.vectors.items()}
+    vectors: dict[str, Tensor] = {net: checkpoint.vectors[net] for net in NETS}
+    if checkpoint.ema is not None:
+        vectors[EMA] = checkpoint.ema
+    tensors = {name: vector.contiguous().cpu() for name, vector in vectors.items()}
     about = About(
         model=model.name,
         layout=model.digest(),
@@ -77,24 +93,32 @@ def load(path: Path, model: Model) -> Checkpoint:
             told = (file.metadata() or {}).get(METADATA_KEY, "")
             about = msgspec.json.decode(told, type=About)
             _check_model(path, about, model)
-            vectors: dict[Net, Tensor] = {net: file.get_tensor(net) for net in NETS}
+            names = (*NETS, EMA) if EMA in file.keys() else NETS  # noqa: SIM118 (no mapping)
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, msgspec.DecodeError) as error:
         raise CheckpointError(
             expected="a readable checkpoint", got=f"`{error}`", at=str(path)
         ) from None
-    for net in NETS:
-        _check_vector(path, net, vectors[net], model)
-    if _digest(vectors) != about.sha256:
+    for name, tensor in tensors.items():
+        _check_vector(path, name, tensor, model)
+    if _digest(tensors) != about.sha256:
         raise CheckpointError(
             expected=f"vectors of SHA-256 `{about.sha256[:12]}…`", got="others", at=str(path)
         )
-    return Checkpoint(vectors=vectors, run=about.run, node=about.node, iterations=about.iterations)
+    return Checkpoint(
+        vectors={net: tensors[net] for net in NETS},
+        run=about.run,
+        node=about.node,
+        iterations=about.iterations,
+        ema=tensors.get(EMA),
+    )
 
 
-def _digest(vectors: Mapping[Any, Tensor]) -> str:
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """In the order in which `save` and `load` list them."""
     digest = hashlib.sha256()
-    for net in NETS:
-        digest.update(vectors[net].numpy().data)
+    for tensor in tensors.values():
+        digest.update(tensor.numpy().data)
     return digest.hexdigest()
 
 
@@ -109,11 +133,11 @@ def _check_model(path: Path, about: About, model: Model) -> None:
         )
 
 
-def _check_vector(path: Path, net: Net, vector: Tensor, model: Model) -> None:
-    size = model.networks[net].size
+def _check_vector(path: Path, name: str, vector: Tensor, model: Model) -> None:
+    size = model.networks["D" if name == "D" else "G"].size
     if vector.shape != (size,) or vector.dtype != torch.float32:
         raise CheckpointError(
             expected=f"{size} float32 values",
             got=f"{tuple(vector.shape)} of {vector.dtype}",
-            at=f"{path}: {net}",
+            at=f"{path}: {name}",
         )

@@ -11,6 +11,7 @@ Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,20 +53,40 @@ class Losses:
         return cls(*(np.concatenate([getattr(part, net) for part in parts]) for net in "dg"))
 
 
+class Parts(NamedTuple):
+    """Views into the rows of N nodes' networks."""
+
+    vectors: dict[Net, Tensor]
+    """The networks, `(N, P)` each."""
+    exchanged: dict[Net, Tensor]
+    """What changes hands: the vectors, or `(N, 3P)` with Adam's moments behind them."""
+    judged: Tensor
+    """The generators that are scored and sampled, `(N, P)`: those, or with `train.ema` their
+    running means, which are the last columns."""
+
+    @classmethod
+    def of(cls, model: Model, config: TrainConfig, rows: dict[Net, Tensor]) -> "Parts":
+        """Those of rows as `Cohort` takes them."""
+        vectors = {net: rows[net][:, : model.networks[net].size] for net in NETS}
+        if not config.ema:
+            return cls(vectors, rows, vectors["G"])
+        size = model.generator.size
+        return cls(vectors, rows | {"G": rows["G"][:, :-size]}, rows["G"][:, -size:])
+
+
 class Cohort:
     """N nodes with their networks, optimisers, data and random streams.
 
-    `vectors["G"]` and `vectors["D"]`, each `(N, P)` float32, are the networks. `exchanged` is what
-    changes hands at an exchange, and whoever mixes changes it in place: the vectors themselves, or
-    `(N, 3P)` with Adam's moments behind them, of which `vectors` are the first columns. All other
-    optimiser state is indexed by node and stays where it is.
+    `vectors`, `exchanged` and `judged` are views of the rows that it was given (`Parts`); whoever
+    mixes changes `exchanged` in place. All other optimiser state is indexed by node and stays where
+    it is.
     """
 
     def __init__(
         self,
         model: Model,
         config: TrainConfig,
-        vectors: dict[Net, Tensor],
+        rows: dict[Net, Tensor],
         inputs: Inputs,
         machine: Machine,
         reset_every: int | None = None,
@@ -75,8 +96,9 @@ class Cohort:
         Args:
             model: the pair of networks.
             config: losses, steps and optimiser settings.
-            vectors: initial vectors, `(N, P)` per network, or `(N, 3P)` with Adam's moments, which
-                are 0, behind them; used in place.
+            rows: the networks at the start, `(N, P)` each, or `(N, 3P)` with Adam's moments, which
+                are 0, behind them. With `train.ema` the generators once more at the end. Used in
+                place.
             inputs: the nodes' real images and latents, conditional if the configuration is.
             machine: what the training may use.
             reset_every: iterations of a round, if Adam starts again after each; no call of `train`
@@ -84,8 +106,7 @@ class Cohort:
         """
         assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
         rates: dict[Net, float | None] = {"G": config.learning_rate_g, "D": config.learning_rate_d}
-        self.exchanged = vectors
-        self.vectors = {net: vectors[net][:, : model.networks[net].size] for net in NETS}
+        self.vectors, self.exchanged, self.judged = Parts.of(model, config, rows)
         self._reset_every, self._iterations = reset_every, 0
         self._threads = threads_of_calls(model, inputs.batch, machine)
         self._precision = machine.precision
@@ -99,15 +120,15 @@ class Cohort:
         adam: dict[Net, Adam] = {
             net: Adam(rates[net] or model.learning_rate, config.beta1, config.beta2) for net in NETS
         }
+        ema: dict[Net, float] = {"G": config.ema, "D": 0.0}
+
+        def player(net: Net, nodes: range) -> Player:
+            own = rows[net][nodes.start : nodes.stop]
+            return Player(model.networks[net], own, adam[net], ema[net])
+
         self.blocks = {
-            nodes: Block(
-                self._game,
-                *(
-                    Player(model.networks[net], vectors[net][nodes.start : nodes.stop], adam[net])
-                    for net in NETS
-                ),
-            )
-            for nodes in blocks(model, len(vectors["G"]), machine)
+            nodes: Block(self._game, player("G", nodes), player("D", nodes))
+            for nodes in blocks(model, len(rows["G"]), machine)
         }
 
     def train(self, iterations: int) -> Losses:

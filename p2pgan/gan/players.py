@@ -40,19 +40,22 @@ class Placed:
 class Player:
     """One network of a block's nodes, with its optimiser."""
 
-    def __init__(self, network: Network, rows_NE: Tensor, adam: Adam) -> None:
+    def __init__(self, network: Network, rows_NE: Tensor, adam: Adam, ema: float = 0.0) -> None:
         """Nodes that have not trained yet.
 
         Args:
             network: what they are.
             rows_NE: the nodes' vectors `(N, P)`, or `(N, 3P)` with Adam's moments behind them, the
-                first and then the second, in the layout of a vector. Changed by `store` alone, or
-                in training for one node; and by `forget`.
+                first and then the second, in the layout of a vector; and with `ema` another P, the
+                running mean. Changed by `store` alone, or in training for one node; moments by
+                `forget` as well.
             adam: the optimiser's settings.
+            ema: decay of the running mean that `follow` moves; 0: there is none.
         """
         self.network = network
-        self._adam = adam
+        self._adam, self._ema = adam, ema
         vector_NP, *moments_NP = torch.split(rows_NE.detach(), network.size, 1)
+        self._means = network.views(moments_NP.pop()) if ema else []
         self._views = network.views(vector_NP)
         self._count = torch.zeros((), device=rows_NE.device)
         self._layers = [
@@ -67,8 +70,9 @@ class Player:
         ]
 
     def load(self) -> None:
-        """Takes the networks, and the moments that lie with them, as they are now."""
+        """Takes the networks, and all that lies with them, as they are now."""
         self.tensors = [view.contiguous() for view in self._views]
+        self._mean = [view.contiguous() for view in self._means]
         first, second = self._loaded = [
             [view.contiguous() for view in views] for views in self._moments
         ]
@@ -80,11 +84,24 @@ class Player:
     def store(self) -> None:
         """Gives all of it back, and the memory that it took."""
         _give_back(self._views, self.tensors)
+        _give_back(self._means, self._mean)
         for views, tensors in zip(self._moments, self._loaded, strict=True):
             _give_back(views, tensors)
-        self.tensors, self._loaded = [], []
+        self.tensors, self._mean, self._loaded = [], [], []
         for placed in self._layers:
             placed.tensors, placed.moments = [], ([], [])
+
+    def follow(self) -> None:
+        """Moves the running mean, if there is one, towards the network as it is now.
+
+        `m <- e m + (1 - e) w` for what is trained (Yazıcı et al. 2019, exponential moving average);
+        running statistics are means already, and are copied. It starts at the initial weights.
+        """
+        if self._ema:
+            trained = self.network.trained
+            torch._foreach_lerp_(self._mean[:trained], self.tensors[:trained], 1 - self._ema)
+            for mean, buffer in zip(self._mean[trained:], self.tensors[trained:], strict=True):
+                mean.copy_(buffer)
 
     def forget(self) -> None:
         """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""

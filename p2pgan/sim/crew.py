@@ -3,7 +3,7 @@
 Each worker is a copy of this process (a fork) with a cohort over its share of the nodes, one thread
 of its own, and no lock of an interpreter to wait for. The networks lie in memory that all share, so
 exchanges and scores work on them as if nobody else were there; and so do Adam's moments, if they
-travel. All else of the optimisers, samplers and streams live in the workers.
+travel, and running means. All else of the optimisers, samplers and streams live in the workers.
 
 Forks are safe here as they are for data loaders: a worker keeps to one thread and takes neither
 locks nor files of its parent's. Where there are none, as on macOS and Windows, one process trains.
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from p2pgan.errors import RankLostError
 from p2pgan.experiment import Experiment
-from p2pgan.gan.cohort import Losses
+from p2pgan.gan.cohort import Losses, Parts
 from p2pgan.gan.plan import even, workers
 from p2pgan.types import NETS, Net
 
@@ -42,6 +42,8 @@ class Trainees(Protocol):
     """Their networks, `(N, P)` each."""
     exchanged: dict[Net, Tensor]
     """What exchanges change in place: `vectors`, or wider rows that begin with them."""
+    judged: Tensor
+    """The generators that are scored and sampled, `(N, P)`."""
 
     def train(self, iterations: int) -> Losses:
         """So many iterations of every node."""
@@ -66,13 +68,13 @@ class Crew:
             nodes: ids.
             count: how many workers.
         """
-        self.exchanged = _shared(experiment.initial_vectors(1), len(nodes))
-        networks = experiment.model.networks
-        self.vectors = {net: self.exchanged[net][:, : networks[net].size] for net in NETS}
+        rows = _shared(experiment.initial_rows(1), len(nodes))
+        parts = Parts.of(experiment.model, experiment.config.train, rows)
+        self.vectors, self.exchanged, self.judged = parts
         self._workers: list[multiprocessing.process.BaseProcess] = []
         self._channels: list[Connection] = []
         for share in even(len(nodes), count):
-            own = {net: matrix[share.start : share.stop] for net, matrix in self.exchanged.items()}
+            own = {net: matrix[share.start : share.stop] for net, matrix in rows.items()}
             self._start(experiment, [nodes[index] for index in share], own)
 
     def train(self, iterations: int) -> Losses:
@@ -100,12 +102,10 @@ class Crew:
             channel.close()
         self._workers, self._channels = [], []
 
-    def _start(
-        self, experiment: Experiment, nodes: Sequence[str], vectors: dict[Net, Tensor]
-    ) -> None:
+    def _start(self, experiment: Experiment, nodes: Sequence[str], rows: dict[Net, Tensor]) -> None:
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
-        arguments = (experiment, nodes, vectors, theirs, [*self._channels, ours])
+        arguments = (experiment, nodes, rows, theirs, [*self._channels, ours])
         worker = context.Process(target=_work, args=arguments, name="p2pgan-worker", daemon=True)
         with warnings.catch_warnings():
             # Python 3.12 and later warn of forks beside threads; see above.
@@ -167,7 +167,7 @@ def _shared(initial: dict[Net, Tensor], nodes: int) -> dict[Net, Tensor]:
 def _work(
     experiment: Experiment,
     nodes: Sequence[str],
-    vectors: dict[Net, Tensor],
+    rows: dict[Net, Tensor],
     channel: Connection,
     parents: Sequence[Connection],
 ) -> None:
@@ -179,7 +179,7 @@ def _work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         torch.set_num_threads(1)
-        cohort = experiment.cohort(nodes, threads=1, vectors=vectors)
+        cohort = experiment.cohort(nodes, threads=1, rows=rows)
         while True:
             losses = cohort.train(int.from_bytes(channel.recv_bytes()))
             channel.send_bytes(DONE + losses.d.tobytes() + losses.g.tobytes())

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
@@ -27,7 +28,7 @@ from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.crew import Crew, trainees
 from p2pgan.sim.exchange_log import ExchangeLog
 from p2pgan.sim.shares import Shares
-from p2pgan.types import Net
+from p2pgan.types import NETS, Net
 
 BYTES_PER_VALUE = 4
 """Vectors are float32."""
@@ -103,7 +104,7 @@ class Lockstep:
         with self._timed("score_s"):
             own = [
                 self.experiment.score(vector_P, nodes[index])
-                for vector_P, index in zip(vectors["G"], self.shares.own, strict=True)
+                for vector_P, index in zip(self.cohort.judged, self.shares.own, strict=True)
             ]
             figures_NK = self.shares.gather(np.array([[s.fid, s.ms, s.samples] for s in own]))
             self.scores = [
@@ -138,11 +139,15 @@ class Lockstep:
         return every > 0 and self.round % every == 0 and self.round < self.experiment.rounds
 
     def _save(self) -> None:
-        for index, vectors in self.shares.collect(self.cohort.vectors):
+        matrices: dict[str, Tensor] = {net: self.cohort.vectors[net] for net in NETS}
+        if self.experiment.config.train.ema:
+            matrices["ema"] = self.cohort.judged
+        for index, vectors in self.shares.collect(matrices):
             node = self.experiment.nodes[index]
             path = self.directory.checkpoint(node)
             checkpoint = Checkpoint(
-                vectors=vectors,
+                vectors={net: vectors[net] for net in NETS},
+                ema=vectors.get("ema"),
                 run=self.directory.path.name,
                 node=node,
                 iterations=self.iterations,

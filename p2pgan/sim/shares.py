@@ -10,6 +10,7 @@ that a rank's nodes have, K distinct parts of such rows at one rank.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor
 from p2pgan.errors import ConfigError
 from p2pgan.mixing import rules
 from p2pgan.sim.ranks import Ranks
-from p2pgan.types import Net
+
+Name = TypeVar("Name")
 
 VALUES_AT_ONCE = 2**26
 """Of a rank's vectors that are mixed at a time, 256 MiB: bounds what is in memory twice."""
@@ -117,8 +119,8 @@ class Shares:
         values_NK[self.own.start : self.own.stop] = torch.from_numpy(values_OK)
         return self._link.add(values_NK).numpy()
 
-    def collect(self, vectors: Mapping[Net, Tensor]) -> Iterator[tuple[int, dict[Net, Tensor]]]:
-        """Every node's index and vectors `(P,)` in turn, at the first rank; nothing elsewhere.
+    def collect(self, vectors: Mapping[Name, Tensor]) -> Iterator[tuple[int, dict[Name, Tensor]]]:
+        """Every node's index and named vectors `(P,)` in turn at the first rank, nothing elsewhere.
 
         Node by node, so that the first rank never holds more than its own and one more. Where it
         ends, at every rank, the first one has taken them all.
@@ -132,7 +134,7 @@ class Shares:
                         self._link.swap({0: matrix_OP[place]}, {})
         self._ranks.agree(False)
 
-    def _node_of(self, rank: int, place: int, vectors: Mapping[Net, Tensor]) -> dict[Net, Tensor]:
+    def _node_of(self, rank: int, place: int, vectors: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
         if rank == self._link.rank:
             return {net: matrix_OP[place] for net, matrix_OP in vectors.items()}
         return {

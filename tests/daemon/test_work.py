@@ -1,13 +1,15 @@
 """The real networks behind a node: a cohort of one."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
 from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
@@ -178,3 +180,19 @@ def test_what_is_saved_is_the_networks_alone(tmp_path: Path) -> None:
     saved = load(work.save(), experiment.model).vectors
     for net in NETS:
         assert saved[net].numpy().tobytes() == numbers(work, net)[: len(saved[net])].tobytes()
+
+
+def test_a_running_mean_is_scored_and_saved_and_stays_here(
+    experiment: Experiment, work: CohortWork, tmp_path: Path
+) -> None:
+    config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=0.9))
+    path = tmp_path / "mean.safetensors"
+    other = CohortWork(dataclasses.replace(experiment, config=config), "1", "run", path)
+    for one in (work, other):
+        one.train(4)
+    assert other.snapshot() == work.snapshot()
+    saved = load(other.save(), experiment.model)
+    assert saved.ema is not None
+    scores = other.score()
+    assert scores.fid == experiment.score(saved.ema, "1").fid != work.score().fid
+    assert load(work.save(), experiment.model).ema is None

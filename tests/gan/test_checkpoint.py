@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and nothing else is taken for it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,6 +38,37 @@ def test_what_is_saved_comes_back(path: Path) -> None:
     loaded = load(path, DIGITS)
     assert (loaded.run, loaded.node, loaded.iterations) == ("run-1", "node-é", 300)
     assert all(torch.equal(loaded.vectors[net], saved.vectors[net]) for net in NETS)
+
+
+def test_a_running_mean_is_the_generator_that_counts(path: Path) -> None:
+    mean = torch.randn(DIGITS.generator.size)
+    saved = dataclasses.replace(some_checkpoint(), ema=mean)
+    save(path, saved, DIGITS)
+    loaded = load(path, DIGITS)
+    assert loaded.ema is not None
+    assert torch.equal(loaded.ema, mean)
+    assert torch.equal(loaded.generator, mean)
+    assert all(torch.equal(loaded.vectors[net], saved.vectors[net]) for net in NETS)
+    assert set(safetensors.torch.load_file(path)) == {"G", "D", "G_ema"}
+
+
+def test_without_a_running_mean_the_generator_counts(path: Path) -> None:
+    save(path, some_checkpoint(), DIGITS)
+    loaded = load(path, DIGITS)
+    assert loaded.ema is None
+    assert torch.equal(loaded.generator, loaded.vectors["G"])
+
+
+def test_another_running_mean_is_noticed(path: Path) -> None:
+    """The digest is of all vectors."""
+    save(path, dataclasses.replace(some_checkpoint(), ema=torch.ones(SIZES["G"])), DIGITS)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(path)
+    tensors["G_ema"][5] = 2
+    safetensors.torch.save_file(tensors, path, metadata)
+    with pytest.raises(CheckpointError, match=r"SHA-256 .*, got others"):
+        load(path, DIGITS)
 
 
 def test_a_row_of_a_cohorts_matrix_is_saved_alone(path: Path) -> None:
@@ -149,9 +181,17 @@ SIZES = {"G": DIGITS.generator.size, "D": DIGITS.discriminator.size}
         (SIZES, metadata_of(layout="other"), "got one of `mlp-digits`, layout `other`"),
         (SIZES, metadata_of(iterations="many"), "a readable checkpoint"),
         (SIZES | {"G": 3}, GOOD, r"28992 float32 values, got \(3,\)"),
+        (SIZES | {"G_ema": 3}, GOOD, r"28992 float32 values, got \(3,\)"),
         ({"G": SIZES["G"]}, GOOD, "a readable checkpoint"),
     ],
-    ids=["no-metadata", "other-layout", "bad-count", "short-vector", "missing-network"],
+    ids=[
+        "no-metadata",
+        "other-layout",
+        "bad-count",
+        "short-vector",
+        "short-mean",
+        "missing-network",
+    ],
 )
 def test_a_file_that_is_no_checkpoint_of_ours(
     path: Path, sizes: dict[str, int], metadata: dict[str, str] | None, message: str

@@ -133,7 +133,7 @@ def test_moments_that_travel_lie_behind_the_vector() -> None:
         player = Player(NETWORK, rows, Adam(1e-2, 0.5, 0.999))
         play(player, 1)
         play(player, 2)
-    vector_NP, first_NP, second_NP = rows_NE.split(NETWORK.size, 1)
+    vector_NP, first_NP, second_NP = torch.split(rows_NE, NETWORK.size, 1)
     assert torch.equal(vector_NP, plain_NP)
     for moment_NP in (first_NP, second_NP):
         assert moment_NP[:, : NETWORK.parameters].count_nonzero(1).min() > NETWORK.parameters / 2
@@ -146,7 +146,7 @@ def test_moments_that_were_changed_are_those_that_training_goes_on_with() -> Non
     rows_NE = with_moments(vectors())
     player = Player(NETWORK, rows_NE, Adam(1e-2, 0.5, 0.999))
     play(player, 1)
-    vector_NP, _, second_NP = rows_NE.split(NETWORK.size, 1)
+    vector_NP, _, second_NP = torch.split(rows_NE, NETWORK.size, 1)
     before_NP, second_NP[:] = vector_NP.clone(), 1e30
     play(player, 1)
     moved_NP = (vector_NP - before_NP)[:, : NETWORK.parameters]
@@ -157,7 +157,9 @@ def test_moments_that_were_changed_are_those_that_training_goes_on_with() -> Non
 def test_a_lone_nodes_moments_are_trained_where_they_lie() -> None:
     rows_1E = with_moments(vectors(1))
     player = player_of(rows_1E)
-    for part_1P, moments in zip(rows_1E.split(NETWORK.size, 1)[1:], player._loaded, strict=True):
+    for part_1P, moments in zip(
+        torch.split(rows_1E, NETWORK.size, 1)[1:], player._loaded, strict=True
+    ):
         views = NETWORK.views(part_1P)[: NETWORK.trained]
         assert [t.data_ptr() for t in moments] == [view.data_ptr() for view in views]
 
@@ -173,6 +175,31 @@ def test_who_forgets_is_as_new(travels: bool) -> None:
     play(player, 2)
     play(Player(NETWORK, fresh_NP, Adam(1e-2, 0.5, 0.999)), 2)
     assert torch.equal(rows[:, : NETWORK.size], fresh_NP)
+
+
+def test_a_running_mean_follows_what_is_trained_and_copies_statistics() -> None:
+    """Against the recurrence, over two rounds; mixing in between moves the network alone."""
+    plain_NP, start_NP = vectors(), vectors()
+    rows_NE = torch.cat([start_NP, start_NP], 1)
+    plain = Player(NETWORK, plain_NP, Adam(1e-2, 0.5, 0.999))
+    player = Player(NETWORK, rows_NE, Adam(1e-2, 0.5, 0.999), ema=0.9)
+    vector_NP, mean_NP = torch.split(rows_NE, NETWORK.size, 1)
+    wanted_NP = start_NP.clone()
+    for steps in (1, 2):
+        player.load()
+        for _ in range(steps):
+            with torch.no_grad():
+                y, tape = player(inputs(NODES))
+                player.descend([(tape, torch.ones_like(y))])
+            player.follow()
+            play(plain, 1)
+            wanted_NP = 0.9 * wanted_NP + 0.1 * plain_NP
+            wanted_NP[:, NETWORK.parameters :] = plain_NP[:, NETWORK.parameters :]
+        player.store()
+        assert torch.equal(vector_NP, plain_NP)
+        torch.testing.assert_close(mean_NP, wanted_NP)
+        for mixed_NP in (vector_NP, plain_NP):
+            mixed_NP.copy_(mixed_NP.flip(0))
 
 
 def test_pull_reaches_the_inputs_and_changes_no_weight() -> None:

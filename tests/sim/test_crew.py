@@ -52,9 +52,10 @@ def pids(crew: Crew) -> list[int]:
 
 
 @pytest.mark.parametrize("loss", ["nonsaturating", "wgan-gp"])
-def test_a_crew_equals_a_cohort(loss: str) -> None:
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_crew_equals_a_cohort(loss: str, ema: float) -> None:
     """In its vectors and losses, over several rounds, with mixing in between, up to rounding."""
-    prepared = experiment(train=TrainConfig(loss=loss))
+    prepared = experiment(train=TrainConfig(loss=loss, ema=ema))
     cohort, crew = prepared.cohort(prepared.nodes), Crew(prepared, prepared.nodes, 2)
     try:
         for iterations in (3, 1, 2):
@@ -67,6 +68,7 @@ def test_a_crew_equals_a_cohort(loss: str) -> None:
                 )
                 for vectors in (crew.vectors[net], cohort.vectors[net]):
                     vectors[0].copy_(vectors.mean(0))
+            torch.testing.assert_close(crew.judged, cohort.judged, rtol=0, atol=1e-4)
     finally:
         crew.close()
 

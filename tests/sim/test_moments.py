@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig
+from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, TrainConfig
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
@@ -49,7 +49,7 @@ class ByHand:
     """A node's networks and optimisers."""
 
     def __init__(self, experiment: Experiment) -> None:
-        start = experiment.initial_vectors(1)
+        start = experiment.initial_rows(1)
         train = experiment.config.train
         self.leaves: dict[Net, list[Tensor]] = {}
         self.adam: dict[Net, torch.optim.Adam] = {}
@@ -181,7 +181,7 @@ def test_ranks_exchange_moments_too(room: RoomOf, simulated: Simulate) -> None:
     sent = {}
     for moments in ("stay", "travel"):
         here = room(2)
-        exchange = ExchangeConfig(moments=moments)  # type: ignore[arg-type]
+        exchange = ExchangeConfig(moments=moments)
         here.run(
             lambda ranks, e=exchange, m=moments: simulated(
                 m, ranks=ranks, algorithm="fl-gan", exchange=e
@@ -204,6 +204,26 @@ def test_where_nothing_is_exchanged_moments_stay(
 
     plain, other = saved("plain"), saved("other", exchange=ExchangeConfig(moments=moments))
     assert all(torch.equal(plain[net], other[net]) for net in NETS)
+
+
+def test_ranks_collect_running_means_too(simulated: Simulate, room: RoomOf) -> None:
+    """One process or two, what is saved and scored is the same up to rounding."""
+    settings: dict[str, Any] = {
+        "algorithm": "fl-gan",
+        "train": TrainConfig(ema=0.9),
+        "exchange": ExchangeConfig(moments="travel"),
+        "iterations": 10,
+    }
+    alone = simulated("alone", **settings)
+    shared = room(2).run(lambda ranks: simulated("shared", ranks=ranks, **settings))[0]
+    for node in "012":
+        one, other = (
+            load(finished.directory.checkpoint(node), PAIR).ema for finished in (alone, shared)
+        )
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert alone.summary["scores"]["fid"] == pytest.approx(
+        shared.summary["scores"]["fid"], rel=0.01
+    )
 
 
 def test_scores_and_consensus_look_at_weights_alone(simulated: Simulate) -> None:

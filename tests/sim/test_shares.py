@@ -169,7 +169,7 @@ def test_the_first_rank_gets_every_vector_in_order(room: RoomOf) -> None:
         own = {
             net: matrix[shares.own.start : shares.own.stop] for net, matrix in vectors_NP.items()
         }
-        collected = list(shares.collect(own))  # type: ignore[arg-type]
+        collected = list(shares.collect(own))
         return [(node, both["G"].tolist(), both["D"].tolist()) for node, both in collected]
 
     first, *others = room(3).run(collect)
