@@ -47,7 +47,8 @@ RUN_OPTIONS: dict[str, Any] = {
     ),
     "model": _option(
         str,
-        "mlp-digits, mlp-mnist, cnn-mnist-ch4, cnn-mnist or cnn-cifar10.",
+        "mlp-digits, mlp-mnist, cnn-mnist-ch4, cnn-mnist, cnn-cifar10, or for short runs "
+        "mlp-mnist-small, cnn-mnist-small.",
         default="the data set's usual one",
     ),
     "iterations": _option(int, "Generator steps per node.", "--iterations", "-i", default="3000"),

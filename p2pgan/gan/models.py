@@ -92,15 +92,43 @@ def mlp_mnist() -> Model:
 
 
 def mlp_mnist_small() -> Model:
-    """`mlp_mnist` with a quarter of its units and no classes: a hundred nodes train in minutes."""
+    """`mlp_mnist` with a quarter of its units: a hundred nodes train in minutes."""
     return Model(
         name="mlp-mnist-small",
         latent=64,
         image_shape=(1, 28, 28),
-        classes=0,
+        classes=10,
         generator=Network((*_mlp((64, 128, 128, 784)), tanh(), Reshape((1, 28, 28)))),
-        discriminator=Network((Reshape((784,)), *_mlp((784, 128, 128, 1)))),
+        discriminator=Network((Reshape((784,)), *_mlp((784, 128, 128, 11)))),
         batch_size=16,
+        learning_rate=1e-3,
+    )
+
+
+def cnn_mnist_small() -> Model:
+    """`cnn_mnist_ch4` with a quarter of its filters and without its widest layers."""
+    generator = Network(
+        (
+            *(Linear(64, 3136), BatchNorm(3136), relu(), Reshape((64, 7, 7))),
+            *(Deconv(64, 32, 4, 2, 1), BatchNorm(32), relu()),
+            *(Deconv(32, 1, 4, 2, 1), tanh()),
+        )
+    )
+    discriminator = Network(
+        (
+            *(Conv(1, 32, 4, 2, 1), leaky_relu()),
+            *(Conv(32, 64, 4, 2, 1), leaky_relu(), Reshape((3136,))),
+            Linear(3136, 11),
+        )
+    )
+    return Model(
+        name="cnn-mnist-small",
+        latent=64,
+        image_shape=(1, 28, 28),
+        classes=10,
+        generator=generator,
+        discriminator=discriminator,
+        batch_size=32,
         learning_rate=1e-3,
     )
 
@@ -210,6 +238,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "mlp-digits": mlp_digits,
     "mlp-mnist": mlp_mnist,
     "mlp-mnist-small": mlp_mnist_small,
+    "cnn-mnist-small": cnn_mnist_small,
     "cnn-mnist-ch4": cnn_mnist_ch4,
     "cnn-mnist": cnn_mnist,
     "cnn-cifar10": cnn_cifar10,

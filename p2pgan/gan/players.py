@@ -56,6 +56,7 @@ class Player:
         self._adam, self._ema = adam, ema
         vector_NP, *moments_NP = torch.split(rows_NE.detach(), network.size, 1)
         self._means = network.views(moments_NP.pop()) if ema else []
+        self._followed = 0
         self._views = network.views(vector_NP)
         self._count = torch.zeros((), device=rows_NE.device)
         self._layers = [
@@ -95,11 +96,15 @@ class Player:
         """Moves the running mean, if there is one, towards the network as it is now.
 
         `m <- e m + (1 - e) w` for what is trained (Yazıcı et al. 2019, exponential moving average);
-        running statistics are means already, and are copied. It starts at the initial weights.
+        running statistics are means already, and are copied. Early on it looks back over a tenth of
+        the way only, since the initial weights would otherwise stay in it for long: step `t` has
+        the decay `min(e, t / (t + 9))`.
         """
         if self._ema:
+            self._followed += 1
+            decay = min(self._ema, self._followed / (self._followed + 9))
             trained = self.network.trained
-            torch._foreach_lerp_(self._mean[:trained], self.tensors[:trained], 1 - self._ema)
+            torch._foreach_lerp_(self._mean[:trained], self.tensors[:trained], 1 - decay)
             for mean, buffer in zip(self._mean[trained:], self.tensors[trained:], strict=True):
                 mean.copy_(buffer)
 

@@ -11,6 +11,8 @@ from p2pgan.types import NETS
 COUNTS = {
     "mlp-digits": (28_992, 24_961),
     "mlp-mnist": (716_560, 670_219),  # thesis, section 5.3.1
+    "mlp-mnist-small": (125_968, 118_411),
+    "cnn-mnist-small": (243_489, 67_883),
     "cnn-mnist-ch4": (6_740_417, 6_556_865),
     "cnn-mnist": (736_769, 2_711_355),
     "cnn-cifar10": (2_932_611, 2_711_643),
@@ -18,6 +20,7 @@ COUNTS = {
 """Trained values of generator and discriminator."""
 
 BUFFERS = {
+    "cnn-mnist-small": 2 * (3136 + 32),
     "cnn-mnist-ch4": 2 * (1024 + 6272 + 64 + 32),
     "cnn-mnist": 2 * 32,
     "cnn-cifar10": 2 * (192 + 96),

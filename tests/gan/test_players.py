@@ -178,22 +178,27 @@ def test_who_forgets_is_as_new(travels: bool) -> None:
 
 
 def test_a_running_mean_follows_what_is_trained_and_copies_statistics() -> None:
-    """Against the recurrence, over two rounds; mixing in between moves the network alone."""
+    """Against the recurrence, over two rounds; mixing in between moves the network alone.
+
+    The first steps look back over less than the decay says.
+    """
     plain_NP, start_NP = vectors(), vectors()
     rows_NE = torch.cat([start_NP, start_NP], 1)
     plain = Player(NETWORK, plain_NP, Adam(1e-2, 0.5, 0.999))
-    player = Player(NETWORK, rows_NE, Adam(1e-2, 0.5, 0.999), ema=0.9)
+    player = Player(NETWORK, rows_NE, Adam(1e-2, 0.5, 0.999), ema=0.3)
     vector_NP, mean_NP = torch.split(rows_NE, NETWORK.size, 1)
     wanted_NP = start_NP.clone()
-    for steps in (1, 2):
+    decays = iter([1 / 10, 2 / 11, 3 / 12, 0.3])
+    for steps in (1, 3):
         player.load()
         for _ in range(steps):
             with torch.no_grad():
                 y, tape = player(inputs(NODES))
                 player.descend([(tape, torch.ones_like(y))])
             player.follow()
+            decay = next(decays)
             play(plain, 1)
-            wanted_NP = 0.9 * wanted_NP + 0.1 * plain_NP
+            wanted_NP = decay * wanted_NP + (1 - decay) * plain_NP
             wanted_NP[:, NETWORK.parameters :] = plain_NP[:, NETWORK.parameters :]
         player.store()
         assert torch.equal(vector_NP, plain_NP)
