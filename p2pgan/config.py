@@ -193,6 +193,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Accept an overlay in more than one piece."""
     dataset: str = "digits"
     """`digits`, `mnist` or `cifar10`."""
+    images: int | None = None
+    """Training images of all nodes together, chosen at random; `None`: all there are. Fewer show in
+    a short run what otherwise needs a long one."""
     partition: str = "iid"
     """`iid`, `by-class`, `by-class:K`, `dirichlet:ALPHA` or `quantity:ALPHA`."""
     model: str | None = None
@@ -222,6 +225,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if self.nodes is not None:
             _check_least("nodes", self.nodes, 1)
         _check_least("iterations", self.iterations, 1)
+        if self.images is not None:
+            _check_least("images", self.images, 1)
         if self.exchange_every is not None:
             _check_least("exchange_every", self.exchange_every, 1)
         if self.exchange_epochs is not None:

@@ -266,6 +266,8 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     chosen = algorithm(config.algorithm)
     loss(config.train.loss)
     dataset = load(config.dataset, data_dir)
+    if config.images is not None:
+        dataset = dataset.reduced(config.images, stream(config.seed, EVERYONE, "images"))
     pair = model(config.model or USUAL_MODEL[dataset.name])
     batch_size = config.batch_size or pair.batch_size
     _check_fits(pair, dataset, config, batch_size)

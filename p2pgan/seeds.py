@@ -12,6 +12,7 @@ import numpy as np
 
 Purpose = Literal[
     "split",
+    "images",
     "partition",
     "overlay",
     "initial-weights",

@@ -61,6 +61,7 @@ OUT_OF_RANGE = [
     ("score.every", -1),
     ("score.samples", 1),
     ("score.samples", 100_001),
+    ("images", 0),
     ("score.final_samples", 1),
     ("score.final_samples", 100_001),
     ("score.final_nodes", 0),

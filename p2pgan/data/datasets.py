@@ -6,7 +6,7 @@ Training and test images stay apart from here on: test images serve scores only.
 import gzip
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,21 @@ class Dataset:
         """`(C, H, W)`."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    def reduced(self, count: int, rng: np.random.Generator) -> "Dataset":
+        """The same with `count` of its training images, chosen without repetition.
+
+        Raises:
+            DataError: if there are fewer.
+        """
+        if count > len(self.images):
+            raise DataError(
+                expected=f"at most {len(self.images)}, the training images of `{self.name}`",
+                got=f"`{count}`",
+                at="images",
+            )
+        chosen = np.sort(rng.permutation(len(self.images))[:count])
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
 def load(name: str, data_dir: Path) -> Dataset:

@@ -171,3 +171,22 @@ def test_the_real_mnist_loads(name: str, train: int, test: int) -> None:
     dataset = load(name, data_dir)
     assert (len(dataset.labels), len(dataset.test_labels)) == (train, test)
     assert np.bincount(dataset.test_labels).tolist()[:3] == [980, 1135, 1032]
+
+
+def test_a_reduced_data_set_holds_some_images_with_their_labels_and_all_test_images() -> None:
+    whole = load("digits", Path("unused"))
+    reduced = whole.reduced(300, np.random.default_rng(1))
+    labels = {
+        image.tobytes(): label for image, label in zip(whole.images, whole.labels, strict=True)
+    }
+    assert len(reduced.images) == len(reduced.labels) == 300
+    assert [labels[image.tobytes()] for image in reduced.images] == reduced.labels.tolist()
+    assert (reduced.test_images == whole.test_images).all()
+    other = whole.reduced(300, np.random.default_rng(2))
+    assert (other.images != reduced.images).any()
+
+
+def test_a_data_set_cannot_be_reduced_to_more_than_it_has() -> None:
+    whole = load("digits", Path("unused"))
+    with pytest.raises(DataError, match=f"at most {len(whole.images)}"):
+        whole.reduced(len(whole.images) + 1, np.random.default_rng(0))
