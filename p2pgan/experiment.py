@@ -215,7 +215,7 @@ class Experiment:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return load_scorer(self.config.score.scorer or self.dataset.name)
+        return load_scorer(self.config.score.scorer or self.dataset.name, self.device)
 
     @cached_property
     def reference(self) -> Reference:

@@ -17,8 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from p2pgan.errors import CheckpointError, ConfigError, unknown_name
+from p2pgan.gan.precision import products_in
 
 POOL = 0
 """In `Architecture.layers`: a 2 x 2 max pooling in place of a convolution."""
@@ -120,11 +122,14 @@ class Scorer:
     def __call__(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Class probabilities `[B, classes]` and features `[B, F]`, float32, on its device.
 
+        A GPU rounds no product here, however training is told to multiply.
+
         Raises:
             ConfigError: for images of another shape than it was trained on.
         """
         self._check_shape(images_BCHW)
-        logits_BC, features_BF = self.network(images_BCHW.to(self.device))
+        with products_in("float32"):
+            logits_BC, features_BF = self.network(images_BCHW.to(self.device))
         return torch.softmax(logits_BC, dim=1), features_BF
 
     def _check_shape(self, images_BCHW: Tensor) -> None:
@@ -170,7 +175,7 @@ def load_scorer(
     _fill(network, place / f"{name}.safetensors", card)
     return Scorer(
         name=name,
-        network=network.eval().requires_grad_(False).to(device),
+        network=_fast(network).to(device),
         device=torch.device(device),
         classes=architecture.classes,
         features=architecture.features,
@@ -200,6 +205,24 @@ def stored_state(network: nn.Module) -> dict[str, Tensor]:
         for name, tensor in network.state_dict().items()
         if not name.endswith(_UNTRAINED_BUFFER)
     }
+
+
+def _fast(network: Classifier) -> Classifier:
+    """The same function within rounding, in a third of the time on a CPU.
+
+    Batch norm, a constant scale and shift in evaluation mode, goes into the convolution before it;
+    channels lie innermost, where the CPU's convolutions want them; ReLU allocates nothing.
+    """
+    network.eval().requires_grad_(False)
+    folded: list[nn.Module] = []
+    for layer in network.convolutions:
+        if isinstance(layer, nn.BatchNorm2d):
+            convolution = folded.pop()
+            assert isinstance(convolution, nn.Conv2d)
+            layer = fuse_conv_bn_eval(convolution, layer)
+        folded.append(nn.ReLU(inplace=True) if isinstance(layer, nn.ReLU) else layer)
+    network.convolutions = nn.Sequential(*folded).requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _fill(network: nn.Module, path: Traversable, card: Card) -> None:

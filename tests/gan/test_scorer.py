@@ -92,6 +92,21 @@ def test_probabilities_and_features_have_their_shapes(name: str) -> None:
     assert not features.requires_grad
 
 
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_scorer_computes_what_its_stored_layers_say(name: str) -> None:
+    """Folding batch norm away is for speed only."""
+    plain = Classifier(ARCHITECTURES[name])
+    stored = load((SHIPPED / f"{name}.safetensors").read_bytes())
+    plain.load_state_dict({key: value.float() for key, value in stored.items()}, strict=False)
+    rng = np.random.default_rng(0)
+    shape = (20, *ARCHITECTURES[name].image_shape)
+    images = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32))
+    logits, features = plain.eval()(images)
+    got_probabilities, got_features = load_scorer(name)(images)
+    assert torch.allclose(got_features, features, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(got_probabilities, torch.softmax(logits, 1), atol=1e-5)
+
+
 def test_an_images_score_does_not_depend_on_its_batch() -> None:
     """A scorer left in training mode would look at the other images."""
     scorer = load_scorer("digits")
