@@ -28,13 +28,14 @@ from p2pgan.gan.losses import loss
 from p2pgan.gan.models import USUAL_MODEL, Model, model
 from p2pgan.gan.plan import Machine
 from p2pgan.gan.precision import products_in
+from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
-from p2pgan.seeds import EVERYONE, stream
+from p2pgan.seeds import EVERYONE, Purpose, stream
 from p2pgan.types import NETS, Net
 
 DEFAULT_EXCHANGE_EVERY = 20
@@ -48,6 +49,9 @@ BATCHES_AT_ONCE = 200
 
 PIXELS_AT_ONCE = 200_000
 """Of images turned into floats in one go: it amortises the calls, and stays in the cache."""
+
+IMAGES_AT_ONCE = 5_000
+"""Of the training images that others are held against: 16 MB of MNIST, 61 MB of CIFAR-10."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +199,7 @@ class Experiment:
         draw, and they come from a stream of their own: scoring changes nothing in training. Both
         scores of a generator that has diverged are NaN.
         """
-        with products_in(self.config.engine.precision):
-            images_KCHW = images(
-                self.model,
-                vector_P,
-                self.config.score.samples,
-                stream(self.config.seed, node, "scores"),
-                conditional=self.config.train.conditional,
-            )
+        images_KCHW = self._generated(vector_P, node, self.config.score.samples, "scores")
         if not images_KCHW.isfinite().all():
             return Scores(fid=math.nan, ms=math.nan, samples=len(images_KCHW))
         return score(self.scorer, self.reference, images_KCHW)
@@ -212,6 +209,38 @@ class Experiment:
         rng = stream(self.config.seed, EVERYONE, "sample")
         chosen = _choose(self.dataset.images, self.config.score.samples, rng)
         return score(self.scorer, self.reference, chosen)
+
+    @property
+    def measured_nodes(self) -> list[str]:
+        """The nodes whose quality is measured at the end."""
+        return spread_out(self.nodes, self.config.score.final_nodes)
+
+    def quality(self, vector_P: Tensor, node: str) -> Quality:
+        """Quality of one node's generator, on `score.final_samples` images.
+
+        As with `score`, the latents are the same at every call, and a stream of their own.
+        """
+        samples = self.config.score.final_samples
+        return self.yardstick.quality(self._generated(vector_P, node, samples, "quality"))
+
+    def quality_real(self) -> Quality:
+        """Quality of training images in place of generated ones: what a perfect generator gets.
+
+        Its `nearest` is that of test images, which nobody has copied.
+        """
+        rng = stream(self.config.seed, EVERYONE, "sample")
+        chosen = _choose(self.dataset.images, self.config.score.final_samples, rng)
+        return self.yardstick.real(chosen)
+
+    def _generated(self, vector_P: Tensor, node: str, samples: int, purpose: Purpose) -> Tensor:
+        with products_in(self.config.engine.precision):
+            return images(
+                self.model,
+                vector_P,
+                samples,
+                stream(self.config.seed, node, purpose),
+                conditional=self.config.train.conditional,
+            )
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -223,6 +252,19 @@ class Experiment:
         rng = stream(self.config.seed, EVERYONE, "scores")
         chosen = _choose(self.dataset.test_images, self.config.score.samples, rng)
         return reference(self.scorer, chosen)
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What `quality` holds images against: test images, and all training images."""
+        rng = stream(self.config.seed, EVERYONE, "quality")
+        data = self.dataset
+        counts = np.bincount(data.labels, minlength=data.classes)
+        return Yardstick(
+            self.scorer,
+            _choose(data.test_images, self.config.score.final_samples, rng),
+            lambda: _float_parts(data.images),
+            torch.from_numpy(counts / counts.sum()),
+        )
 
 
 class ShardBatches:
@@ -374,3 +416,17 @@ def _choose(images_u8: np.ndarray, count: int, rng: np.random.Generator) -> Tens
     """`count` images without repetition (all, if there are fewer), as floats."""
     chosen = rng.permutation(len(images_u8))[:count]
     return torch.from_numpy(to_float(images_u8[np.sort(chosen)]))
+
+
+def _float_parts(images_u8: np.ndarray) -> Iterator[Tensor]:
+    """All images as floats, some at a time."""
+    for start in range(0, len(images_u8), IMAGES_AT_ONCE):
+        yield torch.from_numpy(to_float(images_u8[start : start + IMAGES_AT_ONCE]))
+
+
+def spread_out(items: Sequence[str], count: int) -> list[str]:
+    """At most `count` items, evenly spaced; the first, and the last unless it is one."""
+    if len(items) <= count:
+        return list(items)
+    last = max(1, count - 1)
+    return [items[round(i * (len(items) - 1) / last)] for i in range(count)]

@@ -7,7 +7,7 @@ daemons are looked at in the same way.
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ import numpy as np
 import torch
 
 from p2pgan import __version__
-from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, to_toml
+from p2pgan.config import RUN_TABLE, RunConfig, ScoreConfig, config_from, read_settings, to_toml
 from p2pgan.errors import RecordError, unknown_name
-from p2pgan.experiment import Experiment, prepare
+from p2pgan.experiment import Experiment, prepare, spread_out
 from p2pgan.gan.checkpoint import Checkpoint, load
 from p2pgan.gan.models import Model, model
+from p2pgan.gan.quality import Quality
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import Scores
-from p2pgan.inspect.summary import score_statistics, summarise, traffic
+from p2pgan.inspect.summary import quality_statistics, score_statistics, summarise, traffic
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.record import schema
@@ -36,6 +37,9 @@ PICTURED_NODES = 5
 """Nodes whose samples are drawn at the end of a run."""
 
 PICTURED_SAMPLES = 12
+
+QUALITY_SAMPLES = 10_000
+"""Images per generator when nobody says: as many as MNIST and CIFAR-10 have test images."""
 
 
 def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDirectory:
@@ -128,14 +132,17 @@ class Outcome:
     interrupted: bool
     costs: Costs | None = None
     """Where the time went, if somebody measured it (the lockstep simulator does)."""
+    quality: Mapping[str, Quality] = field(default_factory=dict)
+    """Of each measured node; empty where it was not asked for, or the run was interrupted."""
 
 
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
     Beyond the contract: `overlay`, `model`, `interrupted`; `real`, the scores of real training
-    images in place of generated ones, which no generator can be expected to beat; and in `speed`
-    the `Costs`, left out where nobody measured them: daemons train, send and log side by side.
+    images in place of generated ones, which no generator can be expected to beat; `quality`, the
+    `quality_summary` or `None`; and in `speed` the `Costs`, left out where nobody measured them:
+    daemons train, send and log side by side.
     """
     config = experiment.config
     real = experiment.score_real()
@@ -155,6 +162,7 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "interrupted": outcome.interrupted,
         "scores": score_statistics(outcome.scores, config.score.samples),
         "real": {"fid": real.fid, "ms": real.ms, "samples": real.samples},
+        "quality": quality_summary(experiment, outcome.quality) if outcome.quality else None,
         "consensus": {"g": outcome.consensus.get("G"), "d": outcome.consensus.get("D")},
         "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
         "speed": {
@@ -163,6 +171,14 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
             **(asdict(outcome.costs) if outcome.costs else {}),
         },
     }
+
+
+def quality_summary(experiment: Experiment, measured: Mapping[str, Quality]) -> dict[str, Any]:
+    """Spread of each figure over the measured nodes, one or more, and `real`, those of real images
+    in place of generated ones.
+    """
+    rows = {node: asdict(quality) for node, quality in measured.items()}
+    return {**quality_statistics(rows), "real": asdict(experiment.quality_real())}
 
 
 @dataclass(frozen=True)
@@ -230,23 +246,45 @@ class Run:
             RecordError: if nothing is saved.
             DataError, CheckpointError: for data or networks that cannot be read.
         """
-        if not self.saved_nodes:
-            raise RecordError(
-                expected="saved networks", got="none", at=str(self.directory.path / "nodes")
-            )
-        config = msgspec.structs.replace(
-            self.config,
-            overlay=str(self.directory.overlay_json),
-            nodes=None,
-            score=msgspec.structs.replace(
-                self.config.score, samples=samples or self.config.score.samples
-            ),
-        )
-        experiment = prepare(config, data_dir)
+        score = self.config.score
+        score = msgspec.structs.replace(score, samples=samples or score.samples)
+        experiment = self._prepare(data_dir, score)
         return {
             node: experiment.score(self.checkpoint(node).generator, node)
             for node in self.saved_nodes
         }
+
+    def quality(
+        self, data_dir: Path, samples: int | None = None
+    ) -> tuple[dict[str, Quality], dict[str, Any]]:
+        """Quality of every saved generator, and `quality` of a summary with these nodes.
+
+        Args:
+            data_dir: folder of the data sets.
+            samples: generated images each; `None`: as many as at the end of the run, or
+                `QUALITY_SAMPLES`.
+        Raises:
+            as `scores`.
+        """
+        score = self.config.score
+        samples = samples or score.final_samples or QUALITY_SAMPLES
+        score = msgspec.structs.replace(score, final_samples=samples)
+        experiment = self._prepare(data_dir, score)
+        measured = {
+            node: experiment.quality(self.checkpoint(node).vectors["G"], node)
+            for node in self.saved_nodes
+        }
+        return measured, quality_summary(experiment, measured)
+
+    def _prepare(self, data_dir: Path, score: ScoreConfig) -> Experiment:
+        """The experiment again, with these settings for scores; somebody has saved."""
+        if not self.saved_nodes:
+            raise RecordError(
+                expected="saved networks", got="none", at=str(self.directory.path / "nodes")
+            )
+        overlay = str(self.directory.overlay_json)
+        config = msgspec.structs.replace(self.config, overlay=overlay, nodes=None, score=score)
+        return prepare(config, data_dir)
 
     def draw_pictures(self) -> list[Path]:
         """Samples of several nodes, score curves and the overlay, into `pictures/`.
@@ -263,7 +301,7 @@ class Run:
         samples, curves, overlay = (
             folder / name for name in ("samples.png", "scores.png", "overlay.png")
         )
-        shown = _spread_out(self.saved_nodes, PICTURED_NODES)
+        shown = spread_out(self.saved_nodes, PICTURED_NODES)
         seed, title = self.config.seed, self.directory.path.name
         if shown:
             by_node = {node: self.images(node, PICTURED_SAMPLES, seed) for node in shown}
@@ -280,10 +318,3 @@ def _make_folder(path: Path) -> None:
         raise RecordError(
             expected="a folder that can be made", got=error.strerror or str(error), at=str(path)
         ) from None
-
-
-def _spread_out(items: Sequence[str], count: int) -> list[str]:
-    """At most `count` items, evenly spaced, the first and last among them."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

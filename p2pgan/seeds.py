@@ -22,6 +22,7 @@ Purpose = Literal[
     "proportions",
     "draws",
     "scores",
+    "quality",
     "sample",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""

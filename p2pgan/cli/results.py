@@ -1,13 +1,16 @@
 """`p2pgan sample` and `p2pgan score`: what the saved generators of a run can do."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pgan.cli.paths import check_free
 from p2pgan.config import SAMPLES_MAX
 from p2pgan.errors import ConfigError, RecordError
+
+if TYPE_CHECKING:
+    from p2pgan.runs import Run
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -55,12 +58,30 @@ def score(
         int | None,
         typer.Option(min=2, max=SAMPLES_MAX, help="Images per generator.  [as in the run]"),
     ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality",
+            help="Measure precision, recall, classes and nearest training images as well; on "
+            "10,000 images unless the run or `--samples` says otherwise.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score the saved generators of a run, one row per node.
 
-    Example: p2pgan score runs/demo --samples 10000
+    Example: p2pgan score runs/demo --samples 10000 --quality
     """
+    from p2pgan.runs import Run
+
+    opened = Run.open(run)
+    if quality:
+        _print_quality(opened, samples, as_json=json)
+    else:
+        _print_scores(opened, samples, as_json=json)
+
+
+def _print_scores(run: "Run", samples: int | None, *, as_json: bool) -> None:
     import dataclasses
     import sys
 
@@ -70,14 +91,14 @@ def score(
     from p2pgan.cli.paths import data_dir
     from p2pgan.inspect.summary import score_statistics
     from p2pgan.record.rundir import to_json
-    from p2pgan.runs import Run
 
-    scores = Run.open(run).scores(data_dir(), samples)
+    scores = run.scores(data_dir(), samples)
     taken = next(iter(scores.values())).samples
     statistics = score_statistics([(s.fid, s.ms) for s in scores.values()], taken)
-    if json:
+    if as_json:
         by_node = {node: dataclasses.asdict(s) for node, s in scores.items()}
-        sys.stdout.write(to_json({"run": run.name, "scores": statistics, "nodes": by_node}))
+        name = run.directory.path.name
+        sys.stdout.write(to_json({"run": name, "scores": statistics, "nodes": by_node}))
         return
     table = Table("node", "FID", "MS", box=None, pad_edge=False)
     for node, s in scores.items():
@@ -87,3 +108,34 @@ def score(
     console = Console()
     console.print(table)
     console.print(f"{taken} samples per generator", highlight=False)
+
+
+def _print_quality(run: "Run", samples: int | None, *, as_json: bool) -> None:
+    import dataclasses
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from p2pgan.cli.paths import data_dir
+    from p2pgan.cli.show import fixed_text
+    from p2pgan.inspect.summary import QUALITY_FIGURES
+    from p2pgan.inspect.tables import quality_head
+    from p2pgan.record.rundir import to_json
+
+    measured, summary = run.quality(data_dir(), samples)
+    by_node = {node: dataclasses.asdict(quality) for node, quality in measured.items()}
+    if as_json:
+        name = run.directory.path.name
+        sys.stdout.write(to_json({"run": name, "quality": summary, "nodes": by_node}))
+        return
+    statistics = {
+        row: {figure: summary[figure][row] for figure in QUALITY_FIGURES} for row in ("mean", "std")
+    }
+    rows = by_node | statistics | {"real data": summary["real"]}
+    table = Table("node", *QUALITY_FIGURES, box=None, pad_edge=False)
+    for title, figures in rows.items():
+        table.add_row(title, *(fixed_text(figures[name], "{:.3f}") for name in QUALITY_FIGURES))
+    console = Console()
+    console.print(table)
+    console.print(quality_head(summary), highlight=False, soft_wrap=True)

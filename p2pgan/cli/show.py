@@ -1,5 +1,6 @@
 """What a run shows a person: progress on stderr while it goes, results on stdout at its end."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +14,22 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from p2pgan.inspect.tables import quality_head
 from p2pgan.inspect.text import count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
+
+QUALITY_TITLES = {
+    "fid": "FID (lower is better)",
+    "ms": "MS (higher is better)",
+    "precision": "precision",
+    "recall": "recall",
+    "classes": "classes seen",
+    "class_kl": "class KL (lower is better)",
+    "nearest": "nearest training image",
+}
+"""What people read for each figure of a quality."""
 
 
 class _Bar(Progress):
@@ -91,6 +104,8 @@ def print_results(
         console.print(_scores_table(summary))
     else:
         _print_line(console, "not scored: the run ended before the first scores were due")
+    if summary["quality"]:
+        _print_quality(console, summary["quality"])
     console.print()
     for line in (*_cost_lines(summary), "", *(str(_shown(p)) for p in (*drawn, directory.summary))):
         _print_line(console, line)
@@ -114,15 +129,35 @@ def _settings_lines(summary: Mapping[str, Any]) -> tuple[str, str]:
     return setting, length
 
 
+def _print_quality(console: Console, quality: Mapping[str, Any]) -> None:
+    console.print()
+    _print_line(console, quality_head(quality))
+    console.print()
+    console.print(_spread_table(QUALITY_TITLES, quality, quality["real"], "{:.3f}"))
+
+
 def _scores_table(summary: Mapping[str, Any]) -> Table:
+    titles = {"fid": "FID (lower is better)", "ms": "MS (higher is better)"}
+    return _spread_table(titles, summary["scores"], summary["real"], "{:.2f}")
+
+
+def _spread_table(
+    titles: Mapping[str, str], spreads: Mapping[str, Any], real: Mapping[str, Any], form: str
+) -> Table:
+    """A row for each of these figures: its spread over nodes, and that of real data."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "mean", "std", "min", "max", "real data"):
         table.add_column(name, justify="right" if name else "left")
-    for key, title in (("fid", "FID (lower is better)"), ("ms", "MS (higher is better)")):
-        row = summary["scores"][key]
-        figures = [row["mean"], row["std"], row["min"], row["max"], summary["real"][key]]
-        table.add_row(title, *(f"{figure:.2f}" for figure in figures))
+    for key, title in titles.items():
+        row = spreads[key]
+        figures = [row["mean"], row["std"], row["min"], row["max"], real[key]]
+        table.add_row(title, *(fixed_text(figure, form) for figure in figures))
     return table
+
+
+def fixed_text(figure: float | None, form: str) -> str:
+    """As a format says, or a dash for a diverged generator's."""
+    return "-" if figure is None or math.isnan(figure) else form.format(figure)
 
 
 def _cost_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import torch
 
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import load
+from p2pgan.gan.quality import Quality
 from p2pgan.inspect.summary import summarise
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.record.rundir import RunDirectory
@@ -40,6 +41,7 @@ def sum_up(
         # Nodes work side by side: the speed of all is what they make while the slowest works.
         busy_s=max((node.busy_s for node in logged.nodes), default=0.0),
         interrupted=interrupted,
+        quality={} if interrupted else quality(experiment, directory),
     )
     return {**summary(directory, experiment, outcome), "unaccounted": len(logged.unaccounted)}
 
@@ -51,3 +53,15 @@ def consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, floa
         return {}
     saved = [load(path, experiment.model).vectors for path in paths]
     return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in NETS}
+
+
+def quality(experiment: Experiment, directory: RunDirectory) -> dict[str, Quality]:
+    """Quality of the nodes that are to be measured and have saved; empty if nobody is."""
+    if not experiment.config.score.final_samples:
+        return {}
+    saved = {node: directory.checkpoint(node) for node in experiment.measured_nodes}
+    return {
+        node: experiment.quality(load(path, experiment.model).vectors["G"], node)
+        for node, path in saved.items()
+        if path.is_file()
+    }

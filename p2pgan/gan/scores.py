@@ -29,6 +29,12 @@ class Reference:
     """Their covariance (divided by samples - 1), float64."""
     samples: int
 
+    @classmethod
+    def of(cls, features_KF: Tensor) -> "Reference":
+        """Of the features of K real images, at least 2."""
+        _check_samples(len(features_KF))
+        return cls(*_statistics(features_KF), samples=len(features_KF))
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -53,9 +59,7 @@ def reference(scorer: Scorer, images_KCHW: Tensor, *, batch: int = _BATCH) -> Re
         ConfigError: for fewer than 2 images, or images of another shape than the scorer's.
     """
     _check_samples(len(images_KCHW))
-    _, features_KF = _activations(scorer, images_KCHW, batch)
-    mean_F, covariance_FF = _statistics(features_KF)
-    return Reference(mean_F, covariance_FF, samples=len(images_KCHW))
+    return Reference.of(activations(scorer, images_KCHW, batch)[1])
 
 
 def score(scorer: Scorer, real: Reference, images_KCHW: Tensor) -> Scores:
@@ -83,9 +87,20 @@ def score_nodes(scorer: Scorer, real: Reference, images_NKCHW: Tensor) -> list[S
     """
     nodes, samples = images_NKCHW.shape[:2]
     _check_samples(samples)
-    probabilities, features = _activations(scorer, images_NKCHW.flatten(0, 1), _BATCH)
-    ms_N = mode_scores(torch.unflatten(probabilities, 0, (nodes, samples)))
-    mean_NF, covariance_NFF = _statistics(torch.unflatten(features, 0, (nodes, samples)))
+    probabilities, features = activations(scorer, images_NKCHW.flatten(0, 1))
+    return scores_of(
+        real,
+        torch.unflatten(probabilities, 0, (nodes, samples)),
+        torch.unflatten(features, 0, (nodes, samples)),
+    )
+
+
+def scores_of(real: Reference, probabilities_NKC: Tensor, features_NKF: Tensor) -> list[Scores]:
+    """MS and FID of each node's images, of which the classifier said this."""
+    samples = probabilities_NKC.shape[1]
+    _check_samples(samples)
+    ms_N = mode_scores(probabilities_NKC)
+    mean_NF, covariance_NFF = _statistics(features_NKF)
     fid_N = frechet_distances(mean_NF, covariance_NFF, real.mean_F, real.covariance_FF)
     return [
         Scores(fid=fid, ms=ms, samples=samples)
@@ -147,8 +162,8 @@ def frechet_distances(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
     return distances.clamp(min=0.0)
 
 
-def _activations(scorer: Scorer, images_KCHW: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    """Probabilities and features of all images, float64, on the CPU."""
+def activations(scorer: Scorer, images_KCHW: Tensor, batch: int = _BATCH) -> tuple[Tensor, Tensor]:
+    """Probabilities `(K, C)` and features `(K, F)` of all images, float64, on the CPU."""
     outputs = [scorer(part) for part in torch.split(images_KCHW, batch)]
     probabilities, features = zip(*outputs, strict=True)
     return torch.cat(probabilities).double().cpu(), torch.cat(features).double().cpu()

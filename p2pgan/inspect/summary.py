@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +17,15 @@ from p2pgan.record.schema import (
     NodeStopped,
     PeerLost,
     PeerRefused,
+    Quality,
     Record,
     RoundFinished,
     RunStarted,
     Scores,
 )
+
+QUALITY_FIGURES = ("fid", "ms", "precision", "recall", "classes", "class_kl", "nearest")
+"""Of a `quality` record, those with a spread over nodes."""
 
 SETTINGS = ("algorithm", "dataset", "partition", "seed")
 """Keys of the configuration that a summary repeats."""
@@ -118,6 +122,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     faults: int
     scores: dict[str, dict[str, float]]
     """`score_statistics` of each node's last scores."""
+    quality: dict[str, Any] | None
+    """`quality_statistics` of each node's last one; `None`: none is on record."""
     curves: Curves
     warnings: list[str]
 
@@ -181,6 +187,28 @@ def score_statistics(
     }
 
 
+def quality_statistics(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`quality` of `summary.json`, but for `real`.
+
+    Args:
+        rows: fields of a `quality` record by name, for each of one or more nodes; all on equally
+            many images.
+    """
+    first = next(iter(rows.values()))
+    shares = [list(row["histogram"]) for row in rows.values()]
+    return {
+        "samples": first["samples"],
+        "nodes": list(rows),
+        "compared": first["compared"],
+        "nearest_samples": first["nearest_samples"],
+        **{
+            name: msgspec.structs.asdict(spread([row[name] for row in rows.values()]))
+            for name in QUALITY_FIGURES
+        },
+        "histogram": [spread(of_class).mean for of_class in zip(*shares, strict=True)],
+    }
+
+
 def spread(values: Sequence[float | None]) -> Spread:
     """Mean, standard deviation and extremes of one or more numbers."""
     assert values
@@ -203,6 +231,7 @@ class _Collected:
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}
         self._scores: dict[int, dict[str, Scores]] = {}
+        self._quality: dict[str, Quality] = {}
         self._consensus: list[Consensus] = []
         self._iterations_at: dict[int, int] = {}
         self._lost: list[PeerEvent] = []
@@ -229,6 +258,8 @@ class _Collected:
                 self._stopped[node] = body
             case Scores():
                 self._scores.setdefault(body.iterations, {})[node] = body
+            case Quality():
+                self._quality[node] = body
             case Consensus():
                 self._consensus.append(body)
             case PeerLost():
@@ -268,6 +299,7 @@ class _Collected:
                 [(scores.fid, scores.ms) for scores in last_scores.values()],
                 min((scores.samples for scores in last_scores.values()), default=0),
             ),
+            quality=self._quality_statistics(),
             curves=Curves(scores=self._score_curve(), consensus=self._consensus_curve()),
             warnings=list(self._warnings(nodes, last_scores)),
         )
@@ -290,6 +322,11 @@ class _Collected:
         for iterations in sorted(self._scores):
             last |= self._scores[iterations]
         return {node: last[node] for node in sorted(last, key=natural)}
+
+    def _quality_statistics(self) -> dict[str, Any] | None:
+        nodes = sorted(self._quality, key=natural)
+        rows = {node: msgspec.structs.asdict(self._quality[node]) for node in nodes}
+        return quality_statistics(rows) if rows else None
 
     def _consensus_curve(self) -> list[ConsensusPoint]:
         return [

@@ -1,10 +1,11 @@
 """Summaries and exchanges as plain text, the same on a terminal and in a file."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
-from p2pgan.inspect.summary import NodeSummary, PeerEvent, RunSummary
+from p2pgan.inspect.summary import QUALITY_FIGURES, NodeSummary, PeerEvent, RunSummary
 from p2pgan.inspect.text import bytes_text, count_text, number_text, printable
 
 MATRIX_NODES_MAX = 12
@@ -73,6 +74,8 @@ def _facts(summary: RunSummary) -> Iterator[str]:
             f"± {number_text(scores['std'])} over nodes, "
             f"{number_text(scores['min'])} to {number_text(scores['max'])}"
         )
+    if summary.quality is not None:
+        yield from _quality_facts(summary.quality)
     if summary.curves.consensus:
         last = summary.curves.consensus[-1]
         yield f"consensus distance: G {number_text(last.g)}, D {number_text(last.d)}"
@@ -80,6 +83,27 @@ def _facts(summary: RunSummary) -> Iterator[str]:
         yield f"peers lost: {_by_reason(summary.peers_lost)}"
     if summary.faults:
         yield f"faults injected: {summary.faults}"
+
+
+def _quality_facts(quality: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{quality_head(quality)}:"
+    for name in QUALITY_FIGURES:
+        row = quality[name]
+        yield (
+            f"  {name} {number_text(row['mean'])} ± {number_text(row['std'])} over nodes, "
+            f"{number_text(row['min'])} to {number_text(row['max'])}"
+        )
+    shares = " ".join(number_text(share) for share in quality["histogram"])
+    yield f"  shares of the classes: {shares}"
+
+
+def quality_head(quality: Mapping[str, Any]) -> str:
+    """On how many images the figures of `quality_statistics` rest, and of how many nodes."""
+    return (
+        f"quality of {count_text(len(quality['nodes']), 'node')} on {quality['samples']} samples "
+        f"(precision and recall on {quality['compared']}, nearest training images of "
+        f"{quality['nearest_samples']})"
+    )
 
 
 def _by_reason(events: Sequence[PeerEvent]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from p2pgan.types import Net
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 """Major and minor version of the log. A new field or kind raises the minor one."""
 
 
@@ -208,6 +208,37 @@ class Scores(Body, frozen=True, kw_only=True):
     """Generated images. FID depends on it: compare equal numbers only."""
 
 
+class Quality(Body, frozen=True, kw_only=True):
+    """The node's generator was measured thoroughly, at the end of the run."""
+
+    round: int
+    """Rounds finished."""
+    iterations: int
+    """Iterations of the node so far."""
+    samples: int
+    """Generated images of FID, MS and the classes."""
+    fid: float | None = None
+    """As in `scores`, on `samples` images."""
+    ms: float | None = None
+    """As in `scores`, on `samples` images."""
+    compared: int
+    """Images of each side in precision and recall."""
+    precision: float | None = None
+    """Share of generated images that look like test images, in [0, 1]."""
+    recall: float | None = None
+    """Share of test images that look like generated images, in [0, 1]."""
+    classes: float | None = None
+    """Number of classes that at least one generated image in 1,000 belongs to, by the scorer."""
+    class_kl: float | None = None
+    """`KL(histogram || training labels)` in nats; 0 if every class has its share."""
+    nearest: float | None = None
+    """Mean Euclidean distance to the nearest training image, over the pixels in [-1, 1]."""
+    nearest_samples: int
+    """Generated images of `nearest`."""
+    histogram: list[float | None]
+    """Share of the generated images in each class, by the scorer."""
+
+
 class Consensus(Body, frozen=True, kw_only=True):
     """How far the nodes' networks are from their mean: `sqrt(1/n Σ ‖x_i - x̄‖²)`."""
 
@@ -272,6 +303,7 @@ AnyBody = (
     | VectorDropped
     | RoundFinished
     | Scores
+    | Quality
     | Consensus
     | CheckpointSaved
     | CheckpointRestored

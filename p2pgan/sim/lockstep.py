@@ -9,7 +9,7 @@ Several processes may play it together, each with a share of the nodes; for one 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
 from p2pgan.mixing.draws import Arrivals
 from p2pgan.mixing.rules import mixing_rows
@@ -74,6 +75,8 @@ class Lockstep:
         self.scored_round: int | None = None
         """The round that `scores` and `consensus` belong to; `None`: nobody has been scored."""
         self.consensus: dict[Net, float] = {}
+        self.quality: dict[str, Quality] = {}
+        """The last one of every measured node; empty: nobody has been measured."""
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
 
@@ -97,6 +100,8 @@ class Lockstep:
                     self._save()
                 self._flush()  # who follows the log, now or after a crash, has the round
             self.on_round(self)
+        if self.experiment.config.score.final_samples:
+            self.measure()
 
     def score(self) -> None:
         """Scores of every node and the consensus distance, into the log."""
@@ -115,6 +120,21 @@ class Lockstep:
         with self._timed("log_s"):
             self._record_scores()
         self.scored_round = self.round
+
+    def measure(self) -> None:
+        """Quality of the nodes that are to be measured, as they are now, into the log."""
+        vectors, nodes = self.cohort.vectors["G"], self.experiment.nodes
+        measured = set(self.experiment.measured_nodes)
+        with self._timed("score_s"):
+            own_OK = np.zeros((len(self.shares.own), FIGURES + self.experiment.dataset.classes))
+            for row_K, vector_P, index in zip(own_OK, vectors, self.shares.own, strict=True):
+                if nodes[index] in measured:
+                    row_K[:] = self.experiment.quality(vector_P, nodes[index]).numbers()
+            rows = zip(nodes, self.shares.gather(own_OK).tolist(), strict=True)
+        self.quality = {node: Quality.of_numbers(row) for node, row in rows if node in measured}
+        with self._timed("log_s"):
+            self._record_quality()
+            self._flush()
 
     def save(self, reason: str) -> None:
         """Saves every node's networks and closes its story in the log.
@@ -220,6 +240,12 @@ class Lockstep:
                 schema.Scores(fid=scores.fid, ms=scores.ms, samples=scores.samples, **when), node
             )
         self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
+
+    def _record_quality(self) -> None:
+        for node, quality in self.quality.items():
+            figures: dict[str, Any] = asdict(quality)
+            body = schema.Quality(round=self.round, iterations=self.iterations, **figures)
+            self._record(body, node)
 
     def _record(self, body: schema.Body, node: str = EVERYONE) -> None:
         # All nodes step together, so one count of rounds is a Lamport clock for all of them.

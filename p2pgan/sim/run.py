@@ -175,6 +175,7 @@ class _Run:
             busy_s=simulation.busy_s,
             interrupted=interrupted,
             costs=simulation.costs,
+            quality={} if interrupted else simulation.quality,
         )
 
         def write() -> str:

@@ -32,6 +32,7 @@ def summary() -> dict[str, Any]:
         "interrupted": True,
         "scores": {"fid": ROW, "ms": ROW},
         "real": {"fid": 0.1, "ms": 9.9, "samples": 50},
+        "quality": None,
         "consensus": {"g": 0.5, "d": None},
         "traffic": {"messages": 7, "bytes_total": 2_500_000, "bytes_per_node": 1.0},
         "speed": {"wall_s": 12.34, "node_iterations_per_s": 1234.5, **COSTS},
