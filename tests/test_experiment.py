@@ -353,6 +353,61 @@ def test_real_images_score_better_than_untrained_generators() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "measured"),
+    [(1, "0"), (2, "0 8"), (3, "0 4 8"), (4, "0 3 5 8"), (9, "0 1 2 3 4 5 6 7 8"), (50, None)],
+)
+def test_measured_nodes_are_spread_evenly(count: int, measured: str | None) -> None:
+    prepared = experiment(nodes=9, score=ScoreConfig(samples=50, final_nodes=count))
+    expected = list(prepared.nodes) if measured is None else measured.split()
+    assert prepared.measured_nodes == expected
+
+
+def test_measuring_does_not_disturb_training_and_repeats() -> None:
+    prepared = experiment(score=ScoreConfig(samples=50, final_samples=60))
+    measured, plain = prepared.cohort(["0", "1"]), prepared.cohort(["0", "1"])
+    for cohort in (measured, plain):
+        cohort.train(3)
+    first = prepared.quality(measured.vectors["G"][0], "0")
+    assert first == prepared.quality(measured.vectors["G"][0], "0")
+    assert first != prepared.quality(measured.vectors["G"][0], "1")
+    assert first.samples == 60
+    prepared.quality_real()
+    for cohort in (measured, plain):
+        cohort.train(3)
+    for net in NETS:
+        assert torch.equal(measured.vectors[net], plain.vectors[net])
+
+
+def test_real_images_are_of_better_quality_than_untrained_generators() -> None:
+    prepared = experiment(score=ScoreConfig(samples=50, final_samples=200))
+    untrained = prepared.quality(prepared.cohort(["0"]).vectors["G"][0], "0")
+    real = prepared.quality_real()
+    assert (real.samples, real.compared, real.nearest_samples) == (200, 197, 197)
+    assert real.fid < untrained.fid / 5
+    assert real.precision > untrained.precision
+    assert real.recall > untrained.recall
+    assert real.class_kl < 0.1 < untrained.class_kl
+    assert 0 < real.nearest < untrained.nearest
+
+
+def test_nearest_images_are_of_the_whole_training_set() -> None:
+    """Copies of training images, wherever they lie in it, are found out."""
+    prepared = experiment(score=ScoreConfig(samples=50, final_samples=200))
+    images = torch.from_numpy(to_float(prepared.dataset.images[-200:]))
+    assert prepared.yardstick.quality(images).nearest == 0
+
+
+def test_the_quality_of_a_diverged_generator_is_nan() -> None:
+    prepared = experiment(score=ScoreConfig(samples=50, final_samples=20))
+    vector = prepared.cohort(["0"]).vectors["G"][0]
+    vector[5] = float("nan")
+    quality = prepared.quality(vector, "0")
+    assert math.isnan(quality.fid)
+    assert math.isnan(quality.nearest)
+    assert quality.samples == 20
+
+
+@pytest.mark.parametrize(
     ("settings", "same"),
     [
         ({"seed": 3}, True),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from p2pgan import runs
 from p2pgan.config import RunConfig, ScoreConfig, TrainConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
 from p2pgan.runs import Run, commit, versions
@@ -99,6 +100,30 @@ def test_a_running_mean_is_what_is_scored_and_sampled(finished: Path, tmp_path: 
 def test_scores_of_more_samples(finished: Path) -> None:
     scores = Run.open(finished).scores(NOWHERE, samples=80)
     assert {score.samples for score in scores.values()} == {80}
+
+
+@pytest.mark.parametrize(("asked", "final", "samples"), [(30, 0, 30), (None, 40, 40), (30, 40, 30)])
+def test_quality_on_as_many_images_as_asked_for(
+    copy: Path, asked: int | None, final: int, samples: int
+) -> None:
+    run_toml = copy / "run.toml"
+    text = run_toml.read_text()
+    assert "final_samples = 0" in text
+    run_toml.write_text(text.replace("final_samples = 0", f"final_samples = {final}"))
+    measured, summary = Run.open(copy).quality(NOWHERE, asked)
+    assert measured.keys() == {"0", "1"}
+    assert {quality.samples for quality in measured.values()} == {samples}
+    assert (summary["samples"], summary["real"]["samples"]) == (samples, samples)
+    assert summary["nodes"] == ["0", "1"]
+
+
+def test_quality_on_ten_thousand_images_unless_told_otherwise(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.QUALITY_SAMPLES == 10_000
+    monkeypatch.setattr(runs, "QUALITY_SAMPLES", 25)
+    measured, _ = Run.open(finished).quality(NOWHERE)
+    assert measured["0"].samples == 25
 
 
 def test_pictures(copy: Path) -> None:

@@ -58,7 +58,8 @@ def _type(annotation: ast.expr) -> str:
     if text.startswith("Annotated[datetime"):
         return "time"
     optional = text.removesuffix(" | None")
-    return f"`{optional}`" + ("" if optional == text else ", optional")
+    shown = optional.replace("|", r"\|")  # a bare one would end the cell
+    return f"`{shown}`" + ("" if optional == text else ", optional")
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from p2pgan.types import Net
 
-SCHEMA = "1.1"
+SCHEMA = "1.0"
 """Major and minor version of the log. A new field or kind raises the minor one."""
 
 
@@ -230,7 +230,8 @@ class Quality(Body, frozen=True, kw_only=True):
     classes: float | None = None
     """Number of classes that at least one generated image in 1,000 belongs to, by the scorer."""
     class_kl: float | None = None
-    """`KL(histogram || training labels)` in nats; 0 if every class has its share."""
+    """KL divergence of the histogram from the shares of the training labels, in nats; 0 if every
+    class has its share."""
     nearest: float | None = None
     """Mean Euclidean distance to the nearest training image, over the pixels in [-1, 1]."""
     nearest_samples: int

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from p2pgan.cli.results import sample, score
 from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
+from p2pgan.runs import Run
 from p2pgan.sim.run import simulate
 
 app = typer.Typer()
@@ -126,6 +127,31 @@ def test_scores_as_json_are_those_of_the_summary(run: Path) -> None:
 def test_scores_of_more_samples(run: Path) -> None:
     document = json.loads(output("score", run, "--samples", 80, "--json"))
     assert {row["samples"] for row in document["nodes"].values()} == {80}
+
+
+def test_the_quality_is_a_row_per_node_and_one_of_real_data(run: Path) -> None:
+    lines = output("score", run, "--quality", "--samples", 40).splitlines()
+    assert lines[0].split() == [
+        *("node", "fid", "ms", "precision", "recall"),
+        *("classes", "class_kl", "nearest"),
+    ]
+    assert [line.split()[0] for line in lines[1:6]] == ["0", "1", "mean", "std", "real"]
+    assert lines[-1] == (
+        "quality of 2 nodes on 40 samples "
+        "(precision and recall on 40, nearest training images of 40)"
+    )
+
+
+def test_the_quality_as_json_is_that_of_the_library(run: Path) -> None:
+    document = json.loads(output("score", run, "--quality", "--samples", 40, "--json"))
+    measured, summary = Run.open(run).quality(Path("nowhere"), 40)
+    assert document["run"] == "tiny"
+    assert document["quality"]["fid"] == pytest.approx(summary["fid"])
+    assert document["quality"]["real"]["nearest"] == pytest.approx(summary["real"]["nearest"])
+    for node, quality in measured.items():
+        assert document["nodes"][node]["precision"] == pytest.approx(quality.precision)
+        assert document["nodes"][node]["samples"] == 40
+        assert sum(document["nodes"][node]["histogram"]) == pytest.approx(1)
 
 
 def test_networks_that_are_not_those_of_run_toml(run: Path, tmp_path: Path) -> None:

@@ -79,6 +79,32 @@ def test_what_was_not_measured(
     assert "training" not in text
 
 
+def test_the_quality_stands_beside_that_of_real_data(
+    summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = dict.fromkeys(show.QUALITY_TITLES, ROW) | {"fid": dict.fromkeys(ROW)}
+    sizes = {"samples": 10000, "nodes": ["0", "4"], "compared": 5000, "nearest_samples": 1000}
+    summary["quality"] = {**sizes, **figures, "real": dict.fromkeys(show.QUALITY_TITLES, 0.875)}
+    lines = printed(summary, tmp_path, capsys).splitlines()
+    start = lines.index(
+        "quality of 2 nodes on 10000 samples (precision and recall on 5000, nearest training "
+        "images of 1000)"
+    )
+    table = [line.split() for line in lines[start + 3 : start + 10]]
+    assert table[0] == ["FID", "(lower", "is", "better)", "-", "-", "-", "-", "0.875"]
+    assert table[2] == ["precision", "1.000", "0.250", "0.500", "1.500", "0.875"]
+    assert table[6][:4] == ["nearest", "training", "image", "1.000"]
+
+
+def test_a_diverged_run_is_shown_as_such(
+    summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its figures are `null` in the document that the processes of a run hand around."""
+    summary["scores"] = {"fid": dict.fromkeys(ROW), "ms": dict.fromkeys(ROW, float("nan"))}
+    lines = printed(summary, tmp_path, capsys).splitlines()
+    assert [line.split()[-5:-1] for line in lines[4:6]] == [["-"] * 4] * 2
+
+
 def test_places_are_shown_from_here_and_never_wrapped(
     summary: dict[str, Any],
     tmp_path: Path,

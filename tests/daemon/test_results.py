@@ -96,6 +96,7 @@ def test_the_summary_is_that_of_the_logs(experiment: Experiment, directory: RunD
         "node_iterations_per_s": pytest.approx(60 / 3.5),
     }
     assert summary["consensus"] == {"g": None, "d": None}, "nobody has saved"
+    assert summary["quality"] is None, "nobody asked"
 
 
 def test_a_diverged_node_is_not_left_out_of_the_scores(
@@ -107,6 +108,24 @@ def test_a_diverged_node_is_not_left_out_of_the_scores(
     statistics = sum_up(experiment, directory, wall_s=9.0, interrupted=False)["scores"]
     assert math.isnan(statistics["fid"]["mean"])
     assert statistics["fid"]["samples"] == 20
+
+
+def test_the_quality_is_that_of_the_saved_networks(directory: RunDirectory) -> None:
+    """Of those who saved; nobody's if the run was interrupted."""
+    score = ScoreConfig(samples=20, final_samples=30)
+    experiment = prepare(
+        RunConfig(nodes=2, iterations=40, device="cpu", score=score), directory.path
+    )
+    assert sum_up(experiment, directory, wall_s=9.0, interrupted=False)["quality"] is None
+    vectors = {net: matrix[0] for net, matrix in experiment.initial_vectors(1).items()}
+    checkpoint = Checkpoint(vectors=vectors, run="run", node="1", iterations=1)
+    save(directory.checkpoint("1"), checkpoint, experiment.model)
+    measured = sum_up(experiment, directory, wall_s=9.0, interrupted=False)["quality"]
+    assert measured["nodes"] == ["1"]
+    expected = experiment.quality(vectors["G"], "1")
+    assert measured["nearest"]["mean"] == pytest.approx(expected.nearest)
+    assert measured["samples"] == measured["real"]["samples"] == 30
+    assert sum_up(experiment, directory, wall_s=9.0, interrupted=True)["quality"] is None
 
 
 def test_consensus_is_that_of_the_saved_networks(

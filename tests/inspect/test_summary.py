@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from p2pgan.errors import RecordError
 from p2pgan.inspect.summary import (
+    QUALITY_FIGURES,
     Spread,
+    quality_statistics,
     score_statistics,
     spread,
     summarise,
@@ -20,7 +22,7 @@ from p2pgan.inspect.summary import (
     unaccounted,
 )
 from p2pgan.record.rundir import RunDirectory, to_json
-from p2pgan.record.schema import NodeStarted, VectorReceived, VectorSent
+from p2pgan.record.schema import NodeStarted, Quality, VectorReceived, VectorSent
 
 
 def test_totals(run: RunDirectory) -> None:
@@ -187,6 +189,48 @@ def test_score_statistics_have_the_contracted_names() -> None:
         "ms": {"mean": 3, "std": 1, "min": 2, "max": 4, "samples": 500},
     }
     assert score_statistics([], samples=500) == {}
+
+
+def measured(value: float | None, round_: int = 2) -> Quality:
+    """A quality whose every figure is `value`."""
+    return Quality(
+        round=round_,
+        iterations=20 * round_,
+        samples=100,
+        compared=90,
+        nearest_samples=80,
+        histogram=[value, None if value is None else 1 - value],
+        **dict.fromkeys(QUALITY_FIGURES, value),
+    )
+
+
+def test_quality_statistics_are_over_nodes() -> None:
+    rows = {node: msgspec.structs.asdict(measured(value)) for node, value in (("a", 0), ("b", 1))}
+    statistics = quality_statistics(rows)
+    assert statistics.pop("histogram") == [0.5, 0.5]
+    assert statistics.pop("nodes") == ["a", "b"]
+    counts = [statistics.pop(name) for name in ("samples", "compared", "nearest_samples")]
+    assert counts == [100, 90, 80]
+    half = {"mean": 0.5, "std": 0.5, "min": 0, "max": 1}
+    assert statistics == dict.fromkeys(QUALITY_FIGURES, half)
+
+
+def test_the_last_quality_of_each_node_counts(run: RunDirectory, write: Any) -> None:
+    assert summarise(run).quality is None
+    late = [("a", measured(0.5, 1)), ("n10", measured(1)), ("n2", measured(0)), ("a", measured(0))]
+    write(run.node_events("a"), late)
+    quality = summarise(run.node_events("a")).quality
+    assert quality is not None
+    assert quality["nodes"] == ["a", "n2", "n10"]
+    assert quality["fid"]["mean"] == pytest.approx(1 / 3)
+
+
+def test_a_diverged_node_spoils_the_quality_of_all(run: RunDirectory, write: Any) -> None:
+    write(run.node_events("a"), [("a", measured(0.5)), ("b", measured(None))])
+    quality = summarise(run.node_events("a")).quality
+    assert quality is not None
+    assert math.isnan(quality["recall"]["mean"])
+    assert all(math.isnan(share) for share in quality["histogram"])
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1))

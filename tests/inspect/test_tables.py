@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from p2pgan.inspect.exchanges import What, tally
-from p2pgan.inspect.summary import summarise
+from p2pgan.inspect.summary import QUALITY_FIGURES, summarise
 from p2pgan.inspect.tables import MATRIX_NODES_MAX, exchanges_text, summary_text, table
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import FaultInjected, RoundFinished, VectorReceived
+from p2pgan.record.schema import FaultInjected, Quality, RoundFinished, VectorReceived
 
 
 def test_columns_are_aligned() -> None:
@@ -40,6 +40,21 @@ def test_the_summary_on_a_page(run: RunDirectory) -> None:
     assert " ".join(nodes.splitlines()[2].split()) == "b 2 40 10 2 0.5 0.5 2 2 1 200 B -"
     assert warnings.splitlines()[0] == "warning: nothing reached node `a`"
     assert len(warnings.splitlines()) == 4
+
+
+def test_the_quality_comes_with_its_numbers_of_images(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    figures: dict[str, Any] = dict.fromkeys(QUALITY_FIGURES, 0.5)
+    sizes = {"samples": 100, "compared": 90, "nearest_samples": 80}
+    quality = Quality(round=1, iterations=20, histogram=[0.25, 0.75], **sizes, **figures)
+    write(path, [("a", quality)])
+    lines = summary_text(summarise(path)).splitlines()
+    start = lines.index(
+        "quality of 1 node on 100 samples "
+        "(precision and recall on 90, nearest training images of 80):"
+    )
+    assert lines[start + 1] == "  fid 0.5 ± 0 over nodes, 0.5 to 0.5"
+    assert lines[start + 8] == "  shares of the classes: 0.25 0.75"
 
 
 def test_the_summary_of_an_empty_log(tmp_path: Path) -> None:

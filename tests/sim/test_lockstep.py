@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig
+from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.experiment import prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.record.reader import read
 from p2pgan.record.schema import (
+    Quality,
     RoundFinished,
     VectorMixed,
     VectorReceived,
@@ -22,6 +25,14 @@ from p2pgan.sim.run import Finished
 from p2pgan.types import NETS
 
 Simulate = Callable[..., Finished]
+
+SETTINGS: dict[str, Any] = {
+    "nodes": 3,
+    "iterations": 40,
+    "exchange_every": 10,
+    "device": "cpu",
+}
+"""As in `simulated`."""
 
 PAIR = model("mlp-digits")
 SIZE_BYTES = {net: 4 * PAIR.networks[net].size for net in NETS}
@@ -157,6 +168,66 @@ def test_every_node_tells_its_story(simulated: Simulate) -> None:
     assert [r.kind for r in by_node["1"]][-2:] == ["checkpoint_saved", "node_stopped"]
     kinds = Counter(record.kind for record in by_node["1"])
     assert (kinds["round_finished"], kinds["scores"]) == (4, 2)
+
+
+def test_the_quality_is_on_record_once_at_the_end(simulated: Simulate) -> None:
+    """Of the nodes asked for; the rest of the run is as without."""
+    score = ScoreConfig(samples=50, every=2, final_samples=60, final_nodes=2)
+    finished = simulated("measured", score=score)
+    records = bodies(finished, Quality)
+    assert [node for node, _ in records] == ["0", "2"]
+    experiment = prepare(RunConfig(**{**SETTINGS, "score": score}), Path("no-data-needed"))
+    for node, body in records:
+        quality = experiment.quality(vectors(finished, int(node))["G"], node)
+        assert (body.round, body.iterations, body.samples) == (4, 40, 60)
+        assert body.fid == pytest.approx(quality.fid)
+        assert body.nearest == pytest.approx(quality.nearest)
+        assert body.histogram == pytest.approx(quality.histogram)
+    plain = simulated("plain")
+    assert plain.summary["quality"] is None
+    assert bodies(plain, Quality) == []
+    assert plain.summary["scores"] == finished.summary["scores"]
+    assert torch.equal(vectors(plain, 0)["G"], vectors(finished, 0)["G"])
+
+
+def test_the_quality_is_in_the_summary_with_its_floor(simulated: Simulate) -> None:
+    score = ScoreConfig(samples=50, every=2, final_samples=60, final_nodes=2)
+    finished = simulated(score=score)
+    quality, records = finished.summary["quality"], [b for _, b in bodies(finished, Quality)]
+    assert (quality["samples"], quality["compared"], quality["nearest_samples"]) == (60, 60, 60)
+    assert quality["nodes"] == ["0", "2"]
+    for name in ("fid", "ms", "precision", "recall", "classes", "class_kl", "nearest"):
+        figures = [getattr(body, name) for body in records]
+        assert quality[name]["mean"] == pytest.approx(sum(figures) / 2)
+        assert quality[name]["max"] == max(figures)
+        assert quality["real"][name] >= 0
+    assert sum(quality["histogram"]) == pytest.approx(1)
+    assert quality["real"]["fid"] < quality["fid"]["min"]
+
+
+def test_an_interrupted_run_is_not_measured(simulated: Simulate) -> None:
+    def stop(simulation: Lockstep) -> None:
+        if simulation.round == 3:
+            raise KeyboardInterrupt
+
+    finished = simulated(on_round=stop, score=ScoreConfig(samples=50, final_samples=60))
+    assert finished.summary["interrupted"]
+    assert finished.summary["quality"] is None
+    assert bodies(finished, Quality) == []
+
+
+def test_a_run_can_be_measured_more_than_once(simulated: Simulate) -> None:
+    """Before and after a last step, say; the summary has the last one."""
+
+    def look(simulation: Lockstep) -> None:
+        if simulation.round == 2:
+            simulation.measure()
+
+    finished = simulated(on_round=look, score=ScoreConfig(samples=50, final_samples=60))
+    records = bodies(finished, Quality)
+    assert [body.round for _, body in records] == [2, 2, 2, 4, 4, 4]
+    last = [body.fid for _, body in records[3:]]
+    assert finished.summary["quality"]["fid"]["max"] == max(last)
 
 
 def test_losses_are_on_record(simulated: Simulate) -> None:

@@ -322,6 +322,26 @@ def test_several_ranks_are_one_run(
     assert files(first.directory.path) == files(alone.directory.path)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_ranks_measure_as_one(simulated: Simulate, room: RoomOf, count: int) -> None:
+    """Also where the middle rank has nobody to measure."""
+    settings: dict[str, Any] = {
+        "nodes": 7,
+        "algorithm": "standalone",
+        "score": ScoreConfig(samples=50, every=0, final_samples=40, final_nodes=2),
+    }
+    alone = simulated("alone", **settings)
+    finished = room(count).run(lambda ranks: simulated("shared", ranks=ranks, **settings))
+    first = finished[0].summary["quality"]
+    expected = alone.summary["quality"]
+    assert first["nodes"] == expected["nodes"] == ["0", "6"]
+    assert first["real"] == expected["real"]
+    assert first["histogram"] == pytest.approx(expected["histogram"], abs=0.03)
+    for name in ("fid", "ms", "nearest"):
+        assert first[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-3)
+    assert [one.summary["quality"] for one in finished] == [first] * count
+
+
 def test_fl_gan_over_ranks_ends_with_equal_bits(simulated: Simulate, room: RoomOf) -> None:
     first, _ = room(2).run(
         lambda ranks: simulated(ranks=ranks, algorithm="fl-gan", score=ScoreConfig(samples=50))
