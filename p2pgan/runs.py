@@ -271,7 +271,7 @@ class Run:
         score = msgspec.structs.replace(score, final_samples=samples)
         experiment = self._prepare(data_dir, score)
         measured = {
-            node: experiment.quality(self.checkpoint(node).vectors["G"], node)
+            node: experiment.quality(self.checkpoint(node).generator, node)
             for node in self.saved_nodes
         }
         return measured, quality_summary(experiment, measured)

@@ -61,7 +61,7 @@ def quality(experiment: Experiment, directory: RunDirectory) -> dict[str, Qualit
         return {}
     saved = {node: directory.checkpoint(node) for node in experiment.measured_nodes}
     return {
-        node: experiment.quality(load(path, experiment.model).vectors["G"], node)
+        node: experiment.quality(load(path, experiment.model).generator, node)
         for node, path in saved.items()
         if path.is_file()
     }

@@ -123,11 +123,13 @@ class Lockstep:
 
     def measure(self) -> None:
         """Quality of the nodes that are to be measured, as they are now, into the log."""
-        vectors, nodes = self.cohort.vectors["G"], self.experiment.nodes
+        nodes = self.experiment.nodes
         measured = set(self.experiment.measured_nodes)
         with self._timed("score_s"):
             own_OK = np.zeros((len(self.shares.own), FIGURES + self.experiment.dataset.classes))
-            for row_K, vector_P, index in zip(own_OK, vectors, self.shares.own, strict=True):
+            for row_K, vector_P, index in zip(
+                own_OK, self.cohort.judged, self.shares.own, strict=True
+            ):
                 if nodes[index] in measured:
                     row_K[:] = self.experiment.quality(vector_P, nodes[index]).numbers()
             rows = zip(nodes, self.shares.gather(own_OK).tolist(), strict=True)

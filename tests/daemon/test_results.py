@@ -117,7 +117,7 @@ def test_the_quality_is_that_of_the_saved_networks(directory: RunDirectory) -> N
         RunConfig(nodes=2, iterations=40, device="cpu", score=score), directory.path
     )
     assert sum_up(experiment, directory, wall_s=9.0, interrupted=False)["quality"] is None
-    vectors = {net: matrix[0] for net, matrix in experiment.initial_vectors(1).items()}
+    vectors = {net: matrix[0] for net, matrix in experiment.initial_rows(1).items()}
     checkpoint = Checkpoint(vectors=vectors, run="run", node="1", iterations=1)
     save(directory.checkpoint("1"), checkpoint, experiment.model)
     measured = sum_up(experiment, directory, wall_s=9.0, interrupted=False)["quality"]
