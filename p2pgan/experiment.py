@@ -44,6 +44,9 @@ DEFAULT_EXCHANGE_EVERY = 20
 SCORES_PER_RUN = 10
 """How often `score.every = None` scores, the end included."""
 
+JUDGED_IMAGES = 1000
+"""Images of a shard that a vote rests on, if there are as many."""
+
 BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
 
@@ -203,6 +206,31 @@ class Experiment:
         if not images_KCHW.isfinite().all():
             return Scores(fid=math.nan, ms=math.nan, samples=len(images_KCHW))
         return score(self.scorer, self.reference, images_KCHW)
+
+    def judge(self, vector_P: Tensor, judge: str) -> float:
+        """A node's vote for a generator: the FID of its images against images of the node's shard.
+
+        The shard's images and the latents are the same for every generator that the node judges, so
+        that its votes differ by the generators alone. Infinity for one that has diverged.
+
+        Args:
+            vector_P: somebody else's generator; who has seen the shard is too well off.
+            judge: id of the node that judges.
+        """
+        rng = stream(self.config.seed, judge, "judgement")
+        shard = self.dataset.images[self.shards[judge]]
+        real = reference(self.scorer, _choose(shard, JUDGED_IMAGES, rng))
+        with products_in(self.config.engine.precision):
+            images_KCHW = images(
+                self.model,
+                vector_P,
+                self.config.score.samples,
+                rng,
+                conditional=self.config.train.conditional,
+            )
+        if not images_KCHW.isfinite().all():
+            return math.inf
+        return score(self.scorer, real, images_KCHW).fid
 
     def score_real(self) -> Scores:
         """Scores of training images in place of generated ones: what a perfect generator gets."""

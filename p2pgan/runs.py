@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -112,6 +112,44 @@ class Costs:
     """Writing records and checkpoints."""
 
 
+NodeScores = Sequence[tuple[float | None, float | None]]
+"""FID and MS of each node; `None` where they are not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What the nodes are worth at some time."""
+
+    scores: NodeScores
+    consensus: Mapping[Net, float]
+    """Empty: nobody knows."""
+    quality: Mapping[str, Quality] = field(default_factory=dict)
+    """Of each measured node; empty where it was not asked for, or the run was interrupted."""
+
+    def to_dict(self, samples: int) -> dict[str, Any]:
+        """`scores`, `consensus` and `quality` as in `summary.json`, but for real images."""
+        rows = {node: asdict(quality) for node, quality in self.quality.items()}
+        return {
+            "scores": score_statistics(self.scores, samples),
+            "consensus": {"g": self.consensus.get("G"), "d": self.consensus.get("D")},
+            "quality": quality_statistics(rows) if rows else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastStep:
+    """What the nodes did after the training."""
+
+    step: Literal["agree", "average"]
+    rounds: int
+    """0: there was nothing to do."""
+    agreed: int | None
+    """Nodes that hold the same pair; `None` after averaging."""
+    origin: str | None
+    """Who has trained it; `None` after averaging, or where all were equal before."""
+    before: Standing
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a shell knows at the end of a run, whoever ran it."""
@@ -121,31 +159,32 @@ class Outcome:
     """Of each node (the most, where they differ)."""
     node_iterations: int
     """Of all nodes together."""
-    scores: Sequence[tuple[float | None, float | None]]
-    """FID and MS of each node, the last ones."""
-    consensus: Mapping[Net, float]
+    standing: Standing
+    """At the end."""
     messages: int
     bytes_total: int
     wall_s: float
     busy_s: float
     """Seconds of training and exchanging; scoring and start-up left out."""
     interrupted: bool
+    last_step: LastStep | None = None
+    """If there was one, and it came to its end."""
     costs: Costs | None = None
     """Where the time went, if somebody measured it (the lockstep simulator does)."""
-    quality: Mapping[str, Quality] = field(default_factory=dict)
-    """Of each measured node; empty where it was not asked for, or the run was interrupted."""
 
 
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
-    Beyond the contract: `overlay`, `model`, `interrupted`; `real`, the scores of real training
-    images in place of generated ones, which no generator can be expected to beat; `quality`, the
-    `quality_summary` or `None`; and in `speed` the `Costs`, left out where nobody measured them:
-    daemons train, send and log side by side.
+    Beyond the contract: `overlay`, `model`, `interrupted`; `final`, what the last step changed, or
+    `null`; `real`, the scores of real training images in place of generated ones, which no
+    generator can be expected to beat; `quality`, the `quality_summary` or `null`; and in `speed`
+    the `Costs`, left out where nobody measured them: daemons train, send and log side by side.
     """
     config = experiment.config
     real = experiment.score_real()
+    samples = config.score.samples
+    after = outcome.standing.to_dict(samples)
     speed = outcome.node_iterations / outcome.busy_s if outcome.busy_s else 0.0
     return {
         "run": directory.path.name,
@@ -160,10 +199,11 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "exchange_every": config.exchange_every,
         "seed": config.seed,
         "interrupted": outcome.interrupted,
-        "scores": score_statistics(outcome.scores, config.score.samples),
+        "scores": after["scores"],
         "real": {"fid": real.fid, "ms": real.ms, "samples": real.samples},
-        "quality": quality_summary(experiment, outcome.quality) if outcome.quality else None,
-        "consensus": {"g": outcome.consensus.get("G"), "d": outcome.consensus.get("D")},
+        "quality": quality_summary(experiment, outcome.standing.quality),
+        "consensus": after["consensus"],
+        "final": _final(outcome.last_step, after, samples),
         "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
         "speed": {
             "wall_s": outcome.wall_s,
@@ -173,12 +213,29 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
     }
 
 
-def quality_summary(experiment: Experiment, measured: Mapping[str, Quality]) -> dict[str, Any]:
-    """Spread of each figure over the measured nodes, one or more, and `real`, those of real images
-    in place of generated ones.
+def quality_summary(
+    experiment: Experiment, measured: Mapping[str, Quality]
+) -> dict[str, Any] | None:
+    """Spread of each figure over the measured nodes, and `real`, those of real images in place of
+    generated ones; `None` if nobody was measured.
     """
+    if not measured:
+        return None
     rows = {node: asdict(quality) for node, quality in measured.items()}
     return {**quality_statistics(rows), "real": asdict(experiment.quality_real())}
+
+
+def _final(step: LastStep | None, after: dict[str, Any], samples: int) -> dict[str, Any] | None:
+    if step is None:
+        return None
+    return {
+        "step": step.step,
+        "rounds": step.rounds,
+        "agreed": step.agreed,
+        "origin": step.origin,
+        "before": step.before.to_dict(samples),
+        "after": after,
+    }
 
 
 @dataclass(frozen=True)
@@ -274,7 +331,7 @@ class Run:
             node: experiment.quality(self.checkpoint(node).generator, node)
             for node in self.saved_nodes
         }
-        return measured, quality_summary(experiment, measured)
+        return measured, quality_summary(experiment, measured) or {}
 
     def _prepare(self, data_dir: Path, score: ScoreConfig) -> Experiment:
         """The experiment again, with these settings for scores; somebody has saved."""

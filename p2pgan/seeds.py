@@ -24,6 +24,8 @@ Purpose = Literal[
     "scores",
     "quality",
     "sample",
+    "judgement",
+    "rehearsal",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 

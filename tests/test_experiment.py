@@ -17,6 +17,8 @@ from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
 from p2pgan.experiment import BATCHES_AT_ONCE, Experiment, ShardBatches, prepare
 from p2pgan.gan.models import model
+from p2pgan.gan.sampling import images
+from p2pgan.seeds import stream
 from p2pgan.types import NETS
 
 NOWHERE = Path("no-data-needed")
@@ -449,3 +451,30 @@ def test_a_round_on_a_gpu_never_waits_for_it() -> None:
                 block.iterate(feed)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_vote_rests_on_the_judges_shard_alone() -> None:
+    """By a naive computation, and the same again whatever else is judged meanwhile."""
+    prepared = experiment(partition="by-class:4")
+    cohort = prepared.cohort(["0", "1"])
+    cohort.train(20)
+    first, other = cohort.vectors["G"]
+    vote = prepared.judge(first, "2")
+    assert prepared.judge(other, "2") != vote
+    assert prepared.judge(first, "2") == vote != prepared.judge(first, "1")
+    rng = stream(0, "2", "judgement")
+    shard = prepared.dataset.images[prepared.shards["2"]]
+    real = torch.from_numpy(to_float(shard[np.sort(rng.permutation(len(shard))[:1000])]))
+    fake = images(prepared.model, first, 50, rng)
+    features = [prepared.scorer(part)[1].double().numpy() for part in (real, fake)]
+    (mean_a, cov_a), (mean_b, cov_b) = ((f.mean(0), np.cov(f.T)) for f in features)
+    roots = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).astype(complex)).real
+    wanted = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b) - 2 * roots.sum()
+    assert vote == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_diverged_generator_gets_the_worst_vote() -> None:
+    prepared = experiment()
+    vector = prepared.cohort(["0"]).vectors["G"][0]
+    vector[5] = float("inf")
+    assert prepared.judge(vector, "1") == math.inf

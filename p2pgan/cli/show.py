@@ -102,6 +102,8 @@ def print_results(
     console.print()
     if summary["scores"]:
         console.print(_scores_table(summary))
+        for line in _final_lines(summary):
+            _print_line(console, line)
     else:
         _print_line(console, "not scored: the run ended before the first scores were due")
     if summary["quality"]:
@@ -158,6 +160,26 @@ def _spread_table(
 def fixed_text(figure: float | None, form: str) -> str:
     """As a format says, or a dash for a diverged generator's."""
     return "-" if figure is None or math.isnan(figure) else form.format(figure)
+
+
+def _final_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What the last step was and what was before it, if there was one."""
+    final = summary["final"]
+    if final is None:
+        return []
+    rounds = f"`{final['step']}` took {count_text(final['rounds'], 'round')}"
+    means = ", ".join(
+        f"{key.upper()} {fixed_text(row['mean'], '{:.2f}')}, std {fixed_text(row['std'], '{:.2f}')}"
+        for key, row in final["before"]["scores"].items()
+    )
+    before = f"before it: {means}"
+    if not final["rounds"]:
+        return [f"{rounds}: the nodes were equal already"]
+    if final["agreed"] is None:
+        return [rounds, before]
+    of = f"{final['agreed']} of {count_text(summary['nodes'], 'node')}"
+    held = f"{of} hold the pair that node {final['origin']} has trained"
+    return [f"{rounds}; {held}", before]
 
 
 def _cost_lines(summary: Mapping[str, Any]) -> list[str]:

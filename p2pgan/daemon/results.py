@@ -10,7 +10,7 @@ from p2pgan.gan.quality import Quality
 from p2pgan.inspect.summary import summarise
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.runs import Outcome, summary
+from p2pgan.runs import Outcome, Standing, summary
 from p2pgan.types import NETS, Net
 
 
@@ -33,15 +33,17 @@ def sum_up(
         rounds=logged.rounds,
         iterations=logged.iterations,
         node_iterations=sum(node.iterations for node in logged.nodes),
-        scores=[(node.fid, node.ms) for node in logged.nodes if node.is_scored],
-        consensus=consensus(experiment, directory),
+        standing=Standing(
+            scores=[(node.fid, node.ms) for node in logged.nodes if node.is_scored],
+            consensus=consensus(experiment, directory),
+            quality={} if interrupted else quality(experiment, directory),
+        ),
         messages=logged.sent,
         bytes_total=logged.bytes_sent,
         wall_s=wall_s,
         # Nodes work side by side: the speed of all is what they make while the slowest works.
         busy_s=max((node.busy_s for node in logged.nodes), default=0.0),
         interrupted=interrupted,
-        quality={} if interrupted else quality(experiment, directory),
     )
     return {**summary(directory, experiment, outcome), "unaccounted": len(logged.unaccounted)}
 

@@ -232,6 +232,7 @@ class _Collected:
         self._stopped: dict[str, NodeStopped] = {}
         self._scores: dict[int, dict[str, Scores]] = {}
         self._quality: dict[str, Quality] = {}
+        self._scores_after: dict[str, Scores] = {}
         self._consensus: list[Consensus] = []
         self._iterations_at: dict[int, int] = {}
         self._lost: list[PeerEvent] = []
@@ -256,6 +257,8 @@ class _Collected:
                 self._iterations_at.setdefault(body.round, body.iterations)
             case NodeStopped():
                 self._stopped[node] = body
+            case Scores() if body.after is not None:
+                self._scores_after[node] = body  # of no place on the curve of the training
             case Scores():
                 self._scores.setdefault(body.iterations, {})[node] = body
             case Quality():
@@ -317,10 +320,11 @@ class _Collected:
         return summary
 
     def _last_scores(self) -> dict[str, Scores]:
-        """Each node's scores after most iterations."""
+        """Each node's scores after most iterations, and after the last step if it was scored."""
         last: dict[str, Scores] = {}
         for iterations in sorted(self._scores):
             last |= self._scores[iterations]
+        last |= self._scores_after
         return {node: last[node] for node in sorted(last, key=natural)}
 
     def _quality_statistics(self) -> dict[str, Any] | None:

@@ -66,6 +66,14 @@ def mixing_rows(arrivals: Arrivals) -> Rows:
     return Rows(w_MN, row_of_N)
 
 
+def copying_rows(sources_N: Sequence[int]) -> Rows:
+    """`W` by which node `i` takes the vector of node `sources_N[i]` in place of its own."""
+    taken, row_of_N = np.unique(np.asarray(sources_N, dtype=np.int64), return_inverse=True)
+    starts = np.arange(len(taken) + 1)
+    shape = (len(taken), len(sources_N))
+    return Rows(csr_array((np.ones(len(taken)), taken, starts), shape=shape), row_of_N.ravel())
+
+
 def unique_rows(w_NN: csr_array) -> Rows:
     """A matrix with equal rows held once, in the order in which they first come."""
     w_NN = csr_array(w_NN, copy=True)

@@ -166,6 +166,15 @@ class VectorMixed(_Vector, frozen=True, kw_only=True):
     """Size of the vector as sent, headers not counted."""
 
 
+class VectorJudged(_Vector, frozen=True, kw_only=True):
+    """A received pair was scored on the node's own shard, which is its vote (`final = "agree"`)."""
+
+    score: float
+    """FID against images of the shard; 1e9 for a pair that has diverged."""
+    bytes: int | None = None
+    """Size of the vector as sent, headers not counted."""
+
+
 class VectorDropped(_Vector, frozen=True, kw_only=True):
     """A vector was given up, by its sender on the way or by its receiver."""
 
@@ -192,6 +201,17 @@ class RoundFinished(Body, frozen=True, kw_only=True):
     """Seconds of exchanging and mixing in the round, where it is known."""
 
 
+class Agreed(Body, frozen=True, kw_only=True):
+    """The last step is over, and the node has adopted a pair (`final = "agree"`)."""
+
+    origin: str
+    """Node that has trained the pair."""
+    votes: int
+    """Votes for it that the node knows of."""
+    merit: float | None = None
+    """Their mean; lower is better."""
+
+
 class Scores(Body, frozen=True, kw_only=True):
     """The node's generator was scored."""
 
@@ -206,6 +226,8 @@ class Scores(Body, frozen=True, kw_only=True):
     """The Inception score by the data set's own scorer; higher is better."""
     samples: int
     """Generated images. FID depends on it: compare equal numbers only."""
+    after: Literal["agree", "average"] | None = None
+    """The last step that lies between these scores and the training."""
 
 
 class Quality(Body, frozen=True, kw_only=True):
@@ -301,8 +323,10 @@ AnyBody = (
     | VectorSent
     | VectorReceived
     | VectorMixed
+    | VectorJudged
     | VectorDropped
     | RoundFinished
+    | Agreed
     | Scores
     | Quality
     | Consensus

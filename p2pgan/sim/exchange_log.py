@@ -1,6 +1,7 @@
 """The records of a lockstep exchange: what daemons would have logged of the same vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 from p2pgan.mixing.algorithms import COORDINATOR
 from p2pgan.mixing.draws import Arrivals
@@ -27,7 +28,8 @@ class ExchangeLog:
         self._nodes = nodes
         self._round = round_
         self._nets = list(nets)
-        self._bytes = size
+        self.bytes = size
+        """Of one vector."""
         self.messages = 0
 
     def between_nodes(self, arrivals: Arrivals) -> Iterator[Entry]:
@@ -44,31 +46,38 @@ class ExchangeLog:
         for node in self._nodes:
             yield from self._passage(COORDINATOR, node, 1.0)
 
+    def judged(self, source: int, receiver: int, score: float) -> Iterator[Entry]:
+        """A pair reaches its receiver, who votes on it."""
+        sender, receiver_id = self._nodes[source], self._nodes[receiver]
+        fields = yield from self._arrival(sender, receiver_id)
+        yield receiver_id, schema.VectorJudged(peer=sender, score=score, **fields)
+
+    def adopted(self, source: int, receiver: int) -> Iterator[Entry]:
+        """A pair reaches its receiver, who takes it in place of its own."""
+        yield from self._passage(self._nodes[source], self._nodes[receiver], 1.0)
+
+    def dropped(self, source: int, receiver: int, reason: str) -> Iterator[Entry]:
+        """A pair reaches its receiver in vain."""
+        sender, receiver_id = self._nodes[source], self._nodes[receiver]
+        fields = yield from self._arrival(sender, receiver_id)
+        yield receiver_id, schema.VectorDropped(peer=sender, reason=reason, **fields)
+
     def _passage(self, sender: str, receiver: str, weight: float) -> Iterator[Entry]:
+        fields = yield from self._arrival(sender, receiver)
+        yield (
+            receiver,
+            schema.VectorMixed(peer=sender, staleness_rounds=0, weight=weight, **fields),
+        )
+
+    def _arrival(self, sender: str, receiver: str) -> Generator[Entry, None, dict[str, Any]]:
+        """Sent and received; returns the fields that all records of the vector share."""
         self.messages += 1
-        exchange = f"{self._round}.{''.join(self._nets)}.{sender}>{receiver}"
-        round_, nets, size = self._round, self._nets, self._bytes
-        yield (
-            sender,
-            schema.VectorSent(
-                peer=receiver, round=round_, nets=nets, exchange=exchange, bytes=size
-            ),
-        )
-        yield (
-            receiver,
-            schema.VectorReceived(
-                peer=sender, round=round_, nets=nets, exchange=exchange, bytes=size
-            ),
-        )
-        yield (
-            receiver,
-            schema.VectorMixed(
-                peer=sender,
-                round=round_,
-                nets=nets,
-                exchange=exchange,
-                bytes=size,
-                staleness_rounds=0,
-                weight=weight,
-            ),
-        )
+        fields: dict[str, Any] = {
+            "round": self._round,
+            "nets": self._nets,
+            "exchange": f"{self._round}.{''.join(self._nets)}.{sender}>{receiver}",
+            "bytes": self.bytes,
+        }
+        yield sender, schema.VectorSent(peer=receiver, **fields)
+        yield receiver, schema.VectorReceived(peer=sender, **fields)
+        return fields

@@ -6,7 +6,7 @@ rules and the training step are those of the daemons.
 Several processes may play it together, each with a share of the nodes; for one it is the same code.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -19,15 +19,18 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
-from p2pgan.mixing.draws import Arrivals
-from p2pgan.mixing.rules import mixing_rows
+from p2pgan.mixing.agreement import Schedule, judging
+from p2pgan.mixing.draws import Arrivals, Draw, Neighbors
+from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
+from p2pgan.mixing.rules import copying_rows, mixing_rows
 from p2pgan.record import schema
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.writer import RecordWriter
-from p2pgan.runs import Costs
+from p2pgan.runs import Costs, LastStep, Standing
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.crew import Crew, trainees
-from p2pgan.sim.exchange_log import ExchangeLog
+from p2pgan.sim.election import Election
+from p2pgan.sim.exchange_log import Entry, ExchangeLog
 from p2pgan.sim.shares import Shares
 from p2pgan.types import NETS, Net
 
@@ -55,7 +58,11 @@ class Lockstep:
     """Told after every round."""
 
     round: int = 0
-    """Rounds finished."""
+    """Rounds finished; those of the last step are not among them."""
+    last_rounds: int = 0
+    """Rounds of the last step, which are numbered on from the others."""
+    last_step: LastStep | None = None
+    """Once it is over, if there is one."""
     iterations: int = 0
     """Iterations of each node so far."""
     messages: int = 0
@@ -102,6 +109,8 @@ class Lockstep:
             self.on_round(self)
         if self.experiment.config.score.final_samples:
             self.measure()
+        if self.experiment.config.final != "none":
+            self._take_last_step()
 
     def score(self) -> None:
         """Scores of every node and the consensus distance, into the log."""
@@ -150,10 +159,95 @@ class Lockstep:
             for node in self.experiment.nodes:
                 self._record(body, node)
 
+    def standing(self, *, measured: bool = True) -> Standing:
+        """What the nodes were worth when they were last looked at, with or without the quality."""
+        return Standing(
+            scores=[(scores.fid, scores.ms) for scores in self.scores],
+            consensus=dict(self.consensus),
+            quality=dict(self.quality) if measured else {},
+        )
+
     def close(self) -> None:
         """Ends the processes that train, if there are any."""
         if isinstance(self.cohort, Crew):
             self.cohort.close()
+
+    def _take_last_step(self) -> None:
+        """What the nodes do after the training, and what it changes.
+
+        A single node, or one that has the coordinator's mean, has nothing to do.
+        """
+        step, rounds = self.experiment.config.final, 0
+        assert step != "none"
+        before = self.standing()
+        # From here on nobody trains: the generator that is judged is the generator.
+        self.cohort.vectors["G"].copy_(self.cohort.judged)
+        agreed: int | None = len(self.experiment.nodes) if step == "agree" else None
+        origin: str | None = None
+        if len(self.experiment.nodes) > 1 and not self.experiment.algorithm.has_coordinator:
+            self.scored_round = None
+            if step == "agree":
+                agreed, origin = self._agree()
+            else:
+                self._average()
+            rounds = self.last_rounds
+            self.cohort.judged.copy_(self.cohort.vectors["G"])
+            self.score()
+            if self.experiment.config.score.final_samples:
+                self.measure()
+        self.last_step = LastStep(
+            step=step, rounds=rounds, agreed=agreed, origin=origin, before=before
+        )
+
+    def _agree(self) -> tuple[int, str]:
+        """Every node adopts the pair that it finds best; how many hold the same, and whose."""
+        experiment = self.experiment
+        with self._timed("exchange_s"):
+            schedule = Schedule(self._rehearsed(spreading_rounds))
+        election = Election(experiment, self.shares, self.cohort.vectors["G"], schedule)
+        asked = judging(experiment.overlay.neighbor_indices(), self._rng)
+        for round_ in range(1, schedule.rounds + 1):
+            self.last_rounds = round_
+            arrivals = asked[round_ - 1] if round_ <= len(asked) else self._arrivals()
+            log = self._exchange_log(NETS)
+            # Not the exchange's time: what takes long in it is scoring.
+            with self._timed("score_s"):
+                entries = list(election.play(round_, arrivals, log))
+            self._end_last_round(log, entries)
+        origins = election.origins()
+        with self._timed("exchange_s"):
+            for net in NETS:
+                self.shares.mix(copying_rows(origins), self.cohort.vectors[net])
+        for voter in election.voters():
+            merit = voter.merit(voter.choice)
+            body = schema.Agreed(origin=merit.origin, merit=merit.mean, votes=merit.votes)
+            self._record(body, voter.node)
+        agreed, origin = max((origins.count(origin), -origin) for origin in set(origins))
+        return agreed, experiment.nodes[-origin]
+
+    def _average(self) -> None:
+        """Exchanges without training, until the nodes are nearly equal."""
+        groups = self.experiment.algorithm.groups or (NETS,)
+        with self._timed("exchange_s"):
+            rounds = self._rehearsed(averaging_rounds)
+        for round_ in range(1, rounds + 1):
+            self.last_rounds = round_
+            for nets in groups:
+                with self._timed("exchange_s"):
+                    arrivals = self._exchange(nets)
+                log = self._exchange_log(nets)
+                self._end_last_round(log, log.between_nodes(arrivals))
+
+    def _rehearsed(self, rounds: Callable[[Draw, Neighbors, np.random.Generator], int]) -> int:
+        neighbors = self.experiment.overlay.neighbor_indices()
+        rng = stream(self.experiment.config.seed, EVERYONE, "rehearsal")
+        return rounds(self._draw, neighbors, rng)
+
+    def _end_last_round(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
+        with self._timed("log_s"):
+            self._record_entries(log, entries)
+            self._flush()
+        self.on_round(self)
 
     def _is_saved_now(self) -> bool:
         """Whether a checkpoint is due after this round; the last round's is `save`'s."""
@@ -200,27 +294,33 @@ class Lockstep:
 
     def _exchange(self, nets: tuple[Net, ...]) -> Arrivals:
         """One group of networks changes hands: draw and mix; who heard from whom."""
-        arrivals = self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
+        arrivals = self._arrivals()
         rows = mixing_rows(arrivals)
         for net in nets:
             self.shares.mix(rows, self.cohort.exchanged[net])
         return arrivals
 
+    def _arrivals(self) -> Arrivals:
+        """Who hears from whom next."""
+        return self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
+
     def _record_exchange(self, nets: tuple[Net, ...], arrivals: Arrivals) -> None:
+        log = self._exchange_log(nets)
+        through_coordinator = self.experiment.algorithm.has_coordinator
+        entries = log.through_coordinator() if through_coordinator else log.between_nodes(arrivals)
+        self._record_entries(log, entries)
+
+    def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
+        size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)
+        return ExchangeLog(self.experiment.nodes, self.round + self.last_rounds, nets, size)
+
+    def _record_entries(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
         if self.records is None:
             return
-        experiment = self.experiment
-        size = BYTES_PER_VALUE * sum(experiment.exchanged_size(net) for net in nets)
-        log = ExchangeLog(experiment.nodes, self.round, nets, size)
-        entries = (
-            log.through_coordinator()
-            if experiment.algorithm.has_coordinator
-            else log.between_nodes(arrivals)
-        )
         for node, body in entries:
             self._record(body, node)
         self.messages += log.messages
-        self.bytes_total += log.messages * size
+        self.bytes_total += log.messages * log.bytes
 
     def _record_round(self, figures_NK: np.ndarray) -> None:
         for node, figures in zip(self.experiment.nodes, figures_NK.tolist(), strict=True):
@@ -236,23 +336,27 @@ class Lockstep:
             self._record(body, node)
 
     def _record_scores(self) -> None:
-        when = {"round": self.round, "iterations": self.iterations}
+        when = {"round": self.round + self.last_rounds, "iterations": self.iterations}
+        final = self.experiment.config.final
+        after = final if self.last_rounds and final != "none" else None
         for node, scores in zip(self.experiment.nodes, self.scores, strict=True):
-            self._record(
-                schema.Scores(fid=scores.fid, ms=scores.ms, samples=scores.samples, **when), node
+            body = schema.Scores(
+                fid=scores.fid, ms=scores.ms, samples=scores.samples, after=after, **when
             )
+            self._record(body, node)
         self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
 
     def _record_quality(self) -> None:
         for node, quality in self.quality.items():
             figures: dict[str, Any] = asdict(quality)
-            body = schema.Quality(round=self.round, iterations=self.iterations, **figures)
+            round_ = self.round + self.last_rounds
+            body = schema.Quality(round=round_, iterations=self.iterations, **figures)
             self._record(body, node)
 
     def _record(self, body: schema.Body, node: str = EVERYONE) -> None:
         # All nodes step together, so one count of rounds is a Lamport clock for all of them.
         if self.records is not None:
-            self.records.write(body, node=node, clock=self.round)
+            self.records.write(body, node=node, clock=self.round + self.last_rounds)
 
     def _flush(self) -> None:
         if self.records is not None:

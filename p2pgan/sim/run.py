@@ -167,15 +167,14 @@ class _Run:
             rounds=simulation.round,
             iterations=simulation.iterations,
             node_iterations=simulation.iterations * len(simulation.experiment.nodes),
-            scores=[(scores.fid, scores.ms) for scores in simulation.scores],
-            consensus=simulation.consensus,
+            standing=simulation.standing(measured=not interrupted),
+            last_step=simulation.last_step,
             messages=simulation.messages,
             bytes_total=simulation.bytes_total,
             wall_s=time.monotonic() - self.start_s,
             busy_s=simulation.busy_s,
             interrupted=interrupted,
             costs=simulation.costs,
-            quality={} if interrupted else simulation.quality,
         )
 
         def write() -> str:
@@ -209,7 +208,7 @@ def fingerprint(experiment: Experiment) -> str:
 def _check_draw(experiment: Experiment) -> None:
     """Draws once on the side: an overlay without the wanted draw is refused before anything is
     written, and not after the first round."""
-    if experiment.algorithm.groups:
+    if experiment.algorithm.groups or experiment.config.final != "none":
         draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         rng = stream(experiment.config.seed, EVERYONE, "draws")
         draw(experiment.overlay.neighbor_indices(), rng)

@@ -7,7 +7,7 @@ Shape letters: N nodes, O nodes of one rank, P parameters, C some of these, U di
 that a rank's nodes have, K distinct parts of such rows at one rank.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -112,6 +112,19 @@ class Shares:
         mean_P = (sum_P / self.nodes).to(vectors_OP.device)
         squares_O = torch.stack([(row_P - mean_P).square().sum() for row_P in vectors_OP])
         return float((self._link.add(squares_O.sum().cpu()) / self.nodes).sqrt())
+
+    def fetch(self, sources_N: Sequence[int], vectors_OP: Tensor) -> Sequence[Tensor]:
+        """For each own node a vector `(P,)` of any node; to be read only.
+
+        Args:
+            sources_N: for every node, the index of the one whose vector it gets.
+            vectors_OP: this rank's vectors.
+        """
+        if self._ranks.is_alone:
+            return [vectors_OP[source] for source in sources_N]
+        copied_OP = vectors_OP.clone()
+        self.mix(rules.copying_rows(sources_N), copied_OP)
+        return list(copied_OP)
 
     def gather(self, values_OK: np.ndarray) -> np.ndarray:
         """A few numbers of every node, `(N, K)` float64, of which each rank gives its own rows."""

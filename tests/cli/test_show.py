@@ -34,6 +34,7 @@ def summary() -> dict[str, Any]:
         "real": {"fid": 0.1, "ms": 9.9, "samples": 50},
         "quality": None,
         "consensus": {"g": 0.5, "d": None},
+        "final": None,
         "traffic": {"messages": 7, "bytes_total": 2_500_000, "bytes_per_node": 1.0},
         "speed": {"wall_s": 12.34, "node_iterations_per_s": 1234.5, **COSTS},
     }
@@ -176,3 +177,36 @@ def test_an_interrupt_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     with show.round_progress() as (_, on_interrupt):
         on_interrupt()
     assert file.getvalue() == "Stopping after this round; Ctrl-C again stops at once.\n"
+
+
+def test_before_and_after_the_last_step(
+    summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {"scores": {key: {**ROW, "mean": 3.0} for key in ("fid", "ms")}}
+    summary["final"] = {
+        "step": "agree", "rounds": 23, "agreed": 49, "origin": "7", "before": before
+    }  # fmt: skip
+    lines = printed(summary, tmp_path, capsys).splitlines()
+    assert "before it: FID 3.00, std 0.25, MS 3.00, std 0.25" in lines
+    assert "`agree` took 23 rounds; 49 of 50 nodes hold the pair that node 7 has trained" in lines
+
+
+@pytest.mark.parametrize(
+    ("rounds", "told"),
+    [
+        (24, "`average` took 24 rounds"),
+        (0, "`average` took 0 rounds: the nodes were equal already"),
+    ],
+)
+def test_the_last_step_in_a_line(
+    rounds: int,
+    told: str,
+    summary: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {"scores": {"fid": ROW, "ms": ROW}}
+    summary["final"] = {
+        "step": "average", "rounds": rounds, "agreed": None, "origin": None, "before": before
+    }  # fmt: skip
+    assert told in printed(summary, tmp_path, capsys).splitlines()

@@ -14,6 +14,7 @@ from p2pgan.mixing.rules import (
     Rows,
     arrival_weight,
     consensus_distance,
+    copying_rows,
     merge,
     mix,
     mixing_rows,
@@ -111,6 +112,16 @@ def test_equal_rows_are_held_once(arrivals: Arrivals) -> None:
     rows, wanted = unique_rows(mixing_matrix(arrivals)), dense(arrivals)
     assert rows.w_MN.shape[0] == len(np.unique(wanted, axis=0))
     np.testing.assert_array_equal(rows.w_MN.toarray()[rows.row_of_N], wanted)
+
+
+@given(st.lists(st.integers(0, 5), min_size=6, max_size=6))
+def test_a_vector_is_copied_bit_for_bit_and_one_that_diverged_reaches_its_takers_alone(
+    sources: list[int],
+) -> None:
+    vectors_NP = vectors(6)
+    vectors_NP[2] = float("nan")
+    got = mixed(copying_rows(sources), vectors_NP)
+    assert got.numpy().tobytes() == vectors_NP[sources].numpy().tobytes()
 
 
 def test_everyone_is_one_row_however_many_they_are() -> None:

@@ -4,7 +4,13 @@ from typing import Any
 
 import msgspec
 
-from p2pgan.record.schema import VectorMixed, VectorReceived, VectorSent
+from p2pgan.record.schema import (
+    VectorDropped,
+    VectorJudged,
+    VectorMixed,
+    VectorReceived,
+    VectorSent,
+)
 from p2pgan.sim.exchange_log import Entry, ExchangeLog
 from p2pgan.types import NETS
 
@@ -71,3 +77,24 @@ def test_exchanges_have_ids_of_their_own() -> None:
             entries = [*log.between_nodes([[1], [2], [0]]), *log.through_coordinator()]
             names += [body.exchange for _, body in entries if isinstance(body, VectorSent)]
     assert len(set(names)) == len(names) == 4 * 9
+
+
+def test_a_pair_that_is_judged_adopted_or_dropped_was_sent_and_received() -> None:
+    log = ExchangeLog(NODES, 3, NETS, 8)
+    judged = list(log.judged(0, 1, 4.5))
+    adopted = list(log.adopted(0, 2))
+    dropped = list(log.dropped(1, 2, "not better"))
+    assert log.messages == 3
+    for entries in (judged, adopted, dropped):
+        sent, received, end = (body for _, body in entries)
+        assert isinstance(sent, VectorSent)
+        assert isinstance(received, VectorReceived)
+        assert sent.exchange == received.exchange == end.exchange  # type: ignore[attr-defined]
+        assert end.bytes == 8  # type: ignore[attr-defined]
+    assert judged[-1][0] == "b"
+    assert isinstance(judged[-1][1], VectorJudged)
+    assert judged[-1][1].score == 4.5
+    assert isinstance(adopted[-1][1], VectorMixed)
+    assert adopted[-1][1].weight == 1
+    assert isinstance(dropped[-1][1], VectorDropped)
+    assert dropped[-1][1].reason == "not better"

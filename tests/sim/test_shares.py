@@ -161,6 +161,22 @@ def test_figures_of_uneven_shares_are_gathered_in_order(room: RoomOf) -> None:
         np.testing.assert_array_equal(found, figures_NK)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_nodes_vector_can_be_fetched_and_nothing_changes(room: RoomOf, count: int) -> None:
+    vectors_NP, sources = random_vectors(5, 4, 11), [3, 3, 0, 1, 4]
+
+    def fetch(ranks: Ranks) -> list[Any]:
+        shares = Shares(ranks, 5)
+        own_OP = vectors_NP[shares.own.start : shares.own.stop].clone()
+        before_OP = own_OP.clone()
+        fetched = [vector_P.tolist() for vector_P in shares.fetch(sources, own_OP)]
+        assert torch.equal(own_OP, before_OP)
+        return fetched
+
+    found = [fetch(Ranks(Alone()))] if count == 1 else room(count).run(fetch)
+    assert [row for part in found for row in part] == vectors_NP[sources].tolist()
+
+
 def test_the_first_rank_gets_every_vector_in_order(room: RoomOf) -> None:
     vectors_NP = {"G": random_vectors(5, 3, 9), "D": random_vectors(5, 2, 10)}
 

@@ -1,0 +1,184 @@
+"""The last step in lockstep: what the nodes hold after it, and what the log says of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from p2pgan.config import ExchangeConfig
+from p2pgan.gan.checkpoint import load
+from p2pgan.gan.models import model
+from p2pgan.inspect.summary import summarise
+from p2pgan.mixing.agreement import WORST
+from p2pgan.record.reader import read
+from p2pgan.record.schema import (
+    Agreed,
+    Scores,
+    VectorDropped,
+    VectorJudged,
+    VectorMixed,
+    VectorReceived,
+    VectorSent,
+)
+from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.run import Finished
+from p2pgan.types import NETS
+
+Simulate = Callable[..., Finished]
+
+PAIR = model("mlp-digits")
+
+
+def bodies(finished: Finished, kind: type[Any]) -> list[tuple[str, Any]]:
+    records = read(finished.directory.events)
+    return [(record.node, record.body) for record in records if type(record.body) is kind]
+
+
+def vectors(finished: Finished, node: int) -> dict[str, torch.Tensor]:
+    saved = load(finished.directory.checkpoint(str(node)), PAIR).vectors
+    return {str(net): saved[net] for net in NETS}
+
+
+@pytest.mark.parametrize("algorithm", ["gossip", "gossip-ind", "standalone"])
+@pytest.mark.parametrize("draw", ["permutation", "push"])
+def test_all_hold_one_pair_of_the_training(simulated: Simulate, algorithm: str, draw: str) -> None:
+    exchange = ExchangeConfig(draw=draw)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"algorithm": algorithm, "exchange": exchange, "nodes": 4}
+    plain = simulated("plain", **settings)
+    final = simulated("final", final="agree", **settings)
+    told = final.summary["final"]
+    assert (told["step"], told["agreed"]) == ("agree", 4)
+    for node in range(4):
+        for net in NETS:
+            chosen = vectors(plain, int(told["origin"]))[net]
+            assert torch.equal(vectors(final, node)[net], chosen)
+    assert told["before"]["scores"] == plain.summary["scores"]
+    assert told["before"]["consensus"] == plain.summary["consensus"]
+    assert told["after"] == {key: final.summary[key] for key in ("scores", "consensus", "quality")}
+    assert final.summary["consensus"] == {"g": 0, "d": 0}
+    assert final.summary["rounds"] == plain.summary["rounds"]
+
+
+def test_the_winner_has_the_best_mean_of_all_votes(simulated: Simulate) -> None:
+    final = simulated(nodes=4, final="agree")
+    votes: dict[str, list[float]] = {}
+    for judge, body in bodies(final, VectorJudged):
+        assert judge != body.peer
+        assert 0 <= body.score < WORST
+        votes.setdefault(body.peer, []).append(body.score)
+    means = {
+        origin: sum(scores) / len(scores) for origin, scores in votes.items() if len(scores) > 1
+    }
+    best = min(means, key=means.__getitem__)
+    agreed = bodies(final, Agreed)
+    assert [node for node, _ in agreed] == ["0", "1", "2", "3"]
+    for _, body in agreed:
+        assert (body.origin, body.votes) == (best, len(votes[best]))
+        assert body.merit == pytest.approx(means[best])
+
+
+def test_every_pair_ends_somewhere_and_is_counted(simulated: Simulate) -> None:
+    final = simulated(nodes=4, final="agree", exchange=ExchangeConfig(draw="push", fanout=2))
+    sent = [body for _, body in bodies(final, VectorSent)]
+    ends = [
+        body.exchange
+        for kind in (VectorJudged, VectorMixed, VectorDropped)
+        for _, body in bodies(final, kind)
+    ]
+    received = [body.exchange for _, body in bodies(final, VectorReceived)]
+    assert len({body.exchange for body in sent}) == len(sent)
+    assert sorted(body.exchange for body in sent) == sorted(ends) == sorted(received)
+    assert final.summary["traffic"]["messages"] == len(sent)
+    assert final.summary["traffic"]["bytes_total"] == sum(body.bytes for body in sent)
+    rounds = final.summary["rounds"]
+    assert max(body.round for body in sent) == rounds + final.summary["final"]["rounds"]
+    adopted = [body for _, body in bodies(final, VectorMixed) if body.round > rounds]
+    assert adopted
+    assert {body.weight for body in adopted} == {1.0}
+    assert summarise(final.directory).unaccounted == []
+
+
+def test_scores_after_the_step_are_the_last_but_no_point_of_the_curve(simulated: Simulate) -> None:
+    final = simulated(final="agree")
+    marks = [body.after for _, body in bodies(final, Scores)]
+    assert marks == [None] * 6 + ["agree"] * 3
+    logged = summarise(final.directory)
+    assert logged.scores["fid"]["mean"] == final.summary["scores"]["fid"]["mean"]
+    before = final.summary["final"]["before"]["scores"]["fid"]["mean"]
+    assert logged.curves.scores[-1].fid.mean == before != logged.scores["fid"]["mean"]
+
+
+@pytest.mark.parametrize("algorithm", ["gossip", "gossip-ind"])
+def test_averaging_ends_nearly_equal(simulated: Simulate, algorithm: str) -> None:
+    final = simulated(nodes=4, algorithm=algorithm, final="average")
+    told = final.summary["final"]
+    assert (told["step"], told["agreed"], told["origin"]) == ("average", None, None)
+    assert told["rounds"] > 0
+    for net in ("g", "d"):
+        assert told["after"]["consensus"][net] < told["before"]["consensus"][net] / 100
+    sent = [body.exchange for _, body in bodies(final, VectorSent)]
+    mixed = [body.exchange for _, body in bodies(final, VectorMixed)]
+    assert sorted(sent) == sorted(set(mixed))
+
+
+@pytest.mark.parametrize("step", ["agree", "average"])
+@pytest.mark.parametrize(("algorithm", "nodes"), [("fl-gan", 3), ("centralised", 3), ("gossip", 1)])
+def test_where_all_are_equal_nothing_is_done(
+    simulated: Simulate, step: str, algorithm: str, nodes: int
+) -> None:
+    plain = simulated("plain", algorithm=algorithm, nodes=nodes)
+    final = simulated("final", algorithm=algorithm, nodes=nodes, final=step)
+    told = final.summary["final"]
+    assert told["rounds"] == 0
+    assert told["before"] == told["after"]
+    assert final.summary["scores"] == plain.summary["scores"]
+    assert final.summary["traffic"] == plain.summary["traffic"]
+
+
+@pytest.mark.parametrize("step", ["agree", "average"])
+def test_several_ranks_take_the_same_step(
+    simulated: Simulate, room: Callable[[int], Any], step: str
+) -> None:
+    settings: dict[str, Any] = {
+        "nodes": 5,
+        "final": step,
+        "exchange": ExchangeConfig(draw="push", fanout=2),
+    }
+    alone = simulated("alone", **settings)
+    shared = room(2).run(lambda ranks: simulated("shared", ranks=ranks, **settings))[0]
+    assert shared.summary["final"]["rounds"] == alone.summary["final"]["rounds"]
+    assert shared.summary["final"]["origin"] == alone.summary["final"]["origin"]
+    assert shared.summary["traffic"] == alone.summary["traffic"]
+    for node in range(5):
+        for net in NETS:
+            torch.testing.assert_close(
+                vectors(shared, node)[net], vectors(alone, node)[net], rtol=0, atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("step", ["agree", "average"])
+def test_an_interrupt_amid_the_step_keeps_what_there_is(simulated: Simulate, step: str) -> None:
+    def interrupt(simulation: Lockstep) -> None:
+        if simulation.last_rounds == 2:
+            raise KeyboardInterrupt
+
+    plain = simulated("plain")
+    final = simulated("final", on_round=interrupt, final=step)
+    assert final.summary["interrupted"]
+    assert final.summary["final"] is None
+    equal = [torch.equal(vectors(final, n)["G"], vectors(plain, n)["G"]) for n in range(3)]
+    assert equal == [step == "agree"] * 3
+    assert final.summary["iterations"] == plain.summary["iterations"]
+
+
+def test_a_diverged_node_takes_over_from_the_others(simulated: Simulate) -> None:
+    def diverge(simulation: Lockstep) -> None:
+        if simulation.round == simulation.experiment.rounds and not simulation.last_rounds:
+            simulation.cohort.vectors["G"][1] = float("nan")
+
+    final = simulated(algorithm="standalone", nodes=4, final="agree", on_round=diverge)
+    assert final.summary["final"]["origin"] != "1"
+    assert vectors(final, 1)["G"].isfinite().all()
+    worst = [body.score for _, body in bodies(final, VectorJudged) if body.peer == "1"]
+    assert set(worst) == {WORST}
