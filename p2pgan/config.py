@@ -130,6 +130,11 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds to wait for all neighbors before training starts without the missing; 0: at once."""
     drain_s: float = 5.0
     """Seconds that a stopping node gives its peers to finish what is on the way."""
+    final_wait_s: float = 60.0
+    """Seconds that a node which has made its iterations waits for the others, before it starts the
+    last step without them."""
+    final_round_s: float = 0.5
+    """Seconds between two rounds of the last step, which no training keeps apart."""
     chunk_bytes: int = 262_144
     """Size of one frame of a vector. Large frames delay heartbeats until a slow link is cut."""
     threads: int = 1
@@ -138,6 +143,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         _check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
         _check(self.drain_s >= 0, "daemon.drain_s", "0 or more seconds", self.drain_s)
+        wait_s, round_s = self.final_wait_s, self.final_round_s
+        _check(0 <= wait_s < math.inf, "daemon.final_wait_s", "0 or more seconds", wait_s)
+        _check(0 < round_s < math.inf, "daemon.final_round_s", "more than 0 seconds", round_s)
         _check(
             1024 <= self.chunk_bytes <= 524_288,
             "daemon.chunk_bytes",

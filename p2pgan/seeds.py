@@ -25,6 +25,7 @@ Purpose = Literal[
     "quality",
     "sample",
     "judgement",
+    "judges",
     "rehearsal",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""

@@ -104,8 +104,7 @@ class NodeLoop:
         return events
 
     def _take_outcome(self, done: JobDone) -> None:
-        if isinstance(done.event, ev.TrainingDone):
-            self._snapshot = done.snapshot
+        self._snapshot = done.snapshot or self._snapshot
         self._error = self._error or done.error
         self._events.append(done.event)
 
@@ -135,7 +134,7 @@ class NodeLoop:
                 self._transport.reply(instruction.route, instruction.message)
             case do.SendVector():
                 self._send_vector(instruction)
-            case do.Train() | do.Mix() | do.Score() | do.Save():
+            case do.Train() | do.Mix() | do.Judge() | do.Adopt() | do.Score() | do.Save():
                 self._trainer.give(instruction)
             case do.StopTraining():
                 self._trainer.stop_training()
@@ -154,7 +153,7 @@ class NodeLoop:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
 
     def _send_vector(self, order: do.SendVector) -> None:
-        data = b"".join(self._snapshot[net] for net in order.nets)
+        data = order.data or b"".join(self._snapshot[net] for net in order.nets)
         replaced = self._transport.send_vector(order, data, self._chunk_bytes)
         if replaced is not None:
             self._events.append(ev.VectorReplaced(peer=order.peer, exchange=replaced))

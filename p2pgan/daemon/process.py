@@ -26,11 +26,13 @@ from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.work import CohortWork
 from p2pgan.errors import ConfigError, P2PGanError, RecordError, RemoteProtocolError
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.mixing.agreement import Schedule, Voter, judges_of
 from p2pgan.mixing.draws import push_targets
+from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.core import Settings
+from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.instructions import Record
 from p2pgan.protocol.links import Identity
 from p2pgan.protocol.messages import NET_WORD_BYTES
@@ -39,7 +41,7 @@ from p2pgan.record.rundir import RunDirectory, write_text_atomic
 from p2pgan.record.schema import KINDS
 from p2pgan.record.writer import RecordWriter
 from p2pgan.runs import commit, run_started, versions
-from p2pgan.seeds import stream
+from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import NETS
 
 EXIT_DONE: Final = 0
@@ -270,6 +272,7 @@ def _signals(loop: NodeLoop) -> Iterator[None]:
 def _settings(experiment: Experiment, overlay: Overlay, plan: NodePlan) -> Settings:
     config = experiment.config
     rng = stream(config.seed, plan.node, "draws")
+    last_step = _last_step(experiment, overlay, plan.node)
     return Settings(
         identity=Identity(
             node=plan.node,
@@ -277,15 +280,49 @@ def _settings(experiment: Experiment, overlay: Overlay, plan: NodePlan) -> Setti
             architecture=experiment.architecture,
             boot=secrets.token_hex(8),
         ),
-        neighbors=overlay.neighbors(plan.node) if experiment.algorithm.groups else (),
+        neighbors=overlay.neighbors(plan.node) if experiment.algorithm.groups or last_step else (),
         groups=experiment.algorithm.groups,
         net_bytes={net: NET_WORD_BYTES * experiment.exchanged_size(net) for net in NETS},
         iterations=config.iterations,
         exchange_every=experiment.exchange_every,
         draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
         is_scored=experiment.is_scored,
+        last_step=last_step,
         wait_s=config.daemon.wait_s,
         drain_s=config.daemon.drain_s,
+    )
+
+
+def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepSettings | None:
+    """The last step of a node that has anybody to take it with."""
+    config, neighbors = experiment.config, overlay.neighbor_indices()
+    if config.final == "none" or len(overlay.nodes) == 1:
+        return None
+    draw = experiment.algorithm.draw(config.exchange, lockstep=False)
+    rehearsal = stream(config.seed, EVERYONE, "rehearsal")
+    members = frozenset(overlay.nodes)
+    daemon = config.daemon
+    if config.final == "average":
+        return LastStepSettings(
+            name="average",
+            groups=experiment.algorithm.groups or (NETS,),
+            members=members,
+            rounds=averaging_rounds(draw, neighbors, rehearsal),
+            wait_s=daemon.final_wait_s,
+            round_s=daemon.final_round_s,
+        )
+    schedule = Schedule(spreading_rounds(draw, neighbors, rehearsal))
+    rng = stream(config.seed, node, "judges")
+    return LastStepSettings(
+        name="agree",
+        groups=(NETS,),
+        members=members,
+        rounds=schedule.rounds,
+        voter=Voter(node),
+        stage=lambda round_: schedule.stage(round_).value,
+        judges=lambda ready: judges_of(ready, rng),
+        wait_s=daemon.final_wait_s,
+        round_s=daemon.final_round_s,
     )
 
 

@@ -1,8 +1,8 @@
 """The training thread: one piece of work at a time, so that the loop never waits for it.
 
 The loop owns sockets and the machine; this thread owns the networks. A job goes in, an outcome
-comes back: an event for the machine, and after training a snapshot of the networks, taken here, so
-that nobody reads them while they change.
+comes back: an event for the machine, and after training or mixing a snapshot of the networks, taken
+here, so that nobody reads them while they change.
 """
 
 import queue
@@ -27,7 +27,7 @@ THREAD_NAME: Final = "trainer"
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
 
-Job = do.Train | do.Mix | do.Score | do.Save
+Job = do.Train | do.Mix | do.Judge | do.Adopt | do.Score | do.Save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,12 @@ class NodeWork(Protocol):
     def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
         """Mixes arrivals in; the weight that each was given, by exchange id."""
 
+    def judge(self, arrival: Arrival) -> float:
+        """Scores somebody else's generator on the own shard; less is better."""
+
+    def adopt(self, arrival: Arrival) -> None:
+        """Replaces both networks by those of an arrival."""
+
     def score(self) -> NodeScores:
         """Scores the generator."""
 
@@ -64,7 +70,7 @@ class JobDone:
 
     event: ev.Event
     snapshot: Mapping[Net, bytes] = field(default_factory=dict, repr=False)
-    """The networks after training, before mixing."""
+    """The networks after training or mixing; empty: they have not changed."""
     error: BaseException | None = None
     """What the job raised, if it failed."""
 
@@ -128,7 +134,13 @@ class Trainer:
                 return self._train(work, job.iterations)
             case do.Mix():
                 weights = work.mix(job.arrivals)
-                return JobDone(event=ev.MixingDone(weights=tuple(weights.items())))
+                event: ev.Event = ev.MixingDone(weights=tuple(weights.items()))
+                return JobDone(event=event, snapshot=work.snapshot())
+            case do.Judge():
+                return JobDone(event=ev.JudgingDone(score=work.judge(job.arrival)))
+            case do.Adopt():
+                work.adopt(job.arrival)
+                return JobDone(event=ev.AdoptingDone())
             case do.Score():
                 scores = work.score()
                 event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)

@@ -209,14 +209,7 @@ class Transport:
     def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
         peer = self._peers[order.peer]
-        pieces = split(
-            data,
-            exchange=order.exchange,
-            nets=order.nets,
-            round=order.round,
-            clock=order.clock,
-            chunk_bytes=chunk_bytes,
-        )
+        pieces = split(data, order, chunk_bytes=chunk_bytes)
         chunks = (encode(chunk, payload) for chunk, payload in pieces)
         replaced = peer.outbox.push_vector(
             QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)

@@ -15,7 +15,7 @@ from p2pgan.types import NETS, Net
 
 
 class CohortWork:
-    """Trains, mixes, scores and saves one node. Belongs to the training thread.
+    """Trains, mixes, judges, scores and saves one node. Belongs to the training thread.
 
     Args:
         experiment: what is run; `node` is one of its nodes.
@@ -54,6 +54,17 @@ class CohortWork:
             weight = arrival_weight(len(carrying))
             weights |= {arrival.exchange: weight for arrival in carrying}
         return weights
+
+    def judge(self, arrival: Arrival) -> float:
+        """The node's vote for somebody else's generator."""
+        vector_P = self._vector(arrival, "G").to(self._cohort.vectors["G"])
+        return self._experiment.judge(vector_P, self._node)
+
+    def adopt(self, arrival: Arrival) -> None:
+        """Replaces each network that the arrival carries."""
+        for net in arrival.nets:
+            own_P = self._cohort.vectors[net].detach()[0]
+            own_P.copy_(self._vector(arrival, net))
 
     def score(self) -> NodeScores:
         """Scores of the generator as it is."""

@@ -7,9 +7,12 @@ at most one unfinished vector per sender and group of networks, of a size that i
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
 
 from p2pgan.errors import RemoteProtocolError
-from p2pgan.protocol.messages import DIGEST_BYTES, NET_WORD_BYTES, Chunk, Nets
+from p2pgan.protocol.messages import DIGEST_BYTES, NET_WORD_BYTES, Chunk, Nets, Purpose
 
 
 class VectorError(RemoteProtocolError):
@@ -35,6 +38,9 @@ class Arrival:
     round: int
     data: bytes = field(repr=False)
     """float32, little-endian, the networks of `nets` one after the other."""
+    purpose: Purpose = "mix"
+    origin: str = ""
+    """Who has trained them; empty where they are to be mixed."""
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
@@ -42,13 +48,29 @@ def digest_of(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def split(
-    data: bytes, *, exchange: str, nets: Nets, round: int, clock: int, chunk_bytes: int
-) -> Iterator[tuple[Chunk, memoryview]]:
+class Order(Protocol):
+    """What is to be said of a vector; `SendVector` says it."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def nets(self) -> Nets: ...
+    @property
+    def round(self) -> int: ...
+    @property
+    def clock(self) -> int: ...
+    @property
+    def purpose(self) -> Purpose: ...
+    @property
+    def origin(self) -> str: ...
+
+
+def split(data: bytes, order: Order, *, chunk_bytes: int) -> Iterator[tuple[Chunk, memoryview]]:
     """The chunk messages of a vector with their payloads, which are views into `data`.
 
     Args:
         data: float32 bytes of the whole vector, not empty.
+        order: what they say of it.
         chunk_bytes: size of a chunk; rounded down to whole float32 numbers.
     """
     step = max(NET_WORD_BYTES, chunk_bytes - chunk_bytes % NET_WORD_BYTES)
@@ -56,14 +78,16 @@ def split(
     digest = digest_of(data)
     for index in range(count):
         head = Chunk(
-            clock=clock,
-            exchange=exchange,
-            nets=nets,
-            round=round,
+            clock=order.clock,
+            exchange=order.exchange,
+            nets=order.nets,
+            round=order.round,
             index=index,
             count=count,
             total_bytes=len(data),
             digest=digest,
+            purpose=order.purpose,
+            origin=order.origin,
         )
         yield head, memoryview(data)[index * step : (index + 1) * step]
 
@@ -122,15 +146,8 @@ class Assembler:
 
     def _check(self, chunk: Chunk, size: int, finite: bool) -> None:
         first, total = self._first, self._first.total_bytes
-        same = (first.exchange, first.nets, first.round, first.count, total, first.digest) == (
-            chunk.exchange,
-            chunk.nets,
-            chunk.round,
-            chunk.count,
-            chunk.total_bytes,
-            chunk.digest,
-        )
-        if not same:
+        # Everything that a chunk says of its vector; what it says of itself may differ.
+        if first != msgspec.structs.replace(chunk, index=first.index, clock=first.clock):
             raise self._error("changed", "the header of the first chunk", "another")
         if chunk.index != self._next:
             raise self._error("order", f"chunk {self._next}", f"{chunk.index}")
@@ -151,6 +168,8 @@ class Assembler:
             nets=first.nets,
             round=first.round,
             data=data,
+            purpose=first.purpose,
+            origin=first.origin,
         )
 
     def _error(self, reason: str, expected: str, got: str) -> VectorError:

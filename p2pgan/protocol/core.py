@@ -1,21 +1,72 @@
 """What all parts of a machine share: who we are, the Lamport clock, instructions in the making."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol.instructions import Instruction, Record
 from p2pgan.protocol.links import Identity
-from p2pgan.protocol.messages import MAX_VECTOR_BYTES, NET_WORD_BYTES, Name, Nets
+from p2pgan.protocol.messages import MAX_VECTOR_BYTES, NET_WORD_BYTES, Name, Nets, Purpose
 from p2pgan.types import Net
 
 MAX_CLOCK_JUMP: Final = 2**32
 """How far a message may push our clock. A node makes a few records and messages a second, so an
 honest peer is never that far ahead unless a hostile one has pushed it, who would need 2^30 messages
 to use a clock up."""
+
+
+class Voter(Protocol):
+    """The rule by which nodes agree on a pair; `p2pgan.mixing.agreement.Voter` is it."""
+
+    @property
+    def choice(self) -> str:
+        """Origin of the best pair at hand."""
+
+    def merit(self, origin: str) -> tuple[float, str, int]:
+        """How good a candidate is: its score by all votes, its origin, the number of votes."""
+
+    def votes(self) -> Sequence[tuple[str, str, float]]:
+        """Origin, judge and score of all votes known."""
+
+    def hear(self, votes: Iterable[tuple[str, str, float]]) -> None:
+        """Takes note of somebody's votes."""
+
+    def may_judge(self, origin: str) -> bool:
+        """Whether a vote for a candidate is due."""
+
+    def judged(self, origin: str, score: float) -> float:
+        """Writes the own vote; the score as it counts."""
+
+    def is_better(self, origin: str) -> bool:
+        """Whether a pair that came is better than the best at hand."""
+
+    def keep(self, origin: str) -> None:
+        """Takes a pair that came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastStepSettings:
+    """What a peer machine has to know of the last step."""
+
+    name: Literal["agree", "average"]
+    groups: tuple[Nets, ...]
+    """Networks that travel together in it."""
+    members: frozenset[str]
+    """All nodes of the run, this one included."""
+    rounds: int
+    voter: Voter | None = None
+    """The rule that all agree by; `None`: they average."""
+    stage: Callable[[int], str] = lambda round_: "spreading"
+    """What a round is for, from 1: `judging`, `counting` or `spreading`."""
+    judges: Callable[[Sequence[str]], Sequence[str]] = lambda ready: ()
+    """Whom to ask for a vote, one a round, among the peers that are ready."""
+    wait_s: float = 60.0
+    """Longest wait for the others before it begins."""
+    round_s: float = 0.5
+    """Time between two rounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +87,8 @@ class Settings:
     """Whom to send to, among the peers that are ready (sorted, never empty)."""
     is_scored: Callable[[int], bool] = lambda finished_rounds: False
     """Whether scores are due after so many rounds; at the end they always are."""
+    last_step: LastStepSettings | None = None
+    """What is done after the training, with the same draw; `None`: nothing."""
     wait_s: float = 30.0
     """Longest wait for all neighbors before training starts."""
     drain_s: float = 5.0
@@ -47,12 +100,19 @@ class Settings:
             _check_name(name)
         if self.identity.node in self.neighbors or len({*self.neighbors}) < len(self.neighbors):
             raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
-        for group in self.groups:
+        for group in {*self.groups, *(self.last_step.groups if self.last_step else ())}:
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:
                 raise _wrong("a vector of whole float32 numbers", f"{total} bytes for {group}")
         if min(self.iterations, self.exchange_every) < 1:
             raise _wrong("at least one iteration and round", f"{self.iterations} iterations")
+
+    def groups_for(self, purpose: Purpose) -> tuple[Nets, ...]:
+        """Networks that a vector may carry for that purpose; empty: there are no such vectors."""
+        step = self.last_step
+        if purpose == "mix":
+            return self.groups or (step.groups if step and step.voter is None else ())
+        return step.groups if step and step.voter is not None else ()
 
     def bytes_of(self, nets: Nets) -> int:
         """Size of a vector that carries these networks."""

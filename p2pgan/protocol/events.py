@@ -14,6 +14,12 @@ class Event:
     __slots__ = ()
 
 
+class WorkDone(Event):
+    """Base of what ends a piece of work."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """The shell is up: sockets are bound, the networks are built."""
@@ -81,7 +87,7 @@ class TimerFired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingDone(Event):
+class TrainingDone(WorkDone):
     """`Train` is done, or was cut short by `StopTraining`."""
 
     iterations: int
@@ -93,7 +99,7 @@ class TrainingDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MixingDone(Event):
+class MixingDone(WorkDone):
     """`Mix` is done."""
 
     weights: tuple[tuple[str, float], ...]
@@ -101,7 +107,20 @@ class MixingDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoringDone(Event):
+class JudgingDone(WorkDone):
+    """`Judge` is done."""
+
+    score: float
+    """Less is better; infinity for networks that have diverged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptingDone(WorkDone):
+    """`Adopt` is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringDone(WorkDone):
     """`Score` is done."""
 
     samples: int
@@ -110,7 +129,7 @@ class ScoringDone(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavingDone(Event):
+class SavingDone(WorkDone):
     """`Save` is done."""
 
     path: str
@@ -118,7 +137,7 @@ class SavingDone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkFailed(Event):
-    """Training, mixing, scoring or saving raised; there is no way to go on."""
+    """Some work raised; there is no way to go on."""
 
     text: str
 

@@ -11,7 +11,7 @@ from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
-from p2pgan.protocol.messages import Chunk, Nets, VectorAck
+from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
 
 MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
@@ -26,6 +26,16 @@ class Outgoing:
     nets: Nets
     round: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What a vector is sent for, and whose it is."""
+
+    purpose: Purpose = "mix"
+    origin: str = ""
+    data: bytes = b""
+    """Empty: our own networks."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,8 +73,10 @@ class Exchanges:
         self._rejected: dict[str, str] = {}
         """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
 
-    def send(self, peer: str, nets: Nets, *, round: int) -> None:
-        """Sends our own networks to a ready peer."""
+    def send(
+        self, peer: str, nets: Nets, *, round: int, candidate: "Candidate | None" = None
+    ) -> None:
+        """Sends our own networks to a ready peer, to be mixed, or a candidate of the last step."""
         self._limit_outstanding(peer)
         self._counter += 1
         exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
@@ -75,8 +87,18 @@ class Exchanges:
         self.traffic[peer].sent_bytes += size
         self._core.record("vector_sent", **_fields(out))
         clock = self._core.tick()
+        candidate = candidate or Candidate()
         self._core.emit(
-            SendVector(peer=peer, exchange=exchange, nets=nets, round=round, clock=clock)
+            SendVector(
+                peer=peer,
+                exchange=exchange,
+                nets=nets,
+                round=round,
+                clock=clock,
+                purpose=candidate.purpose,
+                origin=candidate.origin,
+                data=candidate.data,
+            )
         )
 
     def _limit_outstanding(self, peer: str) -> None:
@@ -113,6 +135,10 @@ class Exchanges:
         taken = tuple(self.inbox[key] for key in sorted(self.inbox))
         self.inbox.clear()
         return taken
+
+    def judged(self, arrival: Arrival, *, score: float) -> None:
+        """An arrival was scored on our own shard."""
+        self._core.record("vector_judged", **_fields(arrival), score=score)
 
     def mixed(self, arrival: Arrival, *, weight: float, round: int) -> None:
         """An arrival went into our own networks in `round`."""
@@ -200,8 +226,7 @@ class Exchanges:
 
     def _check_new(self, link: Link, chunk: Chunk) -> None:
         at = f"peer `{link.peer}`"
-        if chunk.nets not in self._core.settings.groups:
-            raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
+        self._check_purpose(link, chunk)
         prefix = _prefix(link.peer, link.boot or "")
         former, latest = self._latest.get(link.peer, (prefix, 0))
         counter = _counter(chunk.exchange, prefix)
@@ -210,6 +235,16 @@ class Exchanges:
         if former == prefix and counter <= latest:
             raise VectorError("repeated", expected=f"more than {latest}", got=f"{counter}", at=at)
         self._latest[link.peer] = (prefix, counter)
+
+    def _check_purpose(self, link: Link, chunk: Chunk) -> None:
+        """Whether we expect such networks for such a purpose."""
+        settings, at = self._core.settings, f"peer `{link.peer}`"
+        if chunk.nets not in settings.groups_for(chunk.purpose):
+            raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
+        step = settings.last_step
+        known = {"mix": {""}, "judge": {link.peer}, "adopt": step.members if step else ()}
+        if chunk.origin not in known[chunk.purpose]:
+            raise VectorError("origin", expected="a node of the run", got="another", at=at)
 
     def _accept(self, route: bytes, arrival: Arrival) -> None:
         traffic = self.traffic[arrival.peer]

@@ -4,11 +4,11 @@ Instructions are carried out in the order given.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from p2pgan.protocol.chunks import Arrival
-from p2pgan.protocol.messages import Message, Nets
+from p2pgan.protocol.messages import Message, Nets, Purpose
 
 
 class Instruction:
@@ -35,13 +35,19 @@ class Reply(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendVector(Instruction):
-    """Send our own networks to `peer` in chunks, as they are now (before any later `Mix`)."""
+    """Send our own networks to `peer` in chunks, as they are now (before any later `Mix`), or those
+    that somebody else has trained."""
 
     peer: str
     exchange: str
     nets: Nets
     round: int
     clock: int
+    purpose: Purpose = "mix"
+    origin: str = ""
+    """Who has trained them; empty where they are to be mixed."""
+    data: bytes = field(default=b"", repr=False)
+    """Their bytes, as they came; empty: our own networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,20 @@ class Mix(Instruction):
     """Mix the arrivals into our own networks, then tell `MixingDone`."""
 
     arrivals: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge(Instruction):
+    """Score the generator of an arrival on our own shard, then tell `JudgingDone`."""
+
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt(Instruction):
+    """Replace our own networks by an arrival, then tell `AdoptingDone`."""
+
+    arrival: Arrival
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ nested garbage costs nothing. Unknown fields are ignored (a newer peer may send 
 and number has a bound, each bound a name and a reason.
 
     dealer (we called them)                     router (they called us)
-    Hello, Chunk, Leave, LeaveAck      ->
+    Hello, Chunk, Trained, Votes,
+    Leave, LeaveAck                    ->
                                        <-       Welcome, Refuse, VectorAck, Leave, LeaveAck
 """
 
@@ -15,7 +16,7 @@ import msgspec
 
 from p2pgan.types import Net
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised by every change that an older peer would misread."""
 
 MAX_NAME_CHARS: Final = 128
@@ -43,6 +44,12 @@ MAX_NETS: Final = 2
 MAX_COUNT: Final = 2**62
 """Rounds, clocks and sizes: fits a signed 64-bit integer with room to add."""
 
+MAX_SCORE: Final = 1e9
+"""What a diverged pair of networks is given."""
+
+MAX_LISTED: Final = 256
+"""Names or votes in one message; more go into several."""
+
 NET_WORD_BYTES: Final = 4
 """A float32; no chunk cuts one in two."""
 
@@ -59,6 +66,13 @@ ExchangeId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)
 ]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Score = Annotated[float, msgspec.Meta(ge=0, le=MAX_SCORE)]
+Ballot = tuple[Name, Name, Score]
+"""Origin, judge and score of a vote."""
+
+Purpose = Literal["mix", "judge", "adopt"]
+"""What a vector is sent for: to be averaged with the receiver's, to be scored on its shard, or to
+take the place of its pair if it is better."""
 
 RefusalCode = Literal[
     "protocol",
@@ -125,6 +139,9 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     total_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_VECTOR_BYTES)]
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
     """BLAKE2b-256 of the whole vector."""
+    purpose: Purpose = "mix"
+    origin: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
+    """Who has trained the networks; empty where they are to be mixed."""
 
 
 class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
@@ -136,6 +153,20 @@ class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
     """Why it was dropped."""
 
 
+class Trained(_Message, frozen=True, kw_only=True, tag="trained"):
+    """These nodes have made their iterations; told on by whoever did not know it."""
+
+    nodes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_LISTED)]
+    begun: bool
+    """The last step has begun: wait for nobody any more."""
+
+
+class Votes(_Message, frozen=True, kw_only=True, tag="votes"):
+    """Votes that the sender knows of, its own and others'."""
+
+    votes: Annotated[tuple[Ballot, ...], msgspec.Meta(min_length=1, max_length=MAX_LISTED)]
+
+
 class Leave(_Message, frozen=True, kw_only=True, tag="leave"):
     """The sender is about to stop: choose it no more, and say when nothing is on the way."""
 
@@ -144,5 +175,5 @@ class LeaveAck(_Message, frozen=True, kw_only=True, tag="leave_ack"):
     """Nothing of ours is on its way to you any more: everything sent went before this message."""
 
 
-Message = Hello | Welcome | Refuse | Chunk | VectorAck | Leave | LeaveAck
+Message = Hello | Welcome | Refuse | Chunk | VectorAck | Trained | Votes | Leave | LeaveAck
 """Every message of this protocol version."""

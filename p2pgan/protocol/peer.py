@@ -2,9 +2,10 @@
 
 Theory of operation. A peer waits for its neighbors, then repeats rounds: train, send its networks
 to whoever the draw says, mix in what has arrived meanwhile. It never waits for anybody's vector.
-When its iterations are made (or somebody wants it to stop) it scores, saves, and leaves: it tells
-every peer, and stays until each has said that nothing is on the way any more and has acknowledged
-what it was sent, or until the drain timer fires. `phases.TRANSITIONS` is the table of its life.
+When its iterations are made it scores, and takes the last step with the others, if there is one
+(`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves: it tells every peer,
+and stays until each has said that nothing is on the way any more and has acknowledged what it was
+sent, or until the drain timer fires. `phases.TRANSITIONS` is the table of its life.
 
 The machine is the only place that decides. It is fed events one at a time and returns instructions;
 work that takes time (training, mixing, scoring, saving) comes back as an event.
@@ -19,6 +20,7 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, Settings
 from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.last_step import LastStep
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import (
     Chunk,
@@ -27,7 +29,9 @@ from p2pgan.protocol.messages import (
     LeaveAck,
     Message,
     Refuse,
+    Trained,
     VectorAck,
+    Votes,
     Welcome,
 )
 from p2pgan.protocol.neighborhood import Neighborhood
@@ -36,6 +40,8 @@ from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 
 GATHER_TIMER: Final = "gather"
 DRAIN_TIMER: Final = "drain"
+SETTLE_TIMER: Final = "settle"
+ROUND_TIMER: Final = "round"
 
 STORY_EVENTS: Final = 16
 """Events that an error of our own shell is told with."""
@@ -48,20 +54,27 @@ class PeerMachine:
     - the phase was reached along `TRANSITIONS`;
     - rounds and iterations never exceed what was asked for;
     - the Lamport clock never goes back;
-    - only a mixing peer holds vectors that are being mixed;
+    - only a mixing or concluding peer holds vectors that are being mixed;
+    - only a concluding peer judges;
     - only a leaving peer waits for acknowledgments of its leave, and only from neighbors;
     - a closed peer holds nothing;
-    - those of `Neighborhood` and `Exchanges`.
+    - those of `Neighborhood`, `Exchanges` and `LastStep`.
     """
 
-    __slots__ = ("_asked", "_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
-                 "_lonely_rounds", "_malformed", "_mixing", "_neighborhood", "_reason", "_round",
-                 "_seen_clock", "_story", "_trained", "_trained_at_s", "phase")  # fmt: skip
+    __slots__ = ("_asked", "_awaiting", "_core", "_exchanges", "_failure", "_hint", "_is_due",
+                 "_iterations", "_last_step", "_lonely_rounds", "_malformed", "_mixing",
+                 "_neighborhood", "_reason", "_round", "_seen_clock", "_story", "_trained",
+                 "_trained_at_s", "phase")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         self._core = Core(settings)
         self._neighborhood = Neighborhood(self._core)
         self._exchanges = Exchanges(self._core)
+        self._last_step: LastStep | None = None
+        if settings.last_step is not None:
+            self._last_step = LastStep(self._core, self._neighborhood, self._exchanges)
+        self._is_due = False
+        """Whether a round of the last step waits for the work at hand."""
         self.phase = Phase.IDLE
         self._round = 0
         self._iterations = 0
@@ -95,7 +108,7 @@ class PeerMachine:
             case ev.Received() | ev.Answered() | ev.Malformed() | ev.LinkUp() | ev.LinkDown():
                 if self.phase is not Phase.CLOSED:
                     self._on_network(event)
-            case ev.TrainingDone() | ev.MixingDone() | ev.ScoringDone() | ev.SavingDone():
+            case ev.WorkDone():
                 self._on_work(event)
             case _:
                 self._on_wish(event)
@@ -142,6 +155,11 @@ class PeerMachine:
             self._train(Cause.GATHERED)
         elif name == DRAIN_TIMER and self.phase is Phase.LEAVING:
             self._close(Cause.DRAINED)
+        elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
+            self._begin_last_step()
+        elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
+            self._is_due = True
+            self._go_on_concluding()
 
     def _gathered_if_settled(self) -> None:
         if self.phase is Phase.GATHERING and self._neighborhood.is_settled():
@@ -158,6 +176,11 @@ class PeerMachine:
             self._save(Cause.HALTED)
         elif self.phase is Phase.TRAINING:
             self._core.emit(do.StopTraining())
+        elif self.phase is Phase.SETTLING:
+            self._core.emit(do.CancelTimer(name=SETTLE_TIMER))
+            self._save(Cause.HALTED)
+        elif self.phase is Phase.CONCLUDING:
+            self._go_on_concluding()
         elif self.phase is Phase.IDLE:
             raise self._impossible(ev.StopRequested(reason=reason))
 
@@ -167,8 +190,12 @@ class PeerMachine:
         match self.phase, event:
             case Phase.TRAINING, ev.TrainingDone():
                 self._training_done(event)
-            case Phase.MIXING, ev.MixingDone():
+            case ((Phase.MIXING | Phase.CONCLUDING), ev.MixingDone()):
                 self._mixing_done(event)
+            case Phase.CONCLUDING, ev.JudgingDone():
+                self._judging_done(event)
+            case Phase.ADOPTING, ev.AdoptingDone():
+                self._adopting_done()
             case Phase.SCORING, ev.ScoringDone():
                 self._scoring_done(event)
             case Phase.SAVING, ev.SavingDone():
@@ -219,9 +246,12 @@ class PeerMachine:
             raise self._impossible(event)
         for arrival in self._mixing:
             weight = weights[arrival.exchange]
-            self._exchanges.mixed(arrival, weight=weight, round=self._round + 1)
+            self._exchanges.mixed(arrival, weight=weight, round=self._next_round())
         self._mixing = ()
-        self._finish_round()
+        if self.phase is Phase.CONCLUDING:
+            self._go_on_concluding()
+        else:
+            self._finish_round()
 
     def _finish_round(self) -> None:
         self._round += 1
@@ -243,24 +273,102 @@ class PeerMachine:
             self._train(Cause.MIXED)
 
     def _scoring_done(self, event: ev.ScoringDone) -> None:
+        last = self._last_step
+        after = last.settings.name if last is not None and last.is_over else None
         self._core.record(
             "scores",
-            round=self._round,
+            after=after,
+            round=self._round + (last.round if last is not None else 0),
             iterations=self._iterations,
             fid=event.fid,
             ms=event.ms,
             samples=event.samples,
         )
-        if self._is_finished():
-            self._reason = self._reason or "finished"
-            self._save(Cause.FINISHED)
-        elif self._reason:
+        if self._reason:
             self._save(Cause.HALTED)
+        elif self._is_finished() and last is not None and not last.is_over:
+            self._settle(last)
+        elif self._is_finished():
+            self._reason = "finished"
+            self._save(Cause.FINISHED)
         else:
             self._train(Cause.SCORED)
 
     def _is_finished(self) -> bool:
         return self._iterations >= self._core.settings.iterations
+
+    # -- the last step -----------------------------------------------------------------------------
+
+    def _settle(self, last: LastStep) -> None:
+        """Waits for the others."""
+        self._enter(Cause.LAST_STEP)
+        self._set_timer(SETTLE_TIMER, last.settings.wait_s)
+        last.trained((self._core.us.node,))
+        self._begin_if_settled()
+
+    def _begin_if_settled(self) -> None:
+        last = self._last_step
+        if self.phase is Phase.SETTLING and last is not None and last.may_begin():
+            self._core.emit(do.CancelTimer(name=SETTLE_TIMER))
+            self._begin_last_step()
+
+    def _begin_last_step(self) -> None:
+        assert self._last_step is not None
+        self._enter(Cause.BEGUN)
+        self._last_step.begin()
+        self._is_due = True
+        self._go_on_concluding()
+
+    def _go_on_concluding(self) -> None:
+        """The next thing that can be done: end, play a round, judge; work at hand ends first."""
+        last = self._last_step
+        assert last is not None
+        if not self._reason:
+            last.judge_next()
+        is_busy = bool(self._mixing) or last.judging is not None
+        if self._reason or (self._is_due and last.round >= last.settings.rounds):
+            if not is_busy:
+                self._conclude(last)
+        elif self._is_due and not self._mixing and last.is_next_due():
+            self._is_due = False
+            self._set_timer(ROUND_TIMER, last.settings.round_s)
+            last.play(self._next_round())
+            self._mixing = self._exchanges.take() if last.settings.voter is None else ()
+            if self._mixing:
+                self._core.emit(do.Mix(arrivals=self._mixing))
+
+    def _next_round(self) -> int:
+        """The number of the round that is played, those of the last step being numbered on."""
+        return self._round + 1 + (self._last_step.round if self._last_step is not None else 0)
+
+    def _judging_done(self, event: ev.JudgingDone) -> None:
+        last = self._last_step
+        if last is None or last.judging is None:
+            raise self._impossible(event)
+        last.judged(event.score)
+        self._go_on_concluding()
+
+    def _conclude(self, last: LastStep) -> None:
+        self._core.emit(do.CancelTimer(name=ROUND_TIMER))
+        last.end()
+        if last.held is not None:
+            self._enter(Cause.CHOSEN)
+            self._core.emit(do.Adopt(arrival=last.held))
+        else:
+            self._concluded(last)
+
+    def _adopting_done(self) -> None:
+        assert self._last_step is not None
+        self._last_step.adopted(self._round + self._last_step.round)
+        self._concluded(self._last_step)
+
+    def _concluded(self, last: LastStep) -> None:
+        last.record()
+        if self._reason:
+            self._save(Cause.HALTED)
+        else:
+            self._enter(Cause.SCORE_DUE)
+            self._core.emit(do.Score())
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -277,6 +385,7 @@ class PeerMachine:
         self._exchanges.discard(self._mixing, self._reason)
         self._mixing = ()
         self._exchanges.discard(self._exchanges.take(), "finished")
+        self._discard_pairs()
         for peer, link in self._neighborhood.links.items():
             told = not link.left and self._neighborhood.say_leave(link)
             if told and link.outward is not Outward.DOWN:
@@ -294,11 +403,16 @@ class PeerMachine:
         self._awaiting.clear()
         self._exchanges.discard(self._mixing, self._reason)
         self._mixing = ()
+        self._discard_pairs()
         self._exchanges.close()
         self._core.record(
             "node_stopped", reason=self._reason, iterations=self._iterations, rounds=self._round
         )
         self._core.emit(do.Close(reason=self._reason, failure=self._failure, hint=self._hint))
+
+    def _discard_pairs(self) -> None:
+        if self._last_step is not None:
+            self._last_step.discard("finished")
 
     # -- peers -------------------------------------------------------------------------------------
 
@@ -318,6 +432,7 @@ class PeerMachine:
                 self._awaiting.discard(event.peer)
         self._exchanges.prune(self._neighborhood.routes)
         self._gathered_if_settled()
+        self._begin_if_settled()
         self._close_if_drained()
 
     def _received(self, event: ev.Received) -> None:
@@ -339,8 +454,15 @@ class PeerMachine:
             self._chunk(link, message, event)
         elif isinstance(message, Leave | LeaveAck):
             self._farewell(link, message)
-        else:
+        elif not (isinstance(message, Trained | Votes) and self._heard(message)):
             self._neighborhood.blame(link)
+
+    def _heard(self, message: Trained | Votes) -> bool:
+        """News of the last step; `False` if they cannot be."""
+        last = self._last_step
+        if last is None:
+            return False
+        return last.heard(message) if isinstance(message, Trained) else last.hear(message)
 
     def _answered(self, link: Link, message: Message) -> None:
         """What comes back over our own connection."""
@@ -348,6 +470,8 @@ class PeerMachine:
         match message:
             case Welcome():
                 self._neighborhood.welcomed(link, message)
+                if self._last_step is not None:
+                    self._last_step.greeted(link)
             case Refuse():
                 self._refused(link, message)
             case VectorAck():
@@ -385,6 +509,11 @@ class PeerMachine:
             return
         if arrival is not None and self.phase is Phase.LEAVING:
             self._exchanges.discard((arrival,), "finished")
+        elif arrival is not None and arrival.purpose != "mix":
+            assert self._last_step is not None, "a pair without a last step is refused"
+            self._last_step.keep(arrival)
+            if self.phase is Phase.CONCLUDING:
+                self._go_on_concluding()
         elif arrival is not None:
             self._exchanges.keep(arrival)
 
@@ -392,6 +521,8 @@ class PeerMachine:
         if isinstance(message, Leave):
             link.left = True
             self._neighborhood.say_leave_ack(link)
+            if self._last_step is not None:
+                self._last_step.trained((link.peer,))
         else:
             self._awaiting.discard(link.peer)
 
@@ -420,27 +551,16 @@ class PeerMachine:
             clock=self._core.clock,
             unacknowledged=len(exchanges.outstanding),
             waiting=len(exchanges.inbox),
-            held_bytes=exchanges.held_bytes(),
+            held_bytes=exchanges.held_bytes()
+            + (self._last_step.held_bytes() if self._last_step is not None else 0),
             lonely_rounds=self._lonely_rounds,
             refusals=self._neighborhood.refusals,
             strangers=self._neighborhood.strangers,
             malformed=self._malformed,
-            peers=tuple(map(self._peer_statistics, self._neighborhood.links.values())),
-        )
-
-    def _peer_statistics(self, link: Link) -> PeerStatistics:
-        traffic = self._exchanges.traffic[link.peer]
-        return PeerStatistics(
-            peer=link.peer,
-            state="left" if link.left else link.outward.value,
-            greeted_us=link.route is not None,
-            faults=link.faults,
-            sent=traffic.sent,
-            sent_bytes=traffic.sent_bytes,
-            received=traffic.received,
-            received_bytes=traffic.received_bytes,
-            mixed=traffic.mixed,
-            dropped=traffic.dropped,
+            peers=tuple(
+                PeerStatistics.of(link, exchanges.traffic[peer])
+                for peer, link in self._neighborhood.links.items()
+            ),
         )
 
     def validate(self) -> None:
@@ -450,7 +570,12 @@ class PeerMachine:
         assert self._round * settings.exchange_every < settings.iterations + settings.exchange_every
         assert core.clock >= self._seen_clock, "the Lamport clock went back"
         self._seen_clock = core.clock
-        assert not self._mixing or self.phase is Phase.MIXING, "arrivals are held without mixing"
+        mixes = self.phase in (Phase.MIXING, Phase.CONCLUDING)
+        assert not self._mixing or mixes, "arrivals are held without mixing"
+        last = self._last_step
+        if last is not None:
+            last.validate()
+            assert not last.judging or self.phase is Phase.CONCLUDING, "judges at another time"
         assert not self._awaiting or self.phase is Phase.LEAVING, "waits for leave without leaving"
         assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
         self._neighborhood.validate()
@@ -458,6 +583,7 @@ class PeerMachine:
         if self.phase is Phase.CLOSED:
             assert not self._exchanges.outstanding, "closed with vectors on the way"
             assert not self._exchanges.held_bytes(), "closed with vectors in memory"
+            assert last is None or not last.held_bytes(), "closed with pairs in memory"
 
     def _enter(self, cause: Cause) -> None:
         after = TRANSITIONS[self.phase].get(cause)

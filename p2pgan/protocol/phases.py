@@ -19,6 +19,12 @@ class Phase(Enum):
     TRAINING = "training"
     MIXING = "mixing"
     SCORING = "scoring"
+    SETTLING = "settling"
+    """Has made its iterations, and waits for the others before the last step."""
+    CONCLUDING = "concluding"
+    """Takes the last step, round by round."""
+    ADOPTING = "adopting"
+    """Takes over the pair that it found best."""
     SAVING = "saving"
     LEAVING = "leaving"
     """Finishes what is on the way between itself and its peers."""
@@ -36,12 +42,18 @@ class Cause(Enum):
     SCORE_DUE = "score due"
     SCORED = "scored"
     FINISHED = "finished"
-    """The last iteration is made and scored."""
+    """The last iteration is made and scored, and the last step taken, if there is one."""
+    LAST_STEP = "last step"
+    """The last iteration is made and scored, and there is a last step."""
+    BEGUN = "begun"
+    """Everybody has made its iterations, somebody has begun, or the wait is over."""
+    CHOSEN = "chosen"
+    """The last step is over; another's pair is the best."""
     HALTED = "halted"
     """Somebody wants the node to stop."""
     SAVED = "saved"
     FAILED = "failed"
-    """Training, mixing, scoring or saving went wrong."""
+    """Some work went wrong."""
     DRAINED = "drained"
     """Nothing is on the way any more, or the wait is over."""
     ABORTED = "aborted"
@@ -71,7 +83,26 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
         },
         Phase.SCORING: {
             Cause.SCORED: Phase.TRAINING,
+            Cause.LAST_STEP: Phase.SETTLING,
             Cause.FINISHED: Phase.SAVING,
+            Cause.HALTED: Phase.SAVING,
+            Cause.FAILED: Phase.LEAVING,
+            Cause.ABORTED: Phase.CLOSED,
+        },
+        Phase.SETTLING: {
+            Cause.BEGUN: Phase.CONCLUDING,
+            Cause.HALTED: Phase.SAVING,
+            Cause.ABORTED: Phase.CLOSED,
+        },
+        Phase.CONCLUDING: {
+            Cause.CHOSEN: Phase.ADOPTING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            Cause.HALTED: Phase.SAVING,
+            Cause.FAILED: Phase.LEAVING,
+            Cause.ABORTED: Phase.CLOSED,
+        },
+        Phase.ADOPTING: {
+            Cause.SCORE_DUE: Phase.SCORING,
             Cause.HALTED: Phase.SAVING,
             Cause.FAILED: Phase.LEAVING,
             Cause.ABORTED: Phase.CLOSED,

@@ -1,6 +1,9 @@
 """Snapshots of a peer machine for status pages; they change nothing and cannot be changed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from p2pgan.protocol.exchanges import Traffic
+from p2pgan.protocol.links import Link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,17 @@ class PeerStatistics:
     received_bytes: int
     mixed: int
     dropped: int
+
+    @classmethod
+    def of(cls, link: Link, traffic: Traffic) -> "PeerStatistics":
+        """From what the machine knows of the neighbor."""
+        return cls(
+            peer=link.peer,
+            state="left" if link.left else link.outward.value,
+            greeted_us=link.route is not None,
+            faults=link.faults,
+            **asdict(traffic),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,7 +209,7 @@ class Agreed(Body, frozen=True, kw_only=True):
     votes: int
     """Votes for it that the node knows of."""
     merit: float | None = None
-    """Their mean; lower is better."""
+    """What an average judge would give it, by all votes; lower is better."""
 
 
 class Scores(Body, frozen=True, kw_only=True):

@@ -32,10 +32,8 @@ class Election:
         """
         self._experiment, self._shares, self._generators_OP = experiment, shares, generators_OP
         self._schedule = schedule
-        nodes, neighbors = experiment.nodes, experiment.overlay.neighbor_indices()
-        judges = {node: len(around) for node, around in zip(nodes, neighbors, strict=True)}
-        self._voters = [Voter(node, judges) for node in nodes]
-        self._index = {node: index for index, node in enumerate(nodes)}
+        self._voters = [Voter(node) for node in experiment.nodes]
+        self._index = {node: index for index, node in enumerate(experiment.nodes)}
 
     def play(self, round_: int, arrivals: Arrivals, log: ExchangeLog) -> Iterator[Entry]:
         """One round, and its records.
@@ -45,12 +43,13 @@ class Election:
             arrivals: who hears from whom.
             log: makes the records.
         """
+        stage = self._schedule.stage(round_)
         books = [voter.book.copy() for voter in self._voters]  # as they are when all send
-        choices = [voter.choice for voter in self._voters]
+        choices = [voter.choice for voter in self._voters] if stage is Stage.SPREADING else []
         for receiver, sources in enumerate(arrivals):
             for source in sources:
                 self._voters[receiver].book.merge(books[source])
-        match self._schedule.stage(round_):
+        match stage:
             case Stage.JUDGING:
                 yield from self._judge(arrivals, log)
             case Stage.SPREADING:

@@ -220,7 +220,7 @@ class Lockstep:
                 self.shares.mix(copying_rows(origins), self.cohort.vectors[net])
         for voter in election.voters():
             merit = voter.merit(voter.choice)
-            body = schema.Agreed(origin=merit.origin, merit=merit.mean, votes=merit.votes)
+            body = schema.Agreed(origin=merit.origin, merit=merit.score, votes=merit.votes)
             self._record(body, voter.node)
         agreed, origin = max((origins.count(origin), -origin) for origin in set(origins))
         return agreed, experiment.nodes[-origin]
