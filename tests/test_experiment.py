@@ -399,6 +399,14 @@ def test_nearest_images_are_of_the_whole_training_set() -> None:
     assert prepared.yardstick.quality(images).nearest == 0
 
 
+def test_real_images_are_in_random_order() -> None:
+    """Precision, recall and nearest images take the first of them only."""
+    prepared = experiment(score=ScoreConfig(samples=50, final_samples=1000))
+    chosen, whole = prepared.yardstick.test_MCHW, to_float(prepared.dataset.test_images)
+    assert not np.array_equal(chosen.numpy(), whole)
+    assert np.array_equal(np.sort(chosen.numpy(), axis=0), np.sort(whole, axis=0))
+
+
 def test_the_quality_of_a_diverged_generator_is_nan() -> None:
     prepared = experiment(score=ScoreConfig(samples=50, final_samples=20))
     vector = prepared.cohort(["0"]).vectors["G"][0]
