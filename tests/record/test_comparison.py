@@ -32,7 +32,7 @@ def test_a_run_that_lies_elsewhere_is_refused(tmp_path: Path, name: str) -> None
     """An unfinished run is removed: never what a foreign file names."""
     directory = ComparisonDirectory(tmp_path)
     directory.write(Manifest(cells=(Cell(run=name, algorithm="gossip", nodes=2, seed=0),)))
-    with pytest.raises(RecordError, match="compare.toml"):
+    with pytest.raises(RecordError, match=r"compare\.toml"):
         directory.read()
 
 
