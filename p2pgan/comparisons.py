@@ -82,7 +82,7 @@ def _draw_rows(
         return None
     path = directory.figures / file_name(f"samples-n{nodes}", combination)
     title = title_of(f"Samples at the end, n = {nodes}, the node in the middle", combination)
-    image_rows(rows, path, title)
+    image_rows(rows, path, title.replace("\n", "; "))
     return path
 
 
@@ -93,6 +93,6 @@ def _samples(row: Row, directory: ComparisonDirectory) -> tuple[str, Any]:
     run = Run.open(place.path)
     ranked = sorted(fids, key=lambda node: fids[node]) or run.saved_nodes
     node = ranked[(len(ranked) - 1) // 2]
-    of_node = f" {node}" if row.cell.nodes > 1 else ""
+    of_node = f", node {node}" if row.cell.nodes > 1 else ""
     label = f"{row.cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
     return label, run.images(node, SAMPLES, row.cell.seed)

@@ -14,6 +14,8 @@ from p2pgan.record.comparison import ComparisonDirectory
 from p2pgan.record.rundir import Log, records_of
 from p2pgan.record.schema import Consensus, Scores, VectorSent
 
+Score = Literal["fid", "ms"]
+
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """A run after a round."""
@@ -36,7 +38,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
     points: tuple[Point, ...]
     """In the order of rounds."""
-    at_end: dict[Literal["fid", "ms"], dict[str, float]]
+    at_end: dict[Score, dict[str, float]]
     """Last scores of each node whose generator has not diverged."""
 
 

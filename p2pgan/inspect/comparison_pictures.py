@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pgan.inspect.comparison import Comparison, Group, fits
-from p2pgan.inspect.comparison_curves import Curve, Point, Seen, Value, over_seeds, read_curves
-from p2pgan.inspect.pictures import COLORS, DPI, finish, marks, save, stroke
+from p2pgan.inspect.comparison_curves import (
+    Curve,
+    Point,
+    Score,
+    Seen,
+    Value,
+    over_seeds,
+    read_curves,
+)
+from p2pgan.inspect.pictures import COLORS, DPI, finish, logarithmic, marks, save, stroke
 from p2pgan.record.comparison import ComparisonDirectory
 
 if TYPE_CHECKING:
@@ -40,6 +48,12 @@ KEY_INCHES = 0.7
 """Height of the title and of the key below the panels."""
 
 MEBI = 2**20
+
+NODES = "nodes"
+"""Name of the figure of nodes at the end."""
+
+_FID: Score = "fid"
+_MS: Score = "ms"
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,9 @@ def file_name(what: str, combination: Mapping[str, Any]) -> str:
 
 
 def title_of(what: str, combination: Mapping[str, Any]) -> str:
-    """A title with the varied values in it."""
+    """A title with the varied values on a line of their own."""
     told = ", ".join(f"{key} = {value}" for key, value in combination.items())
-    return f"{what} ({told})" if told else what
+    return f"{what}\n{told}" if told else what
 
 
 def _scores(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
@@ -121,17 +135,17 @@ def _nodes(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
     figure, panels = _panels(drawn, 2)
     for nodes, (top, bottom) in zip(drawn.sizes, panels, strict=True):
         groups = drawn.groups(nodes, combination)
-        for axes, name in ((top, "ms"), (bottom, "fid")):
+        for axes, score in ((top, _MS), (bottom, _FID)):
             for place, group in enumerate(groups):
                 curves = drawn.of(group)
-                values = [v for curve in curves for v in curve.at_end[name].values()]
+                values = [v for curve in curves for v in curve.at_end[score].values()]
                 _box(axes, place, values, group.algorithm)
-            finish(axes, f"{name.upper()}, n = {nodes}", x="", log=name == "fid")
+            finish(axes, f"{score.upper()}, n = {nodes}", x="", log=score == _FID)
             names = [group.algorithm for group in groups]
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.set_xlim(-0.6, len(names) - 0.4)
     title = f"Each node at the end, all seeds{_on_samples(drawn)}"
-    return _end(drawn, figure, "nodes", title, combination, with_key=False)
+    return _end(drawn, figure, NODES, title, combination)
 
 
 def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
@@ -161,7 +175,7 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
             equal = []
             for group in drawn.groups(nodes, combination):
                 seen = over_seeds(drawn.of(group), lambda point: float(point.round), value)
-                above = [point for point in seen if point.low > 0]
+                above = _above_zero(seen)
                 _line(axes, group, above)
                 if not above and group.nodes > 1:
                     equal.append(group.algorithm)
@@ -180,6 +194,8 @@ def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
     for nodes, (top, bottom) in zip(drawn.sizes, panels, strict=True):
         for partition, style in zip(partitions, STYLES, strict=False):
             for group in drawn.groups(nodes, {**rest, "partition": partition}):
+                if "partition" not in group.vary and style != STYLES[0]:
+                    continue  # it has all the data, and is drawn already
                 for axes, value in ((top, _ms), (bottom, _fid)):
                     _line(axes, group, over_seeds(drawn.of(group), _iterations, value), style)
         finish(top, f"MS, n = {nodes}")
@@ -230,16 +246,12 @@ def _panels(drawn: Drawn, rows: int) -> tuple["Figure", list[list["Axes"]]]:
 
 
 def _end(
-    drawn: Drawn,
-    figure: "Figure",
-    what: str,
-    title: str,
-    combination: Mapping[str, Any],
-    *,
-    with_key: bool = True,
+    drawn: Drawn, figure: "Figure", what: str, title: str, combination: Mapping[str, Any]
 ) -> Path:
-    names = drawn.comparison.axis("algorithm")
-    if with_key:
+    """Key and title, and the file."""
+    colors = {line.get_color() for axes in figure.axes for line in axes.lines}
+    names = [n for n in drawn.comparison.axis("algorithm") if _color(n) in colors]
+    if what != NODES:  # where the axis says it
         strokes = [stroke(_color(name)) for name in names]
         figure.legend(strokes, names, loc="outside lower center", ncols=6, frameon=False)
     figure.suptitle(title_of(title, combination), fontsize=10, x=0.01, ha="left")
@@ -256,6 +268,16 @@ def _line(axes: "Axes", group: Group, seen: Sequence[Seen], style: str = "-") ->
     axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     middle = [point.middle for point in seen]
     axes.plot(x, middle, color=color, linestyle=style, **marks(len(seen)))
+
+
+def _above_zero(seen: Sequence[Seen]) -> list[Seen]:
+    """What a logarithmic axis can show; a band that reaches 0 ends at the least value above."""
+    least = min((value for p in seen for value in (p.low, p.middle) if value > 0), default=0.0)
+    return [
+        Seen(x=point.x, low=max(point.low, least), middle=point.middle, high=point.high)
+        for point in seen
+        if point.middle > 0
+    ]
 
 
 def _level(axes: "Axes", group: Group, point: Seen) -> None:
@@ -292,13 +314,9 @@ def _box(axes: "Axes", place: int, values: Sequence[float], algorithm: str) -> N
 
 
 def _log_x(axes: "Axes", places: Sequence[float]) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     if places:
-        axes.set_xscale("log")
-        axes.set_xlim(min(places) / 1.3, max(places) * 1.3)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(min(places) / 1.2, max(places) * 1.2)
+        logarithmic(axes, "x")
 
 
 def _color(algorithm: str) -> str:

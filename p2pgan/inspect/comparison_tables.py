@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,10 @@ ALWAYS = ("consensus.g", "consensus.d", "traffic.messages_per_node", "traffic.by
 
 SIDE_BY_SIDE = ("fid.mean", "fid.std", "ms.mean")
 """Figures of the end that are shown for each value of a varied key, and the bytes sent."""
+
+
+AS_LEFT = "as left"
+"""Where a key does not matter to an algorithm."""
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -93,7 +97,7 @@ def _parts(comparison: Comparison) -> Iterator[str]:
     for key in comparison.manifest.vary:
         if len(comparison.values(key)) > 1:
             yield f"## By `{key}`{_on_samples(comparison)}"
-            yield _side_by_side(comparison, key)
+            yield from _side_by_side(comparison, key)
 
 
 def _grid_words(comparison: Comparison) -> str:
@@ -170,7 +174,7 @@ def _full_table(comparison: Comparison) -> str:
     header = ["algorithm", "nodes", *(f"`{key}`" for key in keys), "runs"]
     rows = []
     for group in comparison.groups:
-        varied = [_value(group.vary[key]) if key in group.vary else "any" for key in keys]
+        varied = _values(group.vary, keys)
         told = [_text(group, path) for path in figures]
         rows.append([group.algorithm, str(group.nodes), *varied, _runs(group), *told])
     return _table([*header, *(TITLES[path] for path in figures)], rows)
@@ -194,7 +198,7 @@ def _last_step(comparison: Comparison) -> Iterator[str]:
             for what in ("mean", "std")
             for when in ("before", "after")
         ]
-        varied = [_value(group.vary[key]) if key in group.vary else "any" for key in keys]
+        varied = _values(group.vary, keys)
         agreed = [_text(group, "final.rounds"), _text(group, "final.agreed")]
         rows.append([group.algorithm, str(group.nodes), *varied, *agreed, *told])
     if not rows:
@@ -207,22 +211,45 @@ def _last_step(comparison: Comparison) -> Iterator[str]:
     yield _table(header, rows)
 
 
-def _side_by_side(comparison: Comparison, key: str) -> str:
-    values = comparison.values(key)
+def _side_by_side(comparison: Comparison, key: str) -> Iterator[str]:
+    """A table per figure: algorithms and nodes against the values of a key."""
     figures = [f"{comparison.judged}.{name}" for name in SIDE_BY_SIDE]
-    figures.append("traffic.bytes_per_node")
-    rows = []
-    for rest in comparison.combinations(key):
-        by_size: dict[tuple[str, int], dict[str, Group]] = {}
-        for value in values:
-            for group in comparison.of({**rest, key: value}):
-                by_size.setdefault((group.algorithm, group.nodes), {})[repr(value)] = group
-        for (name, nodes), found in by_size.items():
-            for path in figures:
-                told = [_text(found[repr(v)], path) if repr(v) in found else "" for v in values]
-                rows.append([name, str(nodes), *map(_value, rest.values()), TITLES[path], *told])
-    others = [f"`{name}`" for name in (comparison.combinations(key) or [{}])[0]]
-    return _table(["algorithm", "nodes", *others, "", *map(_value, values)], rows)
+    others = [name for name in comparison.manifest.vary if name != key]
+    header = ["algorithm", "nodes", *(f"`{name}`" for name in others)]
+    for figure in (*figures, "traffic.bytes_per_node"):
+        rows = [
+            [group.algorithm, str(group.nodes), *_values(group.vary, others), *cells]
+            for group, cells in _rows_by(comparison, key, figure)
+        ]
+        yield f"{TITLES[figure]}:"
+        yield _table([*header, *map(_value, comparison.values(key))], rows)
+
+
+def _rows_by(comparison: Comparison, key: str, figure: str) -> Iterator[tuple[Group, list[str]]]:
+    """Groups that differ in a key only: the first of them, and what each came to."""
+    values = comparison.values(key)
+    for first in comparison.groups:
+        if key not in first.vary:
+            told = _text(first, figure)
+            yield first, [told, *([AS_LEFT] * (len(values) - 1))]
+            continue
+        alike = [group for group in comparison.groups if _differ_in(group, first, key)]
+        if alike[0] == first:
+            by_value = {repr(group.vary[key]): _text(group, figure) for group in alike}
+            yield first, [by_value.get(repr(value), "") for value in values]
+
+
+def _differ_in(group: Group, other: Group, key: str) -> bool:
+    """Whether two groups are alike, that key apart."""
+    return (
+        (group.algorithm, group.nodes) == (other.algorithm, other.nodes)
+        and group.vary.keys() == other.vary.keys()
+        and all(other.vary[name] == value for name, value in group.vary.items() if name != key)
+    )
+
+
+def _values(vary: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    return [_value(vary[key]) if key in vary else "any" for key in keys]
 
 
 def _text(group: Group, figure: str) -> str:
@@ -239,10 +266,9 @@ def _text(group: Group, figure: str) -> str:
     return told or ("not run" if missing and not group.whole else "-")
 
 
-def _median_text(median: Median, put: Any) -> str:
-    if median.runs == 1 or median.min == median.max:
-        return str(put(median.median))
-    return f"{put(median.median)} ({put(median.min)} to {put(median.max)})"
+def _median_text(median: Median, put: Callable[[float], str]) -> str:
+    low, high = put(median.min), put(median.max)
+    return put(median.median) + ("" if low == high else f" ({low} to {high})")
 
 
 def _runs(group: Group) -> str:

@@ -248,16 +248,17 @@ def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False
         axes.set_xlim(left=0)
 
 
-def logarithmic(axes: "Axes") -> None:
+def logarithmic(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
     """A logarithmic axis with plain numbers, also where it spans less than a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(MaxNLocator(5) if high / low < 6 else LogLocator(subs=steps))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(MaxNLocator(5) if high / low < 6 else LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: "Figure", path: Path) -> None:
