@@ -9,10 +9,12 @@ import pytest
 
 from p2pgan.config import EngineConfig, RunConfig, ScoreConfig
 from p2pgan.errors import P2PGanError
-from p2pgan.grid import Grid, Planned, varied
+from p2pgan.grid import Grid, Planned, irrelevant, varied
+from p2pgan.mixing.algorithms import algorithm
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 from p2pgan.sim.compare import LOCK, compare
 from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.run import simulate
 
 BASE = RunConfig(
     iterations=4, exchange_every=2, device="cpu", score=ScoreConfig(samples=20, every=0)
@@ -201,3 +203,27 @@ def test_an_interrupt_between_runs_ends_it_too(out: Path) -> None:
 
     assert compare(BASE, GRID, ComparisonDirectory(out), Path(), Impatient())
     assert run(out).finished == 0
+
+
+@pytest.mark.parametrize("name", ["standalone", "fl-gan", "centralised"])
+def test_what_a_grid_leaves_at_its_base_value_changes_no_run(tmp_path: Path, name: str) -> None:
+    """Else a comparison would show one run under settings that it did not have."""
+    others = {
+        "exchange_every": 4,
+        "overlay": "ring",
+        "partition": "by-class",
+        "exchange.draw": "push",
+        "exchange.fanout": 2,
+        "exchange.moments": "reset",
+    }
+    chosen = algorithm(name)
+    spared = irrelevant(chosen, BASE) & others.keys()
+    assert len(spared) >= 3
+    base = varied(BASE, {"algorithm": name, "nodes": 3})
+    other = varied(base, {key: others[key] for key in spared})
+    ends = [
+        simulate(config, tmp_path, tmp_path / str(number), lambda simulation: None).summary
+        for number, config in enumerate((base, other))
+    ]
+    assert ends[0]["scores"] == ends[1]["scores"]
+    assert ends[0]["consensus"] == ends[1]["consensus"]
