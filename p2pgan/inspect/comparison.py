@@ -108,6 +108,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         """Runs with a figure of merit that is not finite."""
         return sum(row.state == "diverged" for row in self.rows)
 
+    def has(self, state: State) -> bool:
+        """Whether one of the runs ended so."""
+        return any(row.state == state for row in self.rows)
+
     def median(self, figure: str) -> Median | None:
         """A figure over the seeds; `None` if no run has it."""
         found = (row.figures.get(figure) for row in self.whole)

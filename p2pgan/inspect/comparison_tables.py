@@ -106,7 +106,7 @@ def _grid_words(comparison: Comparison) -> str:
     varied = {
         "partition": settings.get("partition"),
         "overlay": f"overlay `{base.get('overlay')}`",
-        "iterations": count_text(settings.get("iterations", 0), "iteration"),
+        "iterations": count_text(base.get("iterations", 0), "iteration"),
         "exchange_every": f"an exchange every {settings.get('exchange_every')}",
     }
     same = [f"`{settings.get('model')}` on {settings.get('dataset')}"] if settings else []
@@ -263,7 +263,9 @@ def _text(group: Group, figure: str) -> str:
         told = f"{told}, {lost} diverged".removeprefix(", ")
     elif lost:
         told = "diverged"
-    return told or ("not run" if missing and not group.whole else "-")
+    if told or not missing or group.whole:
+        return told or "-"
+    return "not finished" if group.has("interrupted") else "not run"
 
 
 def _median_text(median: Median, put: Callable[[float], str]) -> str:

@@ -157,7 +157,9 @@ def add(comparison: ComparisonDirectory, write: Write) -> Add:
         cell = Cell(run=run, algorithm=algorithm, nodes=nodes, seed=seed, vary=vary)
         before = comparison.read() if comparison.compare_toml.exists() else Manifest()
         cells, keys = (*before.cells, cell), tuple(dict.fromkeys([*before.vary, *vary]))
-        comparison.write(Manifest(vary=keys, cells=cells, base={"overlay": "ring"}))
+        comparison.write(
+            Manifest(vary=keys, cells=cells, base={"overlay": "ring", "iterations": 40})
+        )
         if summary is not None:
             directory = RunDirectory.create(comparison.run(cell).path, name=run)
             directory.run_toml.write_text("")

@@ -44,6 +44,7 @@ def grid(comparison: ComparisonDirectory, add: Add) -> ComparisonDirectory:
         add("gossip", 3, seed, summary=summary(100.0 if seed else math.nan))
         add("fl-gan", 3, seed, summary=summary(math.nan))
         add("standalone", 3, seed)
+        add("gossip-ind", 3, seed, summary=summary(99.0, interrupted=True))
     return comparison
 
 
@@ -62,6 +63,7 @@ def test_the_pivot_has_algorithms_by_nodes(grid: ComparisonDirectory) -> None:
         ["gossip", "", "100, 1 diverged"],
         ["fl-gan", "", "diverged"],
         ["standalone", "", "not run"],
+        ["gossip-ind", "", "not finished"],
     ]
 
 
@@ -69,8 +71,8 @@ def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
     text = to_markdown(read(grid))
     assert text.startswith(
         "# Comparison\n\n- `mlp-digits` on digits, iid, overlay `ring`, 40 iterations, an exchange "
-        "every 10\n- centralised, gossip, fl-gan, standalone; nodes 1, 3; seeds 0, 1\n"
-        "- 8 runs: 3 finished, 3 diverged, 2 missing\n"
+        "every 10\n- centralised, gossip, fl-gan, standalone, gossip-ind; nodes 1, 3; seeds 0, 1\n"
+        "- 10 runs: 3 finished, 3 diverged, 2 missing, 2 interrupted\n"
     )
     assert "in place of generated ones: FID 9." in text
     assert overview(read(grid)) in text
@@ -89,7 +91,7 @@ def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
 
 def test_csv_has_a_row_per_run(grid: ComparisonDirectory) -> None:
     table = list(csv.DictReader(io.StringIO(to_csv(read(grid)))))
-    assert len(table) == 8
+    assert len(table) == 10
     by_run = {row["run"]: row for row in table}
     assert by_run["centralised-n1-s1"]["scores.fid.mean"] == "41"
     assert by_run["gossip-n3-s0"]["state"] == "diverged"
