@@ -172,8 +172,8 @@ def _whole(text: str) -> int:
 
 def _train(base: RunConfig, grid: "Grid", directory: "ComparisonDirectory") -> bool:
     """Runs what is missing, telling about it on stderr; whether it was interrupted."""
+    from p2pgan.cli.grid_progress import grid_progress
     from p2pgan.cli.paths import data_dir
-    from p2pgan.cli.show import grid_progress
     from p2pgan.cli.simulate import place_from
     from p2pgan.sim.compare import compare as run
 

@@ -1,8 +1,7 @@
 """What a run shows a person: progress on stderr while it goes, results on stdout at its end."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,17 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from p2pgan.grid import Planned
-from p2pgan.inspect.text import count_text, number_text, printable
-from p2pgan.record.comparison import Cell
+from p2pgan.inspect.text import count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
 
-STOPPING = "Stopping after this round; Ctrl-C again stops at once."
 
-
-class _Bar(Progress):
+class RoundBar(Progress):
     """A bar over the rounds, and below it where the time went."""
 
     def __init__(self, console: Console, head: str = "") -> None:
@@ -66,6 +61,9 @@ class _Bar(Progress):
         )
 
 
+STOPPING = "Stopping after this round; Ctrl-C again stops at once."
+
+
 @contextmanager
 def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], None]]]:
     """A bar over the rounds of a simulation, if stderr is a terminal.
@@ -77,79 +75,8 @@ def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], 
     def on_interrupt() -> None:
         console.print(STOPPING)
 
-    with _Bar(console) as bar:
+    with RoundBar(console) as bar:
         yield bar.show, on_interrupt
-
-
-class GridProgress:
-    """How a comparison goes: a line for each run that is over, and a bar for the one that goes on.
-
-    Runs take about as long as they have node-iterations; what is left is judged by that.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar: _Bar | None = None
-        self._done = self._left = 0
-        self._number = self._count = 0
-        self._start_s = 0.0
-
-    def planned(self, todo: Sequence[Planned], finished: int) -> None:
-        there = f"; {count_text(finished, 'run')} already there" if finished else ""
-        self._say(f"{count_text(len(todo), 'run')} to train{there}")
-        self._count, self._left = len(todo), sum(map(_node_iterations, todo))
-        self._start_s = time.monotonic()
-
-    def replaced(self, cell: Cell) -> None:
-        self._say(f"{cell.run} is not finished: from the start")
-
-    def started(self, planned: Planned) -> None:
-        self._number += 1
-        self._bar = _Bar(self._console, f"[{self._number}/{self._count}] {planned.cell.run}: ")
-        self._bar.start()
-
-    def on_round(self, simulation: Lockstep) -> None:
-        if self._bar is not None:
-            self._bar.show(simulation)
-
-    def on_interrupt(self) -> None:
-        self._console.print(STOPPING)
-
-    def ended(self, planned: Planned, summary: Mapping[str, Any]) -> None:
-        self.close()
-        self._done += _node_iterations(planned)
-        self._left -= _node_iterations(planned)
-        head = f"[{self._number}/{self._count}] {planned.cell.run}:"
-        if summary["interrupted"]:
-            self._say(f"{head} interrupted; the same command goes on from here")
-            return
-        left_s = (time.monotonic() - self._start_s) / self._done * self._left
-        fid = number_text(summary["scores"].get("fid", {}).get("mean"))
-        took = f"{summary['speed']['wall_s']:.0f} s, about {timedelta(seconds=round(left_s))} left"
-        self._say(f"{head} FID {fid}; {took}")
-
-    def close(self) -> None:
-        """Ends the bar, if one is shown."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def _say(self, line: str) -> None:
-        _print_line(self._console, line)
-
-
-def _node_iterations(planned: Planned) -> int:
-    return planned.cell.nodes * planned.config.iterations
-
-
-@contextmanager
-def grid_progress() -> Iterator[GridProgress]:
-    """Who tells on stderr how a comparison goes."""
-    progress = GridProgress(Console(stderr=True))
-    try:
-        yield progress
-    finally:
-        progress.close()
 
 
 def print_results(
@@ -162,18 +89,18 @@ def print_results(
         return
     console = Console()
     for line in _settings_lines(summary):
-        _print_line(console, line)
+        print_line(console, line)
     console.print()
     if summary["scores"]:
         console.print(_scores_table(summary))
     else:
-        _print_line(console, "not scored: the run ended before the first scores were due")
+        print_line(console, "not scored: the run ended before the first scores were due")
     console.print()
     for line in (*_cost_lines(summary), "", *(str(_shown(p)) for p in (*drawn, directory.summary))):
-        _print_line(console, line)
+        print_line(console, line)
 
 
-def _print_line(console: Console, line: str) -> None:
+def print_line(console: Console, line: str) -> None:
     """Plainly: names and paths are neither taken for markup nor wrapped."""
     console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 

@@ -12,6 +12,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from p2pgan.inspect.comparison import Comparison, Group, fits
 from p2pgan.inspect.comparison_curves import (
     Curve,
@@ -294,21 +296,19 @@ def _bars(axes: "Axes", points: Sequence[Seen], color: str) -> None:
 
 
 def _box(axes: "Axes", place: int, values: Sequence[float], algorithm: str) -> None:
-    """Quartiles and median of the nodes, and a dot for each."""
+    """Median, quartiles and extremes of the nodes, and a dot for each."""
+    from matplotlib.patches import Rectangle  # `Axes.boxplot` would bring pyplot
+
     if not values:
         axes.text(place, 0.5, "diverged", transform=axes.get_xaxis_transform(), rotation=90)
         return
-    color = _color(algorithm)
-    axes.boxplot(
-        [list(values)],
-        positions=[place],
-        widths=0.55,
-        showfliers=False,
-        boxprops={"color": color},
-        whiskerprops={"color": color},
-        capprops={"color": color},
-        medianprops={"color": color, "linewidth": 2},
-    )
+    color, left, right = _color(algorithm), place - 0.28, place + 0.28
+    lowest, low, middle, high, highest = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
+    axes.add_patch(Rectangle((left, low), right - left, high - low, fill=False, color=color))
+    axes.plot([left, right], [middle, middle], color=color, linewidth=2)
+    for quartile, extreme in ((low, lowest), (high, highest)):
+        axes.plot([place, place], [quartile, extreme], color=color, linewidth=1)
+    # The golden ratio spreads any number of dots evenly, and the same at every drawing.
     side = [place + 0.36 * ((index * 0.618) % 1 - 0.5) for index in range(len(values))]
     axes.plot(side, list(values), ".", color=color, alpha=0.45, markersize=4)
 
