@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from p2pgan.cli.show import STOPPING, RoundBar, print_line
+from p2pgan.cli.show import STOPPING, RoundBar
 from p2pgan.grid import Planned
-from p2pgan.inspect.text import count_text, number_text
+from p2pgan.inspect.text import count_text, number_text, printable
 from p2pgan.record.comparison import Cell
 from p2pgan.sim.lockstep import Lockstep
 
@@ -69,7 +69,7 @@ class GridProgress:
             self._bar = None
 
     def _say(self, line: str) -> None:
-        print_line(self._console, line)
+        self._console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def _node_iterations(planned: Planned) -> int:

@@ -89,18 +89,18 @@ def print_results(
         return
     console = Console()
     for line in _settings_lines(summary):
-        print_line(console, line)
+        _print_line(console, line)
     console.print()
     if summary["scores"]:
         console.print(_scores_table(summary))
     else:
-        print_line(console, "not scored: the run ended before the first scores were due")
+        _print_line(console, "not scored: the run ended before the first scores were due")
     console.print()
     for line in (*_cost_lines(summary), "", *(str(_shown(p)) for p in (*drawn, directory.summary))):
-        print_line(console, line)
+        _print_line(console, line)
 
 
-def print_line(console: Console, line: str) -> None:
+def _print_line(console: Console, line: str) -> None:
     """Plainly: names and paths are neither taken for markup nor wrapped."""
     console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
