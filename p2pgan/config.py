@@ -264,6 +264,20 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """`train.loss` and a value as `{"train": {"loss": value}}`."""
+    first, _, rest = key.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def value_of(config: RunConfig, key: str) -> Any:
+    """The value of a key such as `train.loss`."""
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
 def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
     """The configuration that nested tables describe; text is read as numbers where one is due.
 
@@ -359,8 +373,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def to_toml(config: RunConfig, **extra: Any) -> str:
     """The configuration as TOML, `None` fields left out, with further top-level tables after it."""
-    tables = _without_none(msgspec.to_builtins(config))
-    return tomli_w.dumps(merge(tables, extra))
+    return tomli_w.dumps(merge(to_tables(config), extra))
+
+
+def to_tables(config: RunConfig) -> dict[str, Any]:
+    """The configuration as nested tables, `None` fields left out, since TOML has none."""
+    return _without_none(msgspec.to_builtins(config))
 
 
 def _without_none(tables: Mapping[str, Any]) -> dict[str, Any]:

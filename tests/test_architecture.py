@@ -21,19 +21,23 @@ PACKAGE = "p2pgan"
 BOTTOM = {"errors", "types", "seeds", "config", "files", "__init__"}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
 SHELLS = {"sim", "daemon"}
-BELOW_SHELLS = BOTTOM | SIBLINGS | {"record", "inspect", "experiment", "runs"}
+BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "experiment"}
+BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     **dict.fromkeys(SIBLINGS, BOTTOM),  # siblings never import each other
     "record": BOTTOM,
     "inspect": BOTTOM | {"record"},  # it reads the log, and nothing else
+    "grid": BOTTOM | {"record", "mixing"},
+    "recipes": BOTTOM | {"grid"},
     "experiment": BOTTOM | SIBLINGS,
-    "runs": BOTTOM | SIBLINGS | {"record", "inspect", "experiment"},
+    "runs": BELOW_RUNS,
+    "comparisons": BELOW_RUNS | {"runs"},
     "sim": BELOW_SHELLS,
     "daemon": BELOW_SHELLS,
     "dashboard": BOTTOM | {"record", "inspect"},
-    "cli": BELOW_SHELLS | SHELLS | {"dashboard"},
+    "cli": BELOW_SHELLS | SHELLS | {"dashboard", "recipes"},
     "__main__": {"cli"},
 }
 """For each part of the package, the other parts that it may import."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from p2pgan import __version__
-from p2pgan.cli import data, logs, node, results, simulate, topology, up
+from p2pgan.cli import compare, data, logs, node, results, simulate, topology, up
 from p2pgan.errors import P2PGanError
 
 EXIT_FAILED = 1
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(simulate.simulate)
+app.command()(compare.compare)
 app.command()(up.up)
 app.add_typer(node.app, name="node")
 app.add_typer(topology.app, name="topology")

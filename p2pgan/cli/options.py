@@ -1,23 +1,28 @@
-"""The options that `simulate`, `up` and `node start` share, and where their values come from.
+"""The options that commands which train share, and where their values come from.
 
 A command decorated with `with_run_options` gets one `RunConfig`, merged in this order, later wins:
 defaults, `--config FILE`, environment (`P2PGAN_NODES`, `P2PGAN_TRAIN__LOSS`), options, `--set`.
+One decorated with `with_sources` gets the `Sources`, and can put more beneath them, as a recipe is.
 """
 
 import functools
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from p2pgan.config import RunConfig, config_from, merge, read_settings
+from p2pgan.config import RunConfig, config_from, merge, nested, read_settings
 from p2pgan.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "P2PGAN_"
+Layer = tuple[Mapping[str, Any], str]
+"""Tables as in TOML, and where they come from."""
+
 NOT_CONFIGURATION = frozenset({"P2PGAN_DATA_DIR"})
 """Variables with our prefix that say something else."""
 
@@ -74,19 +79,86 @@ SET_OPTION = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where one configuration comes from."""
+
+    options: Mapping[str, Any]
+    """Values of `RUN_OPTIONS`, `None` where not given."""
+    file: Path | None = None
+    """The TOML file of `--config`."""
+    assignments: Sequence[str] = ()
+    """`KEY=VALUE` of each `--set`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The process's variables."""
+
+    def config(self, *beneath: Layer) -> RunConfig:
+        """One configuration out of all sources.
+
+        Args:
+            beneath: further layers, above the defaults and below all others.
+        Raises:
+            ConfigError: naming the source, for what is unknown, of the wrong type or out of range.
+        """
+        tables = _period_once([tables for tables, _ in self._checked(beneath)])
+        return config_from(tables, at="configuration")
+
+    def given(self) -> dict[str, Any]:
+        """What somebody said, as tables: without defaults and further layers.
+
+        Raises:
+            ConfigError: as `config`.
+        """
+        return _period_once([tables for tables, _ in self._checked(())])
+
+    def _checked(self, beneath: Sequence[Layer]) -> list[Layer]:
+        layers = [
+            *beneath,
+            ({} if self.file is None else read_settings(self.file), str(self.file)),
+            (_environment_tables(self.environment), "environment"),
+            ({k: v for k, v in self.options.items() if v is not None}, "options"),
+            (_assigned_tables(self.assignments), "--set"),
+        ]
+        for tables, at in layers:
+            try:
+                config_from(tables, at=at)  # each alone first, so that an error names its source
+            except ConfigError as error:
+                raise _naming_option(error) from None
+        return layers
+
+
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the shared options and passes it one `RunConfig` as its first argument."""
+
+    @functools.wraps(command)
+    def configured(sources: Sources, *arguments: Any, **named: Any) -> None:
+        command(sources.config(), *arguments, **named)
+
+    return with_sources()(configured)
+
+
+def with_sources(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the shared options and passes it their `Sources` as its first argument.
+
+    Args:
+        left_out: keys of `RUN_OPTIONS` that the command asks for in another way.
+    """
+    options = {key: option for key, option in RUN_OPTIONS.items() if key not in left_out}
+    return functools.partial(_with_sources, options)
+
+
+def _with_sources(options: Mapping[str, Any], command: Callable[..., None]) -> Callable[..., None]:
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
-        options = {key: arguments.pop(key) for key in RUN_OPTIONS}
+        given = {key: arguments.pop(key) for key in options}
         file, assignments = arguments.pop("config"), arguments.pop("set")
-        command(run_config(options, file, assignments or [], os.environ), **arguments)
+        command(Sources(given, file, assignments or [], os.environ), **arguments)
 
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in {**RUN_OPTIONS, "config": CONFIG_OPTION, "set": SET_OPTION}.items()
+        for name, annotation in {**options, "config": CONFIG_OPTION, "set": SET_OPTION}.items()
     ]
     first = [p for p in own if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     rest = [p for p in own if p.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -95,37 +167,6 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = signature  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
-
-
-def run_config(
-    options: Mapping[str, Any],
-    file: Path | None,
-    assignments: list[str],
-    environment: Mapping[str, str],
-) -> RunConfig:
-    """One configuration out of all its sources.
-
-    Args:
-        options: values of `RUN_OPTIONS`, `None` where not given.
-        file: the TOML file of `--config`.
-        assignments: `KEY=VALUE` of each `--set`.
-        environment: the process's variables.
-    Raises:
-        ConfigError: naming the source, for what is unknown, of the wrong type or out of range.
-    """
-    given = {key: value for key, value in options.items() if value is not None}
-    layers = [
-        ({} if file is None else read_settings(file), str(file)),
-        (_environment_tables(environment), "environment"),
-        (given, "options"),
-        (_assigned_tables(assignments), "--set"),
-    ]
-    for tables, at in layers:
-        try:
-            config_from(tables, at=at)  # each alone first, so that an error names its source
-        except ConfigError as error:
-            raise _naming_option(error) from None
-    return config_from(_period_once([tables for tables, _ in layers]), at="configuration")
 
 
 def _naming_option(error: ConfigError) -> ConfigError:
@@ -137,7 +178,7 @@ def _naming_option(error: ConfigError) -> ConfigError:
     return ConfigError(expected=error.expected, got=error.got, at=at, hint=error.hint)
 
 
-def _period_once(layers: list[dict[str, Any]]) -> dict[str, Any]:
+def _period_once(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Layers merged; a period in a later layer replaces the other kind of period below it."""
     periods = {"exchange_every", "exchange_epochs"}
     merged: dict[str, Any] = {}
@@ -153,31 +194,25 @@ def _environment_tables(environment: Mapping[str, str]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_CONFIGURATION:
-            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            tables = merge(tables, _nested(path, text))
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            tables = merge(tables, nested(key, text))
     return tables
 
 
-def _assigned_tables(assignments: list[str]) -> dict[str, Any]:
+def _assigned_tables(assignments: Sequence[str]) -> dict[str, Any]:
     """`train.loss=hinge` as `{"train": {"loss": "hinge"}}`; values are TOML or bare text."""
     tables: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise ConfigError(expected="KEY=VALUE", got=f"`{assignment}`", at="--set")
-        tables = merge(tables, _nested(key.strip().split("."), _toml_value(text.strip())))
+        tables = merge(tables, nested(key.strip(), toml_value(text.strip())))
     return tables
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value as TOML has it; whatever is none is taken as text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    for key in reversed(path):
-        value = {key: value}
-    assert isinstance(value, dict)
-    return value

@@ -32,11 +32,12 @@ QUALITY_TITLES = {
 """What people read for each figure of a quality."""
 
 
-class _Bar(Progress):
+class RoundBar(Progress):
     """A bar over the rounds, and below it where the time went."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, head: str = "") -> None:
         self._costs = ""  # looked at while the bar is made
+        self._head = head
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),  # as wide as the rest leaves
@@ -45,7 +46,7 @@ class _Bar(Progress):
             expand=True,
             disable=not console.is_terminal,
         )
-        self._rounds = self.add_task("preparing, first round", total=None, figures="")
+        self._rounds = self.add_task(f"{head}preparing, first round", total=None, figures="")
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield from super().get_renderables()
@@ -66,11 +67,14 @@ class _Bar(Progress):
         self._costs = _split_line(costs)
         self.update(
             self._rounds,
-            description=f"round {done}/{experiment.rounds}",
+            description=f"{self._head}round {done}/{experiment.rounds}",
             completed=done,
             total=experiment.rounds,
             figures="  ".join(figures),
         )
+
+
+STOPPING = "Stopping after this round; Ctrl-C again stops at once."
 
 
 @contextmanager
@@ -82,9 +86,9 @@ def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], 
     console = Console(stderr=True)
 
     def on_interrupt() -> None:
-        console.print("Stopping after this round; Ctrl-C again stops at once.")
+        console.print(STOPPING)
 
-    with _Bar(console) as bar:
+    with RoundBar(console) as bar:
         yield bar.show, on_interrupt
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from p2pgan.cli.options import with_run_options
-from p2pgan.config import RunConfig
+from p2pgan.cli.options import Sources, with_sources
+from p2pgan.cli.recipes import RecipeArgument, print_recipes, recipe_layers
 from p2pgan.errors import ConfigError, P2PGanError, RankLostError
 
 if TYPE_CHECKING:
@@ -19,10 +19,14 @@ PROCESS_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 """What `torchrun` tells each process that it starts; with `MASTER_ADDR`, which torch reads."""
 
 
-@with_run_options
+@with_sources()
 def simulate(
-    config: RunConfig,
+    sources: Sources,
+    recipe: RecipeArgument = None,
     *,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Only say which recipes there are.")
+    ] = False,
     clock: Annotated[
         Literal["lockstep", "virtual"],
         typer.Option(help="Lockstep: all nodes step together. Virtual time is not there yet."),
@@ -40,10 +44,14 @@ def simulate(
 ) -> None:
     """Train an overlay of nodes on one machine or several.
 
-    Under `torchrun` its processes share the nodes.
+    RECIPE names settings that the options refine. Under `torchrun` its processes share the nodes.
 
     Example: p2pgan simulate --algorithm gossip --nodes 10 --overlay small-world
     """
+    if list_:
+        print_recipes(as_json=json)
+        return
+    config = sources.config(*recipe_layers(recipe))
     if clock != "lockstep":
         hint = "virtual time is not there yet"
         raise ConfigError(expected="`lockstep`", got=f"`{clock}`", at="--clock", hint=hint)

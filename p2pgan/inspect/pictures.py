@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.float64]
 """Grey values or colours in [0, 1], shape [H, W, 3]."""
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart with any color vision; their yellow is too pale for lines."""
 
-_DPI = 100
+DPI = 100
 _GAP_PX = 4
 """Between two images of a grid."""
 _IMAGE_PX = 48
@@ -51,9 +51,9 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.9), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(12, 3.9), dpi=DPI, layout="constrained")
     fid, ms, consensus = figure.subplots(1, 3)
-    colors = list(itertools.islice(itertools.cycle(_COLORS), len(curves)))
+    colors = list(itertools.islice(itertools.cycle(COLORS), len(curves)))
     for curve, color in zip(curves.values(), colors, strict=True):
         _band(fid, curve.scores, lambda point: point.fid, color, positive=True)
         _band(ms, curve.scores, lambda point: point.ms, color)
@@ -61,14 +61,14 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
         _distance(consensus, curve.consensus, lambda point: point.d, color, "--")
     samples = {point.samples for curve in curves.values() for point in curve.scores}
     on = f" on {min(samples)} samples" if len(samples) == 1 else ""
-    _finish(fid, f"FID{on}, lower is better", log=True)
-    _finish(ms, f"MS{on}, higher is better")
-    _finish(consensus, "Consensus distance")
+    finish(fid, f"FID{on}, lower is better", log=True)
+    finish(ms, f"MS{on}, higher is better")
+    finish(consensus, "Consensus distance")
     if consensus.lines:
         _key_of_networks(consensus)
     if len(curves) > 1:
         figure.legend(
-            [_stroke(color) for color in colors],
+            [stroke(color) for color in colors],
             list(curves),
             loc="outside lower center",
             ncols=7,
@@ -76,7 +76,7 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
         )
     told = "mean over nodes, and the band from the lowest to the highest"
     figure.suptitle(f"{title}: {told}" if title else told, fontsize=12, x=0.01, ha="left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def sample_grid(
@@ -92,27 +92,43 @@ def sample_grid(
     Raises:
         RecordError: if the file cannot be written.
     """
+    in_order = sorted(images_by_node, key=natural)
+    image_rows({node: images_by_node[node] for node in in_order}, path, title)
+
+
+def image_rows(
+    images_by_label: Mapping[str, npt.NDArray[Any]], path: Path, title: str = ""
+) -> None:
+    """Draw a row of images for each label, in the order given, as PNG.
+
+    Args:
+        images_by_label: images in [-1, 1], shape [K, C, H, W], C 1 or 3; the same shape for all.
+        path: the file.
+        title: what they are.
+    Raises:
+        RecordError: if the file cannot be written.
+    """
     from matplotlib.figure import Figure
 
-    nodes = sorted(images_by_node, key=natural)
-    rows = [tiles(images_by_node[node], len(images_by_node[node])) for node in nodes]
+    labels = list(images_by_label)
+    rows = [tiles(images, len(images)) for images in images_by_label.values()]
     grid = np.concatenate([rows[0], *(row[_GAP_PX:] for row in rows[1:])])
     height_px, width_px = grid.shape[:2]
-    left_px = 24 + 8 * max(len(node) for node in nodes)
+    left_px = 24 + 8 * max(len(label) for label in labels)
     top_px = 36 if title else 8
     total_px = np.array([left_px + max(width_px, 8 * len(title)) + 8, top_px + height_px + 8])
-    figure = Figure(figsize=tuple(total_px / _DPI), dpi=_DPI)
+    figure = Figure(figsize=tuple(total_px / DPI), dpi=DPI)
     place_px = np.array([left_px, 8, width_px, height_px])
     axes = figure.add_axes(tuple(place_px / np.tile(total_px, 2)))
     axes.imshow(grid, interpolation="nearest", aspect="auto")
-    step_px = (height_px - _GAP_PX) / len(nodes)
-    axes.set_yticks([_GAP_PX / 2 + (row + 0.5) * step_px for row in range(len(nodes))], nodes)
+    step_px = (height_px - _GAP_PX) / len(labels)
+    axes.set_yticks([_GAP_PX / 2 + (row + 0.5) * step_px for row in range(len(labels))], labels)
     axes.set_xticks([])
     axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title, loc="left", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def image_grid(images_KCHW: npt.NDArray[Any], path: Path) -> None:
@@ -176,7 +192,7 @@ def _band(
     x = [iterations for iterations, _ in drawn]
     low, high = [s.min for _, s in drawn], [s.max for _, s in drawn]
     axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(x, [s.mean for _, s in drawn], color=color, **_marks(len(drawn)))
+    axes.plot(x, [s.mean for _, s in drawn], color=color, **marks(len(drawn)))
 
 
 def _distance(
@@ -193,29 +209,30 @@ def _distance(
     ]
     if drawn:
         x, y = zip(*drawn, strict=True)
-        axes.plot(x, y, color=color, linestyle=style, **_marks(len(drawn)))
+        axes.plot(x, y, color=color, linestyle=style, **marks(len(drawn)))
 
 
-def _marks(points: int) -> dict[str, Any]:
+def marks(points: int) -> dict[str, Any]:
     """Dots where the points are few: a single one would not show as a line."""
     return {"linewidth": 1.8, "marker": "o" if points <= 25 else "", "markersize": 4}
 
 
 def _key_of_networks(axes: "Axes") -> None:
-    strokes = [_stroke("#444444"), _stroke("#444444", "--")]
+    strokes = [stroke("#444444"), stroke("#444444", "--")]
     axes.legend(strokes, ["generators", "discriminators"], frameon=False, fontsize=9)
 
 
-def _stroke(color: str, style: Literal["-", "--"] = "-") -> "Line2D":
+def stroke(color: str, style: Literal["-", "--"] = "-") -> "Line2D":
     """What a key shows in front of a label."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=color, linestyle=style, linewidth=1.8)
 
 
-def _finish(axes: "Axes", title: str, *, log: bool = False) -> None:
+def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False) -> None:
+    """Title, name of the x-axis, grid and limits, in the style of all our figures."""
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel("iterations", fontsize=9)
+    axes.set_xlabel(x, fontsize=9)
     axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -224,26 +241,32 @@ def _finish(axes: "Axes", title: str, *, log: bool = False) -> None:
         axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])
     elif log:
-        _logarithmic(axes)
+        logarithmic(axes)
     else:
         axes.set_ylim(bottom=0)
     if axes.lines:
         axes.set_xlim(left=0)
 
 
-def _logarithmic(axes: "Axes") -> None:
+def logarithmic(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
     """A logarithmic axis with plain numbers, also where it spans less than a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(MaxNLocator(5) if high / low < 6 else LogLocator(subs=steps))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(MaxNLocator(5) if high / low < 6 else LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
+    """Writes the figure as PNG, all of it or nothing.
+
+    Raises:
+        RecordError: if it cannot be written.
+    """
     file = io.BytesIO()
     figure.savefig(file, format="png")
     write_atomic(path, file.getvalue(), RecordError)

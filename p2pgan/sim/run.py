@@ -123,8 +123,7 @@ class _Run:
         return f"every node's networks after {iterations} iterations or later are in {nodes}"
 
     def _prepare(self, config: RunConfig, data_dir: Path) -> tuple[Experiment, Shares]:
-        experiment = prepare(config, data_dir)
-        _check_draw(experiment)
+        experiment = prepared(config, data_dir)
         return experiment, Shares(self.ranks, len(experiment.nodes))
 
     def _log(self, directory: RunDirectory) -> RecordWriter:
@@ -184,6 +183,17 @@ class _Run:
 
         told: dict[str, Any] = msgspec.json.decode(self.ranks.from_first(write))
         return told
+
+
+def prepared(config: RunConfig, data_dir: Path) -> Experiment:
+    """The experiment, if it can be run in lockstep.
+
+    Raises:
+        P2PGanError: for whatever cannot be run.
+    """
+    experiment = prepare(config, data_dir)
+    _check_draw(experiment)
+    return experiment
 
 
 def fingerprint(experiment: Experiment) -> str:

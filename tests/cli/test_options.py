@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from p2pgan.cli.options import RUN_OPTIONS, run_config, with_run_options
+from p2pgan.cli.options import RUN_OPTIONS, Sources, with_run_options
 from p2pgan.config import RunConfig, to_toml
 from p2pgan.errors import ConfigError
 
@@ -23,6 +23,7 @@ SHARED = {
     "--exchange-every",
     "--exchange-epochs",
     "--batch-size",
+    "--final",
     "--seed",
     "--device",
     "--final",
@@ -38,7 +39,7 @@ def resolved(
     environment: dict[str, str] | None = None,
     **options: Any,
 ) -> RunConfig:
-    return run_config(options, file, list(assignments), environment or {})
+    return Sources(options, file, assignments, environment or {}).config()
 
 
 def complaint(*arguments: Any, **sources: Any) -> str:

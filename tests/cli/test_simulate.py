@@ -17,7 +17,7 @@ from p2pgan.sim.processes import Place
 
 TINY = ["-n", "2", "-i", "20", "--set", "score.samples=50", "--device", "cpu"]
 
-OWN = {"--clock", "--out", "--json", "--pictures", "--no-pictures"}
+OWN = {"--clock", "--list", "--out", "--json", "--pictures", "--no-pictures"}
 """Beyond the options that `up` and `node start` have as well; scripts rely on these names."""
 
 
@@ -106,9 +106,27 @@ def test_an_interrupted_run_is_shown_and_is_status_130(
     assert "0 iterations in 0 rounds of 20, interrupted" in result.stdout
 
 
+def test_a_recipe_is_refined_by_options(app: typer.Typer) -> None:
+    summary = json.loads(run(app, "quickstart", "-n", "6", "--no-pictures", "--json").stdout)
+    found = {key: summary[key] for key in ("overlay", "iterations", "nodes", "exchange_every")}
+    assert found == {
+        "overlay": "watts-strogatz-6",
+        "iterations": 20,
+        "nodes": 6,
+        "exchange_every": 20,
+    }
+
+
+def test_recipes_are_listed_and_nothing_is_run(app: typer.Typer, tmp_path: Path) -> None:
+    assert "quickstart: " in run(app, "--list").stdout
+    assert json.loads(run(app, "--list", "--json").stdout)[0]["name"] == "chapter4"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["quickstrat"], "did you mean `quickstart`?"),
         (["--clock", "virtual"], "virtual time is not there yet"),
         (["--overlay", "rign"], "did you mean `ring`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),

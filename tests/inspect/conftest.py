@@ -11,12 +11,14 @@ Three nodes, two rounds of 20 iterations, vectors of 100 bytes (G and D) or 40 (
 `c` diverges, and is the only one that nobody's vector but b's reaches; nothing reaches `a`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import (
     Body,
@@ -126,3 +128,59 @@ def run(tmp_path: Path, lines: list[Line], write: Write) -> RunDirectory:
     directory.run_toml.write_text('algorithm = "fl-gan"\n')
     write(directory.events, lines)
     return directory
+
+
+Add = Callable[..., Cell]
+
+
+@pytest.fixture
+def comparison(tmp_path: Path) -> ComparisonDirectory:
+    """A place for a comparison."""
+    return ComparisonDirectory(tmp_path / "comparison")
+
+
+@pytest.fixture
+def add(comparison: ComparisonDirectory, write: Write) -> Add:
+    """Adds a cell to the comparison: its run's summary, if it has one, and a log of two rounds."""
+
+    def to(
+        algorithm: str,
+        nodes: int,
+        seed: int = 0,
+        *,
+        summary: Mapping[str, Any] | None = None,
+        **vary: Any,
+    ) -> Cell:
+        run = "-".join(
+            [algorithm, f"n{nodes}", *(str(value) for value in vary.values()), f"s{seed}"]
+        )
+        cell = Cell(run=run, algorithm=algorithm, nodes=nodes, seed=seed, vary=vary)
+        before = comparison.read() if comparison.compare_toml.exists() else Manifest()
+        cells, keys = (*before.cells, cell), tuple(dict.fromkeys([*before.vary, *vary]))
+        comparison.write(
+            Manifest(vary=keys, cells=cells, base={"overlay": "ring", "iterations": 40})
+        )
+        if summary is not None:
+            directory = RunDirectory.create(comparison.run(cell).path, name=run)
+            directory.run_toml.write_text("")
+            directory.write_summary(summary)
+            write(directory.events, _of_a_cell(nodes))
+        return cell
+
+    return to
+
+
+def _of_a_cell(nodes: int) -> Iterator[Line]:
+    """Scores after rounds 2 and 4; the first node sends 2 MiB in each round, if there are more."""
+    yield "", RunStarted(config={}, versions={})
+    for number in (1, 2, 3, 4):
+        if nodes > 1:
+            sent = VectorSent(peer="1", round=number, nets=GD, bytes=2**21, exchange=f"x{number}")
+            yield "0", sent
+        if number % 2:
+            continue
+        for node in range(nodes):
+            fid = 100.0 / number + node
+            body = Scores(round=number, iterations=10 * number, fid=fid, ms=5.0, samples=50)
+            yield str(node), body
+        yield "", Consensus(round=number, iterations=10 * number, g=0.1 * number, d=0.0)

@@ -1,0 +1,98 @@
+"""Tables and figures of a comparison, made from its run directories without training anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pgan.inspect.comparison import Comparison, Group, Row, read
+from p2pgan.inspect.comparison_curves import read_curve
+from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
+from p2pgan.inspect.text import number_text
+from p2pgan.record.comparison import ComparisonDirectory
+from p2pgan.record.rundir import write_text_atomic
+from p2pgan.runs import Run
+
+SAMPLES = 12
+"""Images in a row."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was written."""
+
+    json: str
+    """The content of `table.json`."""
+    overview: str
+    """FID by algorithm and nodes, as Markdown."""
+    paths: list[Path]
+
+
+def write_results(directory: ComparisonDirectory) -> Results:
+    """Writes tables and figures of all runs that are there; the same runs give the same tables.
+
+    Raises:
+        RecordError: if the directory is none of ours, or the disk refuses.
+        CheckpointError: if saved networks cannot be read.
+    """
+    # Here, since matplotlib is slow to import.
+    from p2pgan.inspect.comparison_pictures import draw
+
+    comparison = read(directory)
+    texts = {
+        "md": to_markdown(comparison),
+        "csv": to_csv(comparison),
+        "json": to_document(comparison),
+    }
+    for suffix, text in texts.items():
+        write_text_atomic(directory.table(suffix), text)
+    figures = [*draw(comparison, directory), *_draw_samples(comparison, directory)]
+    paths = [*(directory.table(suffix) for suffix in texts), *figures]
+    return Results(texts["json"], overview(comparison), paths)
+
+
+def _draw_samples(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
+    """Samples of every competitor, as figure 4.3 of the thesis: a figure per number of nodes.
+
+    Of the first seed, and of the node in the middle of the FIDs at the end.
+    """
+    paths = []
+    for combination in comparison.combinations():
+        groups = comparison.of(combination)
+        sizes = sorted({group.nodes for group in groups if group.nodes > 1} or {1})
+        for nodes in sizes:
+            of_size = [group for group in groups if group.nodes in (1, nodes)]
+            path = _draw_rows(of_size, directory, nodes, combination)
+            paths += [path] if path else []
+    return paths
+
+
+def _draw_rows(
+    groups: list[Group], directory: ComparisonDirectory, nodes: int, combination: Mapping[str, Any]
+) -> Path | None:
+    from p2pgan.inspect.comparison_pictures import file_name, title_of
+    from p2pgan.inspect.pictures import image_rows
+
+    rows: dict[str, Any] = {}
+    for group in groups:
+        if group.whole:
+            label, images = _samples(group.whole[0], directory)
+            rows[label] = images
+    if not rows:
+        return None
+    path = directory.figures / file_name(f"samples-n{nodes}", combination)
+    title = title_of(f"Samples at the end, n = {nodes}, the node in the middle", combination)
+    image_rows(rows, path, title.replace("\n", "; "))
+    return path
+
+
+def _samples(row: Row, directory: ComparisonDirectory) -> tuple[str, Any]:
+    """A label and images of one run."""
+    place = directory.run(row.cell)
+    fids = read_curve(place, row.cell.nodes).at_end["fid"]
+    run = Run.open(place.path)
+    ranked = sorted(fids, key=lambda node: fids[node]) or run.saved_nodes
+    node = ranked[(len(ranked) - 1) // 2]
+    of_node = f", node {node}" if row.cell.nodes > 1 else ""
+    label = f"{row.cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
+    return label, run.images(node, SAMPLES, row.cell.seed)

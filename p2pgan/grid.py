@@ -1,0 +1,184 @@
+"""A grid of runs: one base configuration, and axes along which it is varied.
+
+Algorithms, numbers of nodes and seeds are always axes; any other key of the configuration can be
+one more. Runs that could not differ are one cell: a pooled algorithm has one node whatever `nodes`
+says, and a key that cannot matter to an algorithm is left at its base value.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from p2pgan.config import RunConfig, config_from, keys, merge, nested, value_of
+from p2pgan.errors import ConfigError, nearest
+from p2pgan.mixing.algorithms import ALGORITHMS, Algorithm, algorithm
+from p2pgan.record.comparison import Cell
+
+AXES = {"algorithm": "--algorithms", "nodes": "--nodes", "seed": "--seeds"}
+"""Keys that are axes of every grid, and the option of each."""
+
+PERIODS = ("exchange_every", "exchange_epochs")
+"""Either excludes the other."""
+
+VALUE_CHARACTERS_MAX = 60
+"""Of one value in the name of a cell; file systems allow a name 255 bytes."""
+
+
+class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The axes."""
+
+    algorithms: tuple[str, ...] = ("standalone", "fl-gan", "gossip", "gossip-ind", "centralised")
+    nodes: tuple[int, ...] = (10,)
+    seeds: tuple[int, ...] = (0,)
+    vary: Mapping[str, tuple[Any, ...]] = {}
+    """Values of each further key, as TOML or text has them."""
+
+
+class Planned(NamedTuple):
+    """A cell and what is to run."""
+
+    cell: Cell
+    config: RunConfig
+
+
+def plan(base: RunConfig, grid: Grid) -> list[Planned]:
+    """Every cell of a grid once, in the order of `in_order`.
+
+    Algorithms that are not pooled have no cell of one node: it would be the pooled one's run.
+
+    Args:
+        base: what all cells share; its algorithm, nodes and seed do not count.
+        grid: the axes.
+    Raises:
+        ConfigError: for axes without a value, unknown algorithms or keys, values that do not fit,
+            or a grid without a cell.
+    """
+    for key in grid.vary:
+        _check_key(key)
+    for name, axis in {**msgspec.structs.asdict(grid), **grid.vary}.items():
+        if not axis and name != "vary":
+            raise ConfigError(expected="at least one value", got="none", at=f"grid: {name}")
+    found: dict[str, Planned] = {}
+    for name, seed in itertools.product(grid.algorithms, grid.seeds):
+        chosen = algorithm(name)
+        for nodes in (1,) if chosen.is_pooled else grid.nodes:
+            if nodes == 1 and not chosen.is_pooled:
+                continue
+            for values in _combinations(grid.vary):
+                planned = _planned(base, chosen, (nodes, seed), values)
+                first = found.setdefault(planned.cell.run, planned)
+                _check_same(first.cell, planned.cell)
+    if not found:
+        raise ConfigError(
+            expected="more than one node, or `centralised`",
+            got="a grid without a run",
+            at="--nodes",
+            hint="a node alone is the centralised algorithm",
+        )
+    ordered = in_order([planned.cell for planned in found.values()], list(grid.vary))
+    return [found[cell.run] for cell in ordered]
+
+
+def in_order(cells: Sequence[Cell], vary: Sequence[str]) -> list[Cell]:
+    """Cells as tables have them: by algorithm, nodes, varied values, and seed last.
+
+    Args:
+        cells: of one grid, in any order.
+        vary: the varied keys. Numbers are sorted; other values keep the order of the cells.
+    """
+    places = {key: _places([cell.vary.get(key) for cell in cells]) for key in vary}
+
+    def place(cell: Cell) -> tuple[Any, ...]:
+        varied = tuple(places[key][repr(cell.vary.get(key))] for key in vary)
+        return list(ALGORITHMS).index(cell.algorithm), cell.nodes, varied, cell.seed
+
+    return sorted(cells, key=place)
+
+
+def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
+    """Keys that cannot change what a run of this algorithm comes to.
+
+    Who has no neighbors, or sends nothing, or sends to the coordinator alone, draws nobody. A last
+    step draws along the overlay whatever the algorithm, so then only pooled algorithms are spared.
+    """
+    draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}
+    draws.add("exchange.fanout")
+    exchanges = {*draws, *PERIODS, *(key for key in keys() if key.startswith("exchange."))}
+    if chosen.is_pooled:
+        return {*exchanges, "partition", "final"}
+    if config.final != "none":
+        return set()
+    if not chosen.groups:
+        return exchanges
+    return draws if chosen.has_coordinator else set()
+
+
+def _combinations(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*vary.values()):
+        yield dict(zip(vary, values, strict=True))
+
+
+def _planned(
+    base: RunConfig, chosen: Algorithm, size: tuple[int, int], values: Mapping[str, Any]
+) -> Planned:
+    """One combination: the cell that stands for it, and that cell's configuration."""
+    nodes, seed = size
+    config = varied(base, {"algorithm": chosen.name, "nodes": nodes, "seed": seed, **values})
+    spared = irrelevant(chosen, config) & values.keys()
+    kept = {key: value for key, value in values.items() if key not in spared}
+    if spared:
+        config = varied(base, {"algorithm": chosen.name, "nodes": nodes, "seed": seed, **kept})
+    if chosen.is_pooled:  # one node has nobody to take a last step with
+        config = msgspec.structs.replace(config, final="none")
+    normal = {key: value_of(config, key) for key in kept}
+    parts = [chosen.name, f"n{nodes}", *(_named(k, v) for k, v in normal.items()), f"s{seed}"]
+    run = "-".join(parts)
+    cell = Cell(run=run, algorithm=chosen.name, nodes=nodes, seed=seed, vary=normal)
+    return Planned(cell, config)
+
+
+def varied(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other values of some keys; one period replaces the other.
+
+    Raises:
+        ConfigError: for values that do not fit.
+    """
+    tables = msgspec.to_builtins(base)
+    if set(PERIODS) & values.keys():
+        tables |= dict.fromkeys(PERIODS)
+    return config_from(merge(tables, *(nested(k, v) for k, v in values.items())), at="grid")
+
+
+def _named(key: str, value: Any) -> str:
+    text = re.sub(r"[^A-Za-z0-9._]+", "-", str(value)).strip("-")
+    return f"{key}-{text[-VALUE_CHARACTERS_MAX:]}"
+
+
+def _places(values: Sequence[Any]) -> dict[str, int]:
+    """Where each value stands among the others; a cell without one stands first."""
+    distinct = list({repr(value): value for value in values if value is not None}.values())
+    if all(isinstance(value, int | float) for value in distinct):
+        distinct.sort()
+    return {repr(value): place for place, value in enumerate([None, *distinct])}
+
+
+def _check_key(key: str) -> None:
+    if key in AXES:
+        hint = f"`{AXES[key]}` gives its values"
+        raise ConfigError(expected="another key", got=f"`{key}`", at="--vary", hint=hint)
+    if key not in keys():
+        hint = nearest(key, keys()) or "`docs/reference/configuration.md` lists every key"
+        expected = "a key of the configuration"
+        raise ConfigError(expected=expected, got=f"`{key}`", at="--vary", hint=hint)
+
+
+def _check_same(first: Cell, second: Cell) -> None:
+    if first != second:
+        raise ConfigError(
+            expected="values whose names differ in more than signs",
+            got=f"two cells named `{first.run}`",
+            at="--vary",
+        )

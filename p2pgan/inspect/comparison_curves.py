@@ -1,0 +1,142 @@
+"""How the runs of a comparison went: scores, distances and bytes sent, from their logs."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from p2pgan.inspect.comparison import Group
+from p2pgan.inspect.summary import spread
+from p2pgan.record.comparison import ComparisonDirectory
+from p2pgan.record.rundir import Log, records_of
+from p2pgan.record.schema import Consensus, Scores, VectorSent
+
+Score = Literal["fid", "ms"]
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """A run after a round."""
+
+    round: int
+    iterations: int
+    """Of each node."""
+    bytes_per_node: float
+    """Sent so far, a coordinator's bytes included."""
+    fid: float | None = None
+    """Mean over nodes; `None`: not scored then, or not finite."""
+    ms: float | None = None
+    g: float | None = None
+    """Consensus distance of the generators; `None`: not measured then."""
+    d: float | None = None
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    points: tuple[Point, ...]
+    """In the order of rounds."""
+    at_end: dict[Score, dict[str, float]]
+    """Last scores of each node whose generator has not diverged."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A value over seeds, at one place of an axis."""
+
+    x: float
+    low: float
+    middle: float
+    """The median."""
+    high: float
+
+
+Value = Callable[[Point], float | None]
+
+
+def read_curves(group: Group, directory: ComparisonDirectory) -> list[Curve]:
+    """Curves of the whole runs of a group.
+
+    Raises:
+        RecordError: if a log cannot be read.
+    """
+    return [read_curve(directory.run(row.cell), group.nodes) for row in group.whole]
+
+
+def read_curve(log: Log, nodes: int) -> Curve:
+    """The curve of one run of so many nodes.
+
+    Raises:
+        RecordError: if the log cannot be read.
+    """
+    scores: dict[int, dict[str, Scores]] = defaultdict(dict)
+    distances: dict[int, Consensus] = {}
+    iterations: dict[int, int] = {}
+    bytes_sent: dict[int, int] = defaultdict(int)
+    for record in records_of(log):
+        match record.body:
+            case Scores() as body:
+                scores[body.round][record.node] = body
+            case Consensus() as body:
+                distances[body.round] = body
+                iterations[body.round] = body.iterations or 0
+            case VectorSent() as body:
+                bytes_sent[body.round] += body.bytes
+            case _:
+                pass
+    last: dict[str, Scores] = {}
+    for round_ in sorted(scores):
+        last |= scores[round_]
+    points = []
+    for round_, distance in sorted(distances.items()):
+        scored = scores[round_].values()
+        sent = sum(count for number, count in bytes_sent.items() if number <= round_)
+        points.append(
+            Point(
+                round=round_,
+                iterations=iterations[round_],
+                bytes_per_node=sent / nodes,
+                fid=_mean([body.fid for body in scored]),
+                ms=_mean([body.ms for body in scored]),
+                g=distance.g,
+                d=distance.d,
+            )
+        )
+    return Curve(
+        points=tuple(points),
+        at_end={
+            "fid": {node: body.fid for node, body in last.items() if body.fid is not None},
+            "ms": {node: body.ms for node, body in last.items() if body.ms is not None},
+        },
+    )
+
+
+def over_seeds(curves: Iterable[Curve], x: Value, y: Value) -> list[Seen]:
+    """The median over runs and its range, round by round; without what is not finite.
+
+    Where several rounds have the same `x`, as those of a last step without iterations have, the
+    first counts.
+    """
+    by_round: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for curve in curves:
+        for point in curve.points:
+            place, value = x(point), y(point)
+            if place is not None and value is not None:
+                by_round[point.round].append((place, value))
+    seen: dict[float, Seen] = {}
+    for _, pairs in sorted(by_round.items()):
+        place = statistics.median(place for place, _ in pairs)
+        seen.setdefault(place, _seen(place, [value for _, value in pairs]))
+    return list(seen.values())
+
+
+def _seen(x: float, values: Sequence[float]) -> Seen:
+    return Seen(x=x, low=min(values), middle=statistics.median(values), high=max(values))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    if not values:
+        return None
+    mean = spread(values).mean
+    return mean if math.isfinite(mean) else None

@@ -1,0 +1,63 @@
+"""Curves of runs, and medians of several."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pgan.inspect.comparison import read
+from p2pgan.inspect.comparison_curves import Curve, Point, over_seeds, read_curve, read_curves
+from p2pgan.record.comparison import Cell, ComparisonDirectory
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import Consensus, Scores
+
+
+def test_a_curve_has_scores_distances_and_bytes_so_far(
+    comparison: ComparisonDirectory, add: Callable[..., Cell]
+) -> None:
+    add("gossip", 2, summary={})
+    [curve] = read_curves(read(comparison).groups[0], comparison)
+    first, second = curve.points
+    assert (first.round, first.iterations, first.fid, first.ms) == (2, 20, 50.5, 5.0)
+    assert (first.bytes_per_node, second.bytes_per_node) == (2 * 2**20, 4 * 2**20)
+    assert second.g == pytest.approx(0.4)
+    assert second.d == 0.0
+    assert curve.at_end == {"fid": {"0": 25.0, "1": 26.0}, "ms": {"0": 5.0, "1": 5.0}}
+
+
+def test_a_diverged_node_has_no_end_and_its_run_no_mean(run: RunDirectory) -> None:
+    curve = read_curve(run, 3)
+    assert [point.fid for point in curve.points] == [20.0, None]
+    assert curve.at_end["fid"] == {"a": 10.0, "b": 10.0}
+
+
+def test_scores_after_a_last_step_are_the_end(tmp_path: Path, write: Callable[..., None]) -> None:
+    """It makes no iterations, but rounds."""
+    lines = [
+        (node, body)
+        for round_, fid in ((1, 30.0), (5, 10.0))
+        for node, body in (
+            ("0", Scores(round=round_, iterations=20, fid=fid, ms=1.0, samples=5)),
+            ("", Consensus(round=round_, iterations=20, g=1.0, d=1.0)),
+        )
+    ]
+    write(tmp_path / "events.jsonl", lines)
+    curve = read_curve(tmp_path / "events.jsonl", 1)
+    assert curve.at_end["fid"] == {"0": 10.0}
+    [seen] = over_seeds([curve], lambda point: point.iterations, lambda point: point.fid)
+    assert seen.middle == 30.0
+    assert len(over_seeds([curve], lambda point: point.round, lambda point: point.fid)) == 2
+
+
+def curve(*fids: float | None) -> Curve:
+    points = [
+        Point(round=number, iterations=10 * number, bytes_per_node=1.0, fid=fid)
+        for number, fid in enumerate(fids, 1)
+    ]
+    return Curve(points=tuple(points), at_end={})
+
+
+def test_the_median_of_seeds_leaves_out_what_is_not_finite() -> None:
+    curves = [curve(9.0, 4.0), curve(1.0, None), curve(5.0, 8.0), curve(None, None)]
+    seen = over_seeds(curves, lambda point: point.iterations, lambda point: point.fid)
+    assert [(s.x, s.low, s.middle, s.high) for s in seen] == [(10, 1, 5, 9), (20, 4, 6, 8)]

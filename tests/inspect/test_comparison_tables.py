@@ -1,0 +1,164 @@
+"""Tables say what the runs came to, and what is wrong with some."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from p2pgan.inspect.comparison import read
+from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
+from p2pgan.record.comparison import Cell, ComparisonDirectory
+
+Add = Callable[..., Cell]
+
+
+def scores(fid: float, std: float = 1.0) -> dict[str, Any]:
+    return {
+        "fid": {"mean": fid, "std": std, "min": fid, "max": fid, "samples": 500},
+        "ms": {"mean": 5.0, "std": 0.1, "min": 5.0, "max": 5.0, "samples": 500},
+    }
+
+
+def summary(fid: float, **more: Any) -> dict[str, Any]:
+    settings = {
+        "model": "mlp-digits",
+        "dataset": "digits",
+        "partition": "iid",
+        "iterations": 40,
+        "exchange_every": 10,
+        "interrupted": False,
+    }
+    traffic = {"messages": 6, "bytes_total": 6 * 2**20, "bytes_per_node": 2 * 2**20}
+    return {**settings, "scores": scores(fid), "real": {"fid": 9.0}, "traffic": traffic, **more}
+
+
+@pytest.fixture
+def grid(comparison: ComparisonDirectory, add: Add) -> ComparisonDirectory:
+    """Two seeds of three algorithms: one diverges once, one always, one is not finished."""
+    for seed in (0, 1):
+        add("centralised", 1, seed, summary=summary(40.0 + seed))
+        add("gossip", 3, seed, summary=summary(100.0 if seed else math.nan))
+        add("fl-gan", 3, seed, summary=summary(math.nan))
+        add("standalone", 3, seed)
+        add("gossip-ind", 3, seed, summary=summary(99.0, interrupted=True))
+    return comparison
+
+
+def rows(markdown: str, title: str) -> list[list[str]]:
+    """Cells of the first table below a title."""
+    text = markdown.partition(title)[2].partition("\n\n|")[2].partition("\n\n")[0]
+    lines = ("|" + text).strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_pivot_has_algorithms_by_nodes(grid: ComparisonDirectory) -> None:
+    header, _, *body = rows(to_markdown(read(grid)), "## FID at the end, on 500 samples")
+    assert header == ["", "n = 1", "n = 3"]
+    assert body == [
+        ["centralised", "40.5 (40 to 41)", ""],
+        ["gossip", "", "100, 1 diverged"],
+        ["fl-gan", "", "diverged"],
+        ["standalone", "", "not run"],
+        ["gossip-ind", "", "not finished"],
+    ]
+
+
+def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
+    text = to_markdown(read(grid))
+    assert text.startswith(
+        "# Comparison\n\n- `mlp-digits` on digits, iid, overlay `ring`, 40 iterations, an exchange "
+        "every 10\n- centralised, gossip, fl-gan, standalone, gossip-ind; nodes 1, 3; seeds 0, 1\n"
+        "- 10 runs: 3 finished, 3 diverged, 2 missing, 2 interrupted\n"
+    )
+    assert "in place of generated ones: FID 9." in text
+    assert overview(read(grid)) in text
+
+
+def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
+    header, _, *body = rows(to_markdown(read(grid)), "## All figures")
+    assert header[:5] == ["algorithm", "nodes", "runs", "FID", "sd of FID"]
+    assert header[-1] == "bytes per node"
+    by_name = {row[0]: row for row in body}
+    assert by_name["centralised"][2:5] == ["2", "40.5 (40 to 41)", "1"]
+    assert by_name["gossip"][2] == "2, 1 diverged"
+    assert by_name["gossip"][-1] == "2.0 MiB"
+    assert by_name["standalone"][2] == "0 of 2"
+
+
+def test_csv_has_a_row_per_run(grid: ComparisonDirectory) -> None:
+    table = list(csv.DictReader(io.StringIO(to_csv(read(grid)))))
+    assert len(table) == 10
+    by_run = {row["run"]: row for row in table}
+    assert by_run["centralised-n1-s1"]["scores.fid.mean"] == "41"
+    assert by_run["gossip-n3-s0"]["state"] == "diverged"
+    assert by_run["gossip-n3-s0"]["scores.fid.mean"] == ""
+    assert by_run["standalone-n3-s0"]["state"] == "missing"
+
+
+def test_json_has_medians_and_runs(grid: ComparisonDirectory) -> None:
+    document = json.loads(to_document(read(grid)))
+    first, second = document["cells"][:2]
+    assert first["figures"]["scores.fid.mean"] == {"median": 40.5, "min": 40, "max": 41, "runs": 2}
+    assert [run["seed"] for run in first["runs"]] == [0, 1]
+    assert (second["finished"], second["diverged"]) == (2, 1)
+    assert second["runs"][0]["figures"]["scores.fid.mean"] is None
+
+
+def test_values_of_a_varied_key_stand_side_by_side(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    add("standalone", 3, summary=summary(300.0))
+    for fanout in (4, 1):
+        for overlay in ("ring", "star"):
+            fid = 100.0 / fanout + (overlay == "star")
+            add("gossip", 3, summary=summary(fid), overlay=overlay, fanout=fanout)
+    text = to_markdown(read(comparison))
+    header, _, *body = rows(text, "## By `fanout`, on 500 samples\n\nFID:")
+    assert header == ["algorithm", "nodes", "`overlay`", "1", "4"]
+    assert body == [
+        ["standalone", "3", "any", "300", "as left"],
+        ["gossip", "3", "ring", "100", "25"],
+        ["gossip", "3", "star", "101", "26"],
+    ]
+    assert "## FID at the end, on 500 samples (`overlay` = star, `fanout` = 4)" in text
+    assert "overlay `ring`" not in text
+
+
+def test_the_last_step_is_shown_before_and_after(comparison: ComparisonDirectory, add: Add) -> None:
+    final = {
+        "step": "agree",
+        "rounds": 9,
+        "agreed": 3,
+        "before": {"scores": scores(50.0, 8.0), "quality": None},
+        "after": {"scores": scores(40.0, 0.0), "quality": None},
+    }
+    add("gossip", 3, summary=summary(40.0, final=final))
+    add("centralised", 1, summary=summary(30.0, final=None))
+    header, _, *body = rows(to_markdown(read(comparison)), "## The last step")
+    assert header[2:] == [
+        *("rounds", "nodes that agree", "FID before", "after", "sd of FID before", "after"),
+        *("MS before", "after", "sd of MS before", "after"),
+    ]
+    assert body == [["gossip", "3", "9", "3", "50", "40", "8", "0", "5", "5", "0.1", "0.1"]]
+
+
+def test_the_thorough_measurement_has_its_sample_size(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    quality = {
+        "samples": 10_000,
+        "fid": {"mean": 7.0, "std": 0.5},
+        "ms": {"mean": 8.0, "std": 0.5},
+        "precision": {"mean": 0.75},
+        "real": {"fid": 2.0, "precision": 0.9},
+    }
+    add("gossip", 3, summary=summary(40.0, quality=quality))
+    text = to_markdown(read(comparison))
+    assert rows(text, "## FID at the end, on 10,000 samples")[2] == ["gossip", "7"]
+    header, _, body = rows(text, "## All figures at the end, on 10,000 samples")
+    assert dict(zip(header, body, strict=True))["precision"] == "0.75"
+    assert "in place of generated ones: FID 2." in text
