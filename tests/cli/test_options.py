@@ -26,7 +26,6 @@ SHARED = {
     "--final",
     "--seed",
     "--device",
-    "--final",
     "--config",
     "--set",
 }
