@@ -103,6 +103,7 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
 
     Who has no neighbors, or sends nothing, or sends to the coordinator alone, draws nobody. A last
     step draws along the overlay whatever the algorithm, so then only pooled algorithms are spared.
+    (An overlay file that names its nodes in its own way gives other draws, as another seed does.)
     """
     draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}
     draws.add("exchange.fanout")

@@ -48,7 +48,7 @@ SOURCES = (
     Source("traffic.messages_per_node", "messages per node"),
     Source("traffic.bytes_per_node", "bytes per node"),
     Source("final.rounds", "rounds"),
-    Source("final.agreed", "agreed"),
+    Source("final.agreed", "nodes that agree"),
     *_spread("final.before.scores.fid", "FID"),
     *_spread("final.after.scores.fid", "FID"),
     *_spread("final.before.scores.ms", "MS"),
@@ -66,6 +66,8 @@ SOURCES = (
     Source("quality.real.nearest", "nearest of real data"),
 )
 """All figures, in the order of tables. Those that no run has are left out."""
+
+AGREED = "final.agreed"
 
 TITLES = {source.path: source.title for source in SOURCES}
 
@@ -207,6 +209,8 @@ def _row(cell: Cell, directory: ComparisonDirectory) -> Row:
     if "messages" in traffic:
         traffic["messages_per_node"] = traffic["messages"] / max(cell.nodes, 1)
     figures = {path: _at(summary, path) for path in TITLES if _has(summary, path)}
+    if figures.get(AGREED, 0.0) is None:
+        del figures[AGREED]  # after averaging, nobody holds what another does
     return Row(
         cell=cell,
         state=_state(summary, figures),

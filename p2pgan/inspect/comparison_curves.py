@@ -23,6 +23,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     iterations: int
     """Of each node."""
+    is_trained: bool = True
+    """Whether iterations were made since the point before; a last step makes none."""
     bytes_per_node: float
     """Sent so far, a coordinator's bytes included."""
     fid: float | None = None
@@ -72,7 +74,7 @@ def read_curve(log: Log, nodes: int) -> Curve:
     """
     scores: dict[int, dict[str, Scores]] = defaultdict(dict)
     distances: dict[int, Consensus] = {}
-    iterations: dict[int, int] = {}
+    trained: dict[int, int] = {}
     bytes_sent: dict[int, int] = defaultdict(int)
     for record in records_of(log):
         match record.body:
@@ -80,7 +82,7 @@ def read_curve(log: Log, nodes: int) -> Curve:
                 scores[body.round][record.node] = body
             case Consensus() as body:
                 distances[body.round] = body
-                iterations[body.round] = body.iterations or 0
+                trained[body.round] = body.iterations or 0
             case VectorSent() as body:
                 bytes_sent[body.round] += body.bytes
             case _:
@@ -88,14 +90,15 @@ def read_curve(log: Log, nodes: int) -> Curve:
     last: dict[str, Scores] = {}
     for round_ in sorted(scores):
         last |= scores[round_]
-    points = []
+    points: list[Point] = []
     for round_, distance in sorted(distances.items()):
         scored = scores[round_].values()
         sent = sum(count for number, count in bytes_sent.items() if number <= round_)
         points.append(
             Point(
                 round=round_,
-                iterations=iterations[round_],
+                iterations=trained[round_],
+                is_trained=not points or trained[round_] > points[-1].iterations,
                 bytes_per_node=sent / nodes,
                 fid=_mean([body.fid for body in scored]),
                 ms=_mean([body.ms for body in scored]),
@@ -113,22 +116,27 @@ def read_curve(log: Log, nodes: int) -> Curve:
 
 
 def over_seeds(curves: Iterable[Curve], x: Value, y: Value) -> list[Seen]:
-    """The median over runs and its range, round by round; without what is not finite.
-
-    Where several rounds have the same `x`, as those of a last step without iterations have, the
-    first counts.
-    """
+    """The median over runs and its range, round by round; without what is not finite."""
     by_round: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for curve in curves:
         for point in curve.points:
             place, value = x(point), y(point)
             if place is not None and value is not None:
                 by_round[point.round].append((place, value))
-    seen: dict[float, Seen] = {}
-    for _, pairs in sorted(by_round.items()):
-        place = statistics.median(place for place, _ in pairs)
-        seen.setdefault(place, _seen(place, [value for _, value in pairs]))
-    return list(seen.values())
+    return [
+        _seen(statistics.median(place for place, _ in pairs), [value for _, value in pairs])
+        for _, pairs in sorted(by_round.items())
+    ]
+
+
+def iterations(point: Point) -> float | None:
+    """Where a point stands on an axis of iterations; nowhere, once the training is over."""
+    return float(point.iterations) if point.is_trained else None
+
+
+def rounds(point: Point) -> float | None:
+    """The same on an axis of rounds."""
+    return float(point.round) if point.is_trained else None
 
 
 def _seen(x: float, values: Sequence[float]) -> Seen:

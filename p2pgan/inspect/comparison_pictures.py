@@ -21,8 +21,10 @@ from p2pgan.inspect.comparison_curves import (
     Score,
     Seen,
     Value,
+    iterations,
     over_seeds,
     read_curves,
+    rounds,
 )
 from p2pgan.inspect.pictures import COLORS, DPI, finish, logarithmic, marks, save, stroke
 from p2pgan.record.comparison import ComparisonDirectory
@@ -125,7 +127,7 @@ def _scores(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
     for nodes, (top, bottom) in zip(drawn.sizes, panels, strict=True):
         for group in drawn.groups(nodes, combination):
             for axes, value in ((top, _ms), (bottom, _fid)):
-                _line(axes, group, over_seeds(drawn.of(group), _iterations, value))
+                _line(axes, group, over_seeds(drawn.of(group), iterations, value))
         finish(top, f"MS, n = {nodes}")
         finish(bottom, f"FID, n = {nodes}", log=True)
     title = f"MS (higher is better) and FID (lower is better){_on_samples(drawn)}"
@@ -151,7 +153,7 @@ def _nodes(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
 
 
 def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
-    """FID against bytes sent; who sends nothing is a horizontal line at its last FID."""
+    """FID against bytes sent, those of a last step too; who sends none has a level line."""
     figure, panels = _panels(drawn, 1)
     for nodes, (axes,) in zip(drawn.sizes, panels, strict=True):
         places: list[float] = []
@@ -161,7 +163,7 @@ def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
             _line(axes, group, sent)
             places += [point.x for point in sent]
             if not sent:
-                for point in over_seeds(drawn.of(group), _iterations, _fid)[-1:]:
+                for point in over_seeds(drawn.of(group), iterations, _fid)[-1:]:
                     _level(axes, group, point)
         finish(axes, f"FID, n = {nodes}", x="MiB sent per node", log=True)
         _log_x(axes, places)
@@ -176,7 +178,7 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
         for axes, value, name in ((top, _g, "generators"), (bottom, _d, "discriminators")):
             equal = []
             for group in drawn.groups(nodes, combination):
-                seen = over_seeds(drawn.of(group), lambda point: float(point.round), value)
+                seen = over_seeds(drawn.of(group), rounds, value)
                 above = _above_zero(seen)
                 _line(axes, group, above)
                 if not above and group.nodes > 1:
@@ -184,7 +186,8 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
             finish(axes, f"{name}, n = {nodes}", x="rounds", log=True)
             if equal and axes.lines:
                 told = f"0 after every exchange: {', '.join(equal)}"
-                axes.text(0.03, 0.03, told, transform=axes.transAxes, fontsize=8)
+                box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
+                axes.text(0.03, 0.03, told, transform=axes.transAxes, fontsize=8, bbox=box)
     title = "Consensus distance: root mean square of the nodes' distances from their mean"
     return _end(drawn, figure, "consensus", title, combination)
 
@@ -199,7 +202,7 @@ def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
                 if "partition" not in group.vary and style != STYLES[0]:
                     continue  # it has all the data, and is drawn already
                 for axes, value in ((top, _ms), (bottom, _fid)):
-                    _line(axes, group, over_seeds(drawn.of(group), _iterations, value), style)
+                    _line(axes, group, over_seeds(drawn.of(group), iterations, value), style)
         finish(top, f"MS, n = {nodes}")
         finish(bottom, f"FID, n = {nodes}", log=True)
     words = {"-": "solid", "--": "broken", ":": "dotted", "-.": "broken and dotted"}
@@ -334,10 +337,6 @@ def _on_samples(drawn: Drawn, *, at_end: bool = False) -> str:
     rows = drawn.comparison.rows
     counts = sorted({row.figures[path] or 0 for row in rows if path in row.figures})
     return f"; {' or '.join(f'{count:,.0f}' for count in counts)} samples" if counts else ""
-
-
-def _iterations(point: Point) -> float:
-    return float(point.iterations)
 
 
 def _mebibytes(point: Point) -> float:

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from p2pgan.inspect.comparison import read
-from p2pgan.inspect.comparison_curves import Curve, Point, over_seeds, read_curve, read_curves
+from p2pgan.inspect.comparison_curves import (
+    Curve,
+    Point,
+    iterations,
+    over_seeds,
+    read_curve,
+    read_curves,
+    rounds,
+)
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import Consensus, Scores
@@ -44,9 +52,11 @@ def test_scores_after_a_last_step_are_the_end(tmp_path: Path, write: Callable[..
     write(tmp_path / "events.jsonl", lines)
     curve = read_curve(tmp_path / "events.jsonl", 1)
     assert curve.at_end["fid"] == {"0": 10.0}
-    [seen] = over_seeds([curve], lambda point: point.iterations, lambda point: point.fid)
-    assert seen.middle == 30.0
-    assert len(over_seeds([curve], lambda point: point.round, lambda point: point.fid)) == 2
+    for axis in (iterations, rounds):
+        [seen] = over_seeds([curve], axis, lambda point: point.fid)
+        assert seen.middle == 30.0
+    sent = over_seeds([curve], lambda point: point.bytes_per_node, lambda point: point.fid)
+    assert [seen.middle for seen in sent] == [30.0, 10.0]
 
 
 def curve(*fids: float | None) -> Curve:
@@ -59,5 +69,5 @@ def curve(*fids: float | None) -> Curve:
 
 def test_the_median_of_seeds_leaves_out_what_is_not_finite() -> None:
     curves = [curve(9.0, 4.0), curve(1.0, None), curve(5.0, 8.0), curve(None, None)]
-    seen = over_seeds(curves, lambda point: point.iterations, lambda point: point.fid)
+    seen = over_seeds(curves, iterations, lambda point: point.fid)
     assert [(s.x, s.low, s.middle, s.high) for s in seen] == [(10, 1, 5, 9), (20, 4, 6, 8)]

@@ -137,13 +137,15 @@ def test_the_last_step_is_shown_before_and_after(comparison: ComparisonDirectory
         "after": {"scores": scores(40.0, 0.0), "quality": None},
     }
     add("gossip", 3, summary=summary(40.0, final=final))
+    add("fl-gan", 3, summary=summary(40.0, final={**final, "step": "average", "agreed": None}))
     add("centralised", 1, summary=summary(30.0, final=None))
     header, _, *body = rows(to_markdown(read(comparison)), "## The last step")
     assert header[2:] == [
         *("rounds", "nodes that agree", "FID before", "after", "sd of FID before", "after"),
         *("MS before", "after", "sd of MS before", "after"),
     ]
-    assert body == [["gossip", "3", "9", "3", "50", "40", "8", "0", "5", "5", "0.1", "0.1"]]
+    told = ["50", "40", "8", "0", "5", "5", "0.1", "0.1"]
+    assert body == [["gossip", "3", "9", "3", *told], ["fl-gan", "3", "9", "-", *told]]
 
 
 def test_the_thorough_measurement_has_its_sample_size(
