@@ -1,5 +1,6 @@
 """What came of a supervised run, out of its logs and saved networks alone."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from p2pgan.gan.checkpoint import load
 from p2pgan.gan.quality import Quality
 from p2pgan.inspect.summary import summarise
 from p2pgan.mixing.rules import consensus_distance
-from p2pgan.record.rundir import RunDirectory
-from p2pgan.runs import Outcome, Standing, summary
+from p2pgan.record.rundir import RunDirectory, records_of
+from p2pgan.record.schema import Agreed, Scores, VectorSent
+from p2pgan.runs import LastStep, Outcome, Standing, summary
 from p2pgan.types import NETS, Net
 
 
@@ -38,6 +40,7 @@ def sum_up(
             consensus=consensus(experiment, directory),
             quality={} if interrupted else quality(experiment, directory),
         ),
+        last_step=last_step(experiment, directory, logged.rounds),
         messages=logged.sent,
         bytes_total=logged.bytes_sent,
         wall_s=wall_s,
@@ -46,6 +49,39 @@ def sum_up(
         interrupted=interrupted,
     )
     return {**summary(directory, experiment, outcome), "unaccounted": len(logged.unaccounted)}
+
+
+def last_step(experiment: Experiment, directory: RunDirectory, rounds: int) -> LastStep | None:
+    """What came of the last step; `None` if no node has taken it to its end.
+
+    Args:
+        experiment: what was run.
+        directory: with logs.
+        rounds: of the training.
+    """
+    step = experiment.config.final
+    scores: dict[str, tuple[float | None, float | None]] = {}
+    origins: list[str] = []
+    is_taken, last_round = False, rounds
+    for record in records_of(directory):
+        match record.body:
+            case Scores() if record.body.after is None:
+                scores[record.node] = (record.body.fid, record.body.ms)
+            case Scores():
+                is_taken = True
+            case Agreed():
+                origins.append(record.body.origin)
+            case VectorSent():
+                last_round = max(last_round, record.body.round)
+    if step == "none" or not is_taken:
+        return None
+    origin, agreed = Counter(origins).most_common(1)[0] if origins else (None, None)
+    before = Standing(
+        scores=[scores[node] for node in experiment.nodes if node in scores], consensus={}
+    )
+    return LastStep(
+        step=step, rounds=last_round - rounds, agreed=agreed, origin=origin, before=before
+    )
 
 
 def consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, float]:

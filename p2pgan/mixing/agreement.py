@@ -7,11 +7,11 @@ Every node's trained pair is a candidate, named by its origin. Three stages foll
 2. counting: nodes send their books alone along the usual draw, and merge what comes;
 3. spreading: likewise, but a node sends the best pair that it has as well, and keeps a better one.
 
-At the end each node adopts the best pair that it has. Judges differ more than candidates do: a small
-or odd shard gives everybody a large FID. So a score counts by how far it is from what its judge
-gives to others (`merits`). Origins do not vote for themselves: a
-generator has seen its own shard, while everybody else's is held-out data. The thesis suggests such
-a step at the end of chapter 4, without saying how; the rule is ours.
+At the end each node adopts the best pair that it has. Judges differ more than candidates do: a
+small or odd shard gives everybody a large FID. So a score counts by how far it is from what its
+judge gives to others (`merits`). Origins do not vote for themselves: a generator has seen its own
+shard, while everybody else's is held-out data. The thesis suggests such a step at the end of
+chapter 4, without saying how; the rule is ours.
 
 `Voter` is what one node knows and decides, in the simulator as in a daemon.
 

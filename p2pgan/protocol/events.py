@@ -154,3 +154,11 @@ class Abort(Event):
     """Stop now: save nothing, wait for nobody."""
 
     reason: str = "aborted"
+
+
+def in_short(event: Event) -> str:
+    """An event in a few words, without a peer's text or a vector's bytes."""
+    name = type(event).__name__
+    if isinstance(event, Received | Answered):
+        return f"{name}({type(event.message).__name__})"
+    return name

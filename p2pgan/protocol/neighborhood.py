@@ -153,6 +153,16 @@ class Neighborhood:
         if link.outward is not Outward.DOWN:
             link.outward = Outward.REFUSED
 
+    def malformed(self, peer: str | None, route: bytes | None) -> None:
+        """Counts a fault of whoever sent no message: over our own link, or as a caller."""
+        link = None
+        if peer is not None:
+            link = self.link_of(peer)
+        elif route is not None:
+            link = self.caller(route)
+        if link is not None:
+            self.blame(link)
+
     def say_leave(self, link: Link) -> bool:
         """Tells a neighbor that we are about to stop; `False` if nothing leads to it."""
         return self._say(link, Leave(clock=self._core.tick()))

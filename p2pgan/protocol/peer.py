@@ -103,7 +103,7 @@ class PeerMachine:
                 `TrainingDone` without a `Train`. Nothing that a peer sends raises.
         """
         self._core.now = now
-        self._story.append(f"{now:.3f} {self.phase.value} {_in_short(event)}")
+        self._story.append(f"{now:.3f} {self.phase.value} {ev.in_short(event)}")
         match event:
             case ev.Received() | ev.Answered() | ev.Malformed() | ev.LinkUp() | ev.LinkDown():
                 if self.phase is not Phase.CLOSED:
@@ -145,7 +145,8 @@ class PeerMachine:
             "node_started", pid=event.pid, address=event.address, control=event.control
         )
         settings = self._core.settings
-        if not settings.groups or settings.wait_s <= 0 or self._neighborhood.is_settled():
+        sends = settings.groups or settings.last_step
+        if not sends or settings.wait_s <= 0 or self._neighborhood.is_settled():
             self._train(Cause.GATHERED)
         else:
             self._set_timer(GATHER_TIMER, settings.wait_s)
@@ -423,7 +424,8 @@ class PeerMachine:
             case ev.Answered():
                 self._answered(self._neighborhood.link_of(event.peer), event.message)
             case ev.Malformed():
-                self._malformed_by(event)
+                self._malformed += 1
+                self._neighborhood.malformed(event.peer, event.route)
             case ev.LinkUp():
                 self._neighborhood.greet(event.peer)
             case ev.LinkDown():
@@ -526,16 +528,6 @@ class PeerMachine:
         else:
             self._awaiting.discard(link.peer)
 
-    def _malformed_by(self, event: ev.Malformed) -> None:
-        self._malformed += 1
-        link = None
-        if event.peer is not None:
-            link = self._neighborhood.link_of(event.peer)
-        elif event.route is not None:
-            link = self._neighborhood.caller(event.route)
-        if link is not None:
-            self._neighborhood.blame(link)
-
     # -- looking in --------------------------------------------------------------------------------
 
     def statistics(self) -> PeerMachineStatistics:
@@ -595,18 +587,10 @@ class PeerMachine:
         self._core.emit(do.SetTimer(name=name, at_s=self._core.now + delay_s))
 
     def _impossible(self, what: ev.Event | Cause) -> LocalProtocolError:
-        told = what.value if isinstance(what, Cause) else _in_short(what)
+        told = what.value if isinstance(what, Cause) else ev.in_short(what)
         story = "; ".join(self._story)
         return LocalProtocolError(
             expected=f"something that can happen while {self.phase.value}",
             got=f"`{told}`",
             at=f"peer machine `{self._core.us.node}` after: {story}",
         )
-
-
-def _in_short(event: ev.Event) -> str:
-    """An event in a few words, without a peer's text or a vector's bytes."""
-    name = type(event).__name__
-    if isinstance(event, ev.Received | ev.Answered):
-        return f"{name}({type(event.message).__name__})"
-    return name

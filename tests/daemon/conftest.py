@@ -43,6 +43,13 @@ class TinyWork:
             assert values.size == 3500
         return {arrival.exchange: share for arrival in arrivals}
 
+    def judge(self, arrival: Arrival) -> float:
+        return float(np.frombuffer(arrival.data, dtype="<f4")[0])
+
+    def adopt(self, arrival: Arrival) -> None:
+        values = np.frombuffer(arrival.data, dtype="<f4")
+        self.vectors = {"G": values[:3000].copy(), "D": values[3000:].copy()}
+
     def score(self) -> NodeScores:
         return NodeScores(fid=10.0, ms=5.0, samples=4)
 

@@ -11,8 +11,9 @@ from p2pgan.daemon import control
 from p2pgan.daemon.node import Ended, NodeLoop
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, ask, reserve_ports
+from p2pgan.mixing.agreement import Voter
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.core import Settings
+from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.instructions import Record
 from p2pgan.protocol.links import Identity
 from p2pgan.protocol.peer import PeerMachine
@@ -36,6 +37,8 @@ class Node:
             node=changes.pop("identity", name), run="run", architecture="tiny", boot=f"{name}-boot"
         )
         neighbors = tuple(peer for peer in addresses if peer != name)
+        if "last_step" in changes:
+            changes["last_step"] = changes["last_step"](name)
         fields: dict[str, Any] = {"iterations": 60, "exchange_every": 2, "drain_s": 30.0}
         settings = Settings(
             identity=identity,
@@ -74,7 +77,11 @@ def start(tiny_work: Callable[..., Any]) -> Iterator[Callable[..., list[Node]]]:
     def start_(names: str, run: str = "", **changes: Any) -> list[Node]:
         held, ports = reserve_ports(len(names))
         addresses = {n: f"tcp://127.0.0.1:{p}" for n, p in zip(names, ports, strict=True)}
-        nodes = [Node(name, addresses, tiny_work(), **changes) for name in run or names]
+        starts = changes.pop("starts", {})
+        nodes = [
+            Node(name, addresses, tiny_work(starts.get(name, 0.0)), **changes)
+            for name in run or names
+        ]
         started.extend(nodes)
         for reserved in held:
             reserved.close()
@@ -88,6 +95,32 @@ def start(tiny_work: Callable[..., Any]) -> Iterator[Callable[..., list[Node]]]:
             node.loop.wish(ev.Abort())
         node.thread.join(30.0)
         assert not node.thread.is_alive()
+
+
+def test_nodes_agree_over_real_sockets(start: Callable[..., list[Node]], until: Until) -> None:
+    """The votes of a tiny network are its first number; the best pair is that of node `c`."""
+    members = "abc"
+    made: dict[str, Voter] = {}
+
+    def last_step(name: str) -> LastStepSettings:
+        made[name] = Voter(name)
+        return LastStepSettings(
+            name="agree",
+            groups=(("G", "D"),),
+            members=frozenset(members),
+            rounds=30,
+            voter=made[name],
+            stage=lambda round_: ("judging", "counting", "spreading")[(round_ - 1) // 10],
+            judges=lambda ready: tuple(ready),
+            wait_s=60.0,
+            round_s=0.02,
+        )
+
+    nodes = start(members, last_step=last_step, starts={"a": 3.0, "b": 2.0, "c": 1.0})
+    until(lambda: all(node.ended is not None for node in nodes))
+    assert [node.kinds("agreed")[0]["origin"] for node in nodes] == ["c"] * 3
+    assert all((node.work.vectors["G"] == 1.0).all() for node in nodes)
+    check_accounts(nodes)
 
 
 def check_accounts(nodes: list[Node]) -> None:

@@ -1,19 +1,22 @@
 """Summing up a run out of what it left on the disk."""
 
+import dataclasses
 import math
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from p2pgan.config import RunConfig, ScoreConfig
-from p2pgan.daemon.results import consensus, sum_up
+from p2pgan.daemon.results import consensus, last_step, sum_up
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.inspect.summary import summarise
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import (
+    Agreed,
     Body,
     NodeStopped,
     RoundFinished,
@@ -22,6 +25,7 @@ from p2pgan.record.schema import (
     VectorSent,
 )
 from p2pgan.record.writer import RecordWriter
+from p2pgan.runs import Standing
 from p2pgan.types import NETS
 
 
@@ -139,3 +143,33 @@ def test_consensus_is_that_of_the_saved_networks(
         save(directory.checkpoint(node), checkpoint, experiment.model)
     expected = {net: pytest.approx(sizes[net] ** 0.5) for net in NETS}
     assert consensus(experiment, directory) == expected
+
+
+def test_what_came_of_the_last_step(experiment: Experiment, tmp_path: Path) -> None:
+    """Two of three agree; who never took it counts in what was before only."""
+    made = RunDirectory(tmp_path)
+    made.run_toml.write_text("")
+    for node, origin, fid in (("0", "1", 5.0), ("1", "1", 7.0)):
+        log(
+            made,
+            node,
+            Scores(round=1, iterations=20, fid=99.0, ms=2.0, samples=20),
+            Scores(round=2, iterations=40, fid=fid, ms=3.0, samples=20),
+            VectorSent(**{**vector("1", f"{node}.x.1"), "round": 11}),  # type: ignore[arg-type]
+            Agreed(origin=origin, votes=3, merit=4.0),
+            Scores(round=11, iterations=40, fid=4.0, ms=4.0, samples=20, after="agree"),
+        )
+    config = msgspec.structs.replace(experiment.config, final="agree")
+    agreeing = dataclasses.replace(experiment, config=config)
+    step = last_step(agreeing, made, 2)
+    assert step is not None
+    assert (step.step, step.rounds, step.agreed, step.origin) == ("agree", 9, 2, "1")
+    assert step.before == Standing(scores=[(5.0, 3.0), (7.0, 3.0)], consensus={})
+    assert last_step(experiment, made, 2) is None
+
+
+def test_a_last_step_that_nobody_ended_is_none(
+    experiment: Experiment, directory: RunDirectory
+) -> None:
+    config = msgspec.structs.replace(experiment.config, final="agree")
+    assert last_step(dataclasses.replace(experiment, config=config), directory, 2) is None

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from p2pgan.config import DaemonConfig, RunConfig, ScoreConfig
@@ -17,7 +18,7 @@ from p2pgan.daemon.supervisor import Progress
 from p2pgan.errors import ConfigError, RecordError
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.record.rundir import RunDirectory, records_of
-from p2pgan.record.schema import NodeStarted, NodeStopped, VectorSent
+from p2pgan.record.schema import Agreed, NodeStarted, NodeStopped, VectorSent
 
 CONFIG = RunConfig(
     nodes=3,
@@ -90,6 +91,35 @@ def test_every_vector_is_accounted_for_and_every_node_saved(finished: Any) -> No
     assert unaccounted(directory) == []
     assert {body.reason for body in bodies(out, NodeStopped)} == {"finished"}
     assert all(directory.checkpoint(str(node)).is_file() for node in range(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["agree", "average"])
+def test_four_processes_take_the_last_step_together(tmp_path: Path, step: Any) -> None:
+    """What they agree on is one pair, to the bit; nothing that was sent is lost."""
+    daemon = DaemonConfig(wait_s=60.0, drain_s=20.0, final_round_s=0.05)
+    config = msgspec.structs.replace(CONFIG, nodes=4, iterations=20, final=step, daemon=daemon)
+    outcome, said = run(config, tmp_path / "run", lambda progress: None)
+    assert said == []
+    assert outcome.failed == {}
+    directory = RunDirectory(tmp_path / "run")
+    assert unaccounted(directory) == []
+    told = outcome.summary["final"]
+    assert (told["step"], told["before"]["consensus"]) == (step, {"g": None, "d": None})
+    assert told["before"]["scores"]["fid"]["mean"] > 0
+    assert told["after"]["scores"] == outcome.summary["scores"]
+    assert told["rounds"] > 5
+    assert outcome.summary["rounds"] == 2
+    consensus = outcome.summary["consensus"]
+    if step == "agree":
+        assert told["agreed"] == 4
+        saved = {directory.checkpoint(str(node)).read_bytes()[-1000:] for node in range(4)}
+        assert len(saved) == 1
+        assert consensus == {"g": 0.0, "d": 0.0}
+        assert {body.origin for body in bodies(tmp_path / "run", Agreed)} == {told["origin"]}
+    else:
+        assert told["agreed"] is None
+        assert consensus["g"] < 0.01
 
 
 @pytest.mark.slow

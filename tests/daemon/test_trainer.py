@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from p2pgan.daemon.trainer import SLICE_S, Trainer
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import Arrival
 
 Until = Callable[[Callable[[], Any]], Any]
 
@@ -42,6 +44,31 @@ def test_every_job_comes_back_as_an_event(trainer: Trainer, until: Until) -> Non
     assert mixed == ev.MixingDone(weights=())
     assert scored == ev.ScoringDone(samples=4, fid=10.0, ms=5.0)
     assert saved == ev.SavingDone(path="checkpoint.safetensors")
+
+
+def test_a_pair_is_judged_and_adopted(trainer: Trainer, work: Any, until: Until) -> None:
+    data = np.arange(3500, dtype="<f4").tobytes()
+    pair = Arrival(peer="b", exchange="b.1", nets=("G", "D"), round=1, data=data, origin="b")
+    trainer.give(do.Judge(arrival=pair))
+    trainer.give(do.Adopt(arrival=pair))
+    events: list[ev.Event] = []
+
+    def both_done() -> bool:
+        events.extend(done.event for done in trainer.outcomes())
+        return len(events) == 2
+
+    until(both_done)
+    assert events == [ev.JudgingDone(score=0.0), ev.AdoptingDone()]
+    assert work.vectors["D"].tolist() == list(range(3000, 3500))
+
+
+def test_what_is_sent_after_mixing_is_what_was_mixed(
+    trainer: Trainer, work: Any, until: Until
+) -> None:
+    work.vectors["G"][:] = 2.0
+    trainer.give(do.Mix(arrivals=()))
+    (done,) = until(trainer.outcomes)
+    assert done.snapshot["G"] == b"\x00\x00\x00\x40" * 3000
 
 
 def test_the_snapshot_is_of_the_end_of_training(trainer: Trainer, work: Any, until: Until) -> None:

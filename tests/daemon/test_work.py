@@ -69,6 +69,25 @@ def test_mixing_is_the_uniform_mean_of_own_and_arrivals(work: CohortWork) -> Non
         np.testing.assert_allclose(numbers(work, net), mean, rtol=1e-5, atol=1e-6)
 
 
+def test_a_pair_is_judged_on_the_own_shard_and_changes_nothing(
+    work: CohortWork, experiment: Experiment
+) -> None:
+    own = {net: numbers(work, net).copy() for net in NETS}
+    pair = {net: 0.5 * own[net] for net in NETS}
+    score = work.judge(arrival("x", NETS, pair["G"], pair["D"]))
+    assert score == experiment.judge(torch.from_numpy(pair["G"]), "1")
+    assert all((numbers(work, net) == own[net]).all() for net in NETS)
+
+
+def test_an_adopted_pair_is_the_other_s_to_the_bit(work: CohortWork) -> None:
+    pair = {net: 1.1 * numbers(work, net) for net in NETS}
+    work.adopt(arrival("x", NETS, pair["G"], pair["D"]))
+    for net in NETS:
+        assert work.snapshot()[net] == pair[net].astype("<f4").tobytes()
+    work.train(1)  # the networks still compute with views into the vector
+    assert work.snapshot()["G"] != pair["G"].tobytes()
+
+
 def test_groups_mix_each_its_own_network(work: CohortWork) -> None:
     own = {net: numbers(work, net).copy() for net in NETS}
     zeros = {net: np.zeros_like(own[net]) for net in NETS}

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from p2pgan.mixing.agreement import Voter
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import split
-from p2pgan.protocol.core import Settings
+from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.links import Identity
 from p2pgan.protocol.peer import PeerMachine
 from p2pgan.protocol.wire import decode, encode
@@ -59,6 +60,7 @@ class Member:
         self.close: do.Close | None = None
         self.stopped_training = False
         self.mixed: list[str] = []
+        self.judged: list[str] = []
 
     @property
     def phase(self) -> str:
@@ -66,6 +68,12 @@ class Member:
 
     def kinds(self, kind: str) -> list[dict[str, Any]]:
         return [dict(record.fields) for record in self.log if record.kind == kind]
+
+
+def unpacked(data: bytes) -> dict[str, np.ndarray]:
+    """G and D out of a whole pair."""
+    values = np.frombuffer(data, np.float32).copy()
+    return {"G": values[:5], "D": values[5:]}
 
 
 class Party:
@@ -88,6 +96,8 @@ class Party:
         for node in sorted({node for edge in edges for node in edge}):
             neighbors = sorted({a if b == node else b for a, b in edges if node in (a, b)})
             choices = {**common, **(overrides or {}).get(node, {})}
+            if "last_step" in choices:  # each node has its own book
+                choices["last_step"] = choices["last_step"](node)
             identity = Identity(
                 node=node,
                 run=choices.pop("run", "run"),
@@ -104,6 +114,7 @@ class Party:
                 **{**defaults, **choices},
             )
             self.members[node] = Member(settings)
+            self.members[node].vector["G"][0] = len(self.members)  # by which a judge knows it
             for peer in neighbors:
                 self.connections[node, peer] = Connection(node, peer)
 
@@ -131,15 +142,9 @@ class Party:
                     if connection.route == instruction.route and connection.is_up:
                         connection.back.append(encode(instruction.message))
             case do.SendVector():
-                data = b"".join(member.vector[net].tobytes() for net in instruction.nets)
-                for chunk, payload in split(
-                    data,
-                    exchange=instruction.exchange,
-                    nets=instruction.nets,
-                    round=instruction.round,
-                    clock=instruction.clock,
-                    chunk_bytes=12,
-                ):
+                own = b"".join(member.vector[net].tobytes() for net in instruction.nets)
+                data = instruction.data or own
+                for chunk, payload in split(data, instruction, chunk_bytes=12):
                     self._send(node, instruction.peer, encode(chunk, payload))
             case do.SetTimer():
                 member.timers[instruction.name] = instruction.at_s
@@ -232,6 +237,13 @@ class Party:
                 member.mixed += [arrival.exchange for arrival in work.arrivals]
                 weights = tuple((arrival.exchange, share) for arrival in work.arrivals)
                 self.tell(node, ev.MixingDone(weights=weights))
+            case do.Judge():
+                member.judged.append(work.arrival.exchange)
+                self.tell(node, ev.JudgingDone(score=float(unpacked(work.arrival.data)["G"][0])))
+            case do.Adopt():
+                member.mixed.append(work.arrival.exchange)
+                member.vector = unpacked(work.arrival.data)
+                self.tell(node, ev.AdoptingDone())
             case do.Score():
                 self.tell(node, ev.ScoringDone(samples=10, fid=1.0, ms=2.0))
             case do.Save():
@@ -294,9 +306,11 @@ class Party:
         for node, member in self.members.items():
             own = {f["exchange"] for f in member.kinds("vector_received")}
             mixed = [f["exchange"] for f in member.kinds("vector_mixed")]
+            judged = [f["exchange"] for f in member.kinds("vector_judged")]
             dropped = [f["exchange"] for f in member.kinds("vector_dropped") if f["peer"] != node]
-            ends += mixed + [exchange for exchange in dropped if exchange in own]
+            ends += mixed + judged + [exchange for exchange in dropped if exchange in own]
             assert mixed == member.mixed
+            assert judged == member.judged
         assert sorted(ends) == sorted(received)
 
     def check_closed(self) -> None:
@@ -313,3 +327,27 @@ def party_of() -> Callable[..., Any]:
 def independent() -> Any:
     """The groups of an algorithm that sends G and D to different peers."""
     return INDEPENDENT
+
+
+def last_step_of(name: Any, edges: Any, *, rounds: int) -> Callable[[str], LastStepSettings]:
+    """The last step of each node; where they agree, so many rounds for every stage."""
+    stages = ("judging", "counting", "spreading")
+    agrees = name == "agree"
+    return (
+        lambda node: LastStepSettings(
+            name=name,
+            groups=JOINT,  # type: ignore[arg-type]
+            members=frozenset(node for edge in edges for node in edge),
+            rounds=3 * rounds if agrees else rounds,
+            voter=Voter(node) if agrees else None,
+            stage=lambda round_: stages[(round_ - 1) // rounds],
+            judges=lambda ready: tuple(ready)[:rounds],
+            wait_s=20.0,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def last_step() -> Any:
+    """Settings of the last step for a `Party`."""
+    return last_step_of

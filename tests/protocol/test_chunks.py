@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgan.protocol.chunks import Assembler, VectorError, digest_of, split
+from p2pgan.protocol.instructions import SendVector
 from p2pgan.protocol.messages import Chunk
 
 DATA = bytes(range(200))
 
 
 def pieces(data: bytes = DATA, chunk_bytes: int = 64) -> list[tuple[Chunk, memoryview]]:
-    return list(
-        split(data, exchange="A.b.1", nets=("G", "D"), round=3, clock=7, chunk_bytes=chunk_bytes)
+    order = SendVector(
+        peer="B", exchange="A.b.1", nets=("G", "D"), round=3, clock=7, purpose="judge", origin="A"
     )
+    return list(split(data, order, chunk_bytes=chunk_bytes))
 
 
 def assembler(first: Chunk, expected_bytes: int = len(DATA)) -> Assembler:
@@ -33,6 +35,7 @@ def test_what_was_split_is_joined(words: int, chunk_bytes: int) -> None:
     assert early == [None] * len(early)
     assert last is not None
     assert (last.data, last.peer, last.exchange, last.round) == (data, "A", "A.b.1", 3)
+    assert (last.purpose, last.origin) == ("judge", "A")
     assert all(len(payload) <= chunk_bytes and len(payload) % 4 == 0 for _, payload in sent)
 
 

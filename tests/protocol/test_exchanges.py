@@ -43,8 +43,8 @@ def feed(exchanges: Exchanges, counter: int, nets: Nets = G, *, upto: int = 99) 
     data = bytes(8 if nets == G else 4)
     arrival = None
     for chunk, payload in list(
-        split(data, exchange=f"B.theirs-a.{counter}", nets=nets, round=counter, clock=0,
-              chunk_bytes=4)
+        split(data, do.SendVector(peer="A", exchange=f"B.theirs-a.{counter}", nets=nets,
+                                  round=counter, clock=0), chunk_bytes=4)
     )[:upto]:  # fmt: skip
         arrival = exchanges.chunk(link(), chunk, payload, finite=True)
         exchanges.validate({b"B": "B"})

@@ -4,11 +4,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.messages import Chunk, Hello, Leave, LeaveAck, VectorAck, Welcome
+from p2pgan.protocol.messages import (
+    Chunk,
+    Hello,
+    Leave,
+    LeaveAck,
+    Trained,
+    VectorAck,
+    Votes,
+    Welcome,
+)
 
 PAIR = [("A", "B")]
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
@@ -17,11 +27,13 @@ RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_of_deliveries_losses_and_stops(
-    party_of: Callable[..., Any], data: st.DataObject
+    party_of: Callable[..., Any], last_step: Any, data: st.DataObject
 ) -> None:
     """Connections break and come back, nodes stop or fail: the accounts are right at the end."""
     edges = data.draw(st.sampled_from([PAIR, RING]))
-    party = party_of(edges, seed=data.draw(st.integers(0, 2**32 - 1)), wait_s=1.0)
+    name = data.draw(st.sampled_from([None, "agree", "average"]))
+    steps = {} if name is None else {"last_step": last_step(name, edges, rounds=5)}
+    party = party_of(edges, seed=data.draw(st.integers(0, 2**32 - 1)), wait_s=1.0, **steps)
     party.start()
     budget = data.draw(st.integers(0, 12), label="disturbances")
     for _ in range(budget):
@@ -69,6 +81,19 @@ messages = st.one_of(
         count=st.integers(1, 4),
         total_bytes=st.sampled_from([32, 31, 20, 2**31]),
         digest=st.just(b"\0" * 32),
+        purpose=st.sampled_from(["mix", "judge", "adopt"]),
+        origin=st.sampled_from(["", "A", "B", "Z"]),
+    ),
+    st.builds(
+        Trained,
+        clock=st.integers(0, 9),
+        nodes=st.lists(names, max_size=3).map(tuple),
+        begun=st.booleans(),
+    ),
+    st.builds(
+        Votes,
+        clock=st.integers(0, 9),
+        votes=st.lists(st.tuples(names, names, st.floats(0, 1e9)), min_size=1).map(tuple),
     ),
     st.builds(Welcome, clock=st.integers(0, 9), node=names, boot=names, round=st.integers(0, 9)),
     st.builds(
@@ -94,9 +119,13 @@ messages = st.one_of(
         max_size=60,
     )
 )
-def test_nothing_that_a_peer_says_raises(party_of: Callable[..., Any], talk: Any) -> None:
+@pytest.mark.parametrize("name", [None, "agree", "average"])
+def test_nothing_that_a_peer_says_raises(
+    party_of: Callable[..., Any], last_step: Any, name: str | None, talk: Any
+) -> None:
     """Also out of turn, contradicting itself, under other names; and the accounts stay bounded."""
-    party = party_of(PAIR)
+    steps = {} if name is None else {"last_step": last_step(name, PAIR, rounds=5)}
+    party = party_of(PAIR, **steps)
     machine = party.members["A"].machine
     party.start("A")
     machine.handle(ev.LinkUp(peer="B"), 0.0)
@@ -107,4 +136,4 @@ def test_nothing_that_a_peer_says_raises(party_of: Callable[..., Any], talk: Any
                 route=source.encode(), message=message, payload=payload, finite=finite
             )
         machine.handle(event, 0.0)
-        assert asdict(machine.statistics())["held_bytes"] <= 2 * 2 * 32
+        assert asdict(machine.statistics())["held_bytes"] <= 4 * 2 * 32

@@ -32,7 +32,7 @@ def neighborhood(core: Core) -> Neighborhood:
 
 
 def hello(node: str, boot: str = "theirs", run: str = "run") -> Hello:
-    return Hello(clock=0, protocol=1, run=run, node=node, architecture="same", boot=boot)
+    return Hello(clock=0, protocol=2, run=run, node=node, architecture="same", boot=boot)
 
 
 def call(neighborhood: Neighborhood, route: bytes, message: Hello) -> None:

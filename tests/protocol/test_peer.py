@@ -145,7 +145,7 @@ def test_a_disagreement_is_refused_on_both_sides(
 
 
 def hello(node: str = "B", **changes: Any) -> Hello:
-    fields = {"clock": 1, "protocol": 1, "run": "run", "node": node, "architecture": "same"}
+    fields = {"clock": 1, "protocol": 2, "run": "run", "node": node, "architecture": "same"}
     return Hello(**{**fields, "boot": f"{node}-boot-of-this-test", **changes})
 
 
@@ -160,7 +160,7 @@ def answer(party: Any, route: bytes, message: Any, node: str = "A", **payload: A
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (hello(protocol=2), "protocol"),
+        (hello(protocol=1), "protocol"),
         (hello(run="other"), "run"),
         (hello(architecture="other"), "architecture"),
         (hello(boot="another"), "identity_taken"),

@@ -1,0 +1,292 @@
+"""The last step between machines, without sockets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from p2pgan.errors import LocalProtocolError
+from p2pgan.mixing.agreement import WORST
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.last_step import PART_BYTES, _parts
+from p2pgan.protocol.links import MAX_FAULTS
+from p2pgan.protocol.messages import MAX_LISTED, MAX_SCORE, Message, Trained, Votes
+from p2pgan.protocol.wire import MAX_HEADER_BYTES, encode
+
+PAIR = [("A", "B")]
+RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
+PATH = [("A", "B"), ("B", "C"), ("C", "D")]
+COMPLETE = [(a, b) for i, a in enumerate("ABCDE") for b in "ABCDE"[i + 1 :]]
+
+
+def pairs(party: Any) -> list[list[float]]:
+    return [np.concatenate([m.vector["G"], m.vector["D"]]).tolist() for m in party.members.values()]
+
+
+@pytest.mark.parametrize("edges", [PAIR, RING, PATH, COMPLETE], ids=["pair", "ring", "path", "all"])
+@pytest.mark.parametrize("groups", [(("G", "D"),), (("G",), ("D",)), ()], ids=["both", "each", "-"])
+@pytest.mark.parametrize("seed", range(3))
+def test_all_adopt_one_pair(
+    party_of: Callable[..., Any], last_step: Any, edges: Any, groups: Any, seed: int
+) -> None:
+    step = last_step("agree", edges, rounds=12)
+    party = party_of(edges, groups=groups, seed=seed, last_step=step)
+    before = dict(zip(party.members, pairs(party), strict=True))
+    party.start()
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    agreed = [fields for _, fields in party.logged("agreed")]
+    assert len(agreed) == len(party.members)
+    (origin,) = {fields["origin"] for fields in agreed}
+    assert pairs(party) == [before[origin]] * len(party.members)
+    for member in party.members.values():
+        assert member.kinds("node_stopped")[0]["reason"] == "finished"
+        assert [fields["after"] for fields in member.kinds("scores")] == [None, "agree"]
+        own = member.settings.identity.node
+        peers = {fields["peer"] for fields in member.kinds("vector_judged")}
+        assert peers == set(member.settings.neighbors)
+        assert own not in peers
+    best = max(before, key=lambda node: -before[node][0])
+    if edges in (PAIR, COMPLETE):
+        assert origin == best
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_averaging_is_exchanges_without_training(
+    party_of: Callable[..., Any], last_step: Any, seed: int
+) -> None:
+    party = party_of(COMPLETE, seed=seed, last_step=last_step("average", COMPLETE, rounds=7))
+    party.start()
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    for member in party.members.values():
+        rounds = [fields["round"] for fields in member.kinds("vector_sent")]
+        assert rounds == list(range(1, 3 + 7 + 1))
+        assert [fields["round"] for fields in member.kinds("round_finished")] == [1, 2, 3]
+        assert [fields["after"] for fields in member.kinds("scores")] == [None, "average"]
+        assert any(fields["round"] > 3 for fields in member.kinds("vector_mixed"))
+    assert not party.logged("agreed")
+
+
+def test_nobody_begins_before_all_have_trained(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    """Also far away: the news travels along the path."""
+    party = party_of(PATH, last_step=last_step("agree", PATH, rounds=3))
+    party.start()
+
+    def slow(steps: list[Any]) -> Any:
+        return next((step for step in steps if step != ("work", "D")), steps[0])
+
+    party.settle(slow, until=lambda: party.members["D"].machine.statistics().round == 2)
+    assert [party.members[node].phase for node in "ABC"] == ["settling"] * 3
+    party.settle(slow)
+    party.check_closed()
+    assert party.now < 20.0
+    assert len({fields["origin"] for _, fields in party.logged("agreed")}) == 1
+
+
+def test_a_peer_that_vanished_delays_the_others_and_no_more(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = party_of(COMPLETE, wait_s=1.0, last_step=last_step("agree", COMPLETE, rounds=8))
+    party.start(*"ABCD")
+    party.settle()
+    alive = [party.members[node] for node in "ABCD"]
+    assert all(member.close is not None for member in alive)
+    assert len({member.kinds("agreed")[0]["origin"] for member in alive}) == 1
+    assert 20.0 < party.now < 60.0
+
+
+def test_the_first_one_whose_wait_is_over_sets_all_off(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = party_of(COMPLETE, wait_s=1.0, last_step=last_step("agree", COMPLETE, rounds=2))
+    party.start(*"ABCD")
+    party.settle(until=lambda: any(m.phase == "concluding" for m in party.members.values()))
+    party.settle(until=lambda: not party.steps())
+    assert {party.members[node].phase for node in "ABCD"} == {"concluding"}
+
+
+def test_who_leaves_is_not_waited_for(party_of: Callable[..., Any], last_step: Any) -> None:
+    party = party_of(RING, last_step=last_step("agree", RING, rounds=3))
+    party.start()
+    party.settle(until=lambda: party.members["B"].phase == "training")
+    party.tell("B", ev.StopRequested(reason="stopped"))
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    assert party.now < 20.0
+    assert party.members["B"].kinds("node_stopped")[0]["reason"] == "stopped"
+    assert not party.members["B"].kinds("agreed")
+
+
+@pytest.mark.parametrize("name", ["agree", "average"])
+@pytest.mark.parametrize("after", range(0, 200, 9))
+def test_a_stop_in_the_last_step_saves_what_is_held(
+    party_of: Callable[..., Any], last_step: Any, name: str, after: int
+) -> None:
+    party = party_of(RING, seed=after, last_step=last_step(name, RING, rounds=4))
+    party.start()
+    party.settle(until=lambda: party.members["A"].phase in ("settling", "concluding"))
+    quiet = iter(range(after))
+    party.settle(until=lambda: next(quiet, None) is None)
+    member = party.members["A"]
+    is_early = member.phase in ("settling", "concluding", "adopting")
+    party.tell("A", ev.StopRequested(reason="stopped"))
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    assert member.kinds("checkpoint_saved")
+    if is_early:
+        assert member.kinds("node_stopped")[0]["reason"] == "stopped"
+    held = member.kinds("agreed")
+    if held:
+        index = "ABCD".index(held[0]["origin"]) + 1
+        assert member.vector["G"][0] == index
+
+
+def test_a_pair_that_comes_amid_training_is_judged_later(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    """B's wait is over long before A has trained; A says nothing, and is told that it has begun."""
+    party = party_of(PAIR, last_step=last_step("agree", PAIR, rounds=3))
+    party.start()
+    party.settle(
+        lambda steps: next((s for s in steps if s != ("work", "A")), None) or ("timer",),
+        until=lambda: party.members["B"].phase == "settling" and party.steps() == [("work", "A")],
+    )
+    party.tell("B", ev.TimerFired(name="settle"))
+    party.settle(
+        lambda steps: next(s for s in steps if s != ("work", "A")),
+        until=lambda: party.steps() == [("work", "A")],
+    )
+    a = party.members["A"]
+    assert a.phase == "training"
+    assert a.machine.statistics().held_bytes >= 32
+    party.settle()
+    party.check_accounts()
+    assert len(a.kinds("vector_judged")) == 1
+
+
+def test_a_failed_judgement_leaves_in_good_order(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = party_of(PAIR, last_step=last_step("agree", PAIR, rounds=3))
+    party.start()
+    party.settle(until=lambda: isinstance(party.members["A"].work, do.Judge))
+    party.members["A"].work = None
+    party.tell("A", ev.WorkFailed(text="out of memory"))
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    assert party.members["A"].close.failure == "out of memory"
+
+
+def met(party_of: Callable[..., Any], last_step: Any, name: str | None = "agree") -> Any:
+    steps = {} if name is None else {"last_step": last_step(name, PAIR, rounds=3)}
+    party = party_of(PAIR, **steps)
+    party.start()
+    party.settle(until=lambda: party.members["A"].phase == "training")
+    return party
+
+
+def say(party: Any, message: Message) -> None:
+    """B says it to A."""
+    route = party.connections["B", "A"].route
+    party.tell("A", ev.Received(route=route, message=message))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("agree", Trained(clock=1, nodes=("B", "stranger"), begun=False)),
+        ("agree", Votes(clock=1, votes=(("stranger", "B", 1.0),))),
+        ("agree", Votes(clock=1, votes=(("A", "stranger", 1.0),))),
+        ("agree", Votes(clock=1, votes=(("B", "B", 1.0),))),
+        ("average", Votes(clock=1, votes=(("A", "B", 1.0),))),
+        (None, Trained(clock=1, nodes=("B",), begun=True)),
+        (None, Votes(clock=1, votes=(("A", "B", 1.0),))),
+    ],
+)
+def test_news_that_cannot_be_are_faults(
+    party_of: Callable[..., Any], last_step: Any, name: str | None, message: Message
+) -> None:
+    party = met(party_of, last_step, name)
+    for _ in range(MAX_FAULTS):
+        say(party, message)
+    (peer,) = party.members["A"].machine.statistics().peers
+    assert peer.faults == MAX_FAULTS
+    assert ("A", {"peer": "B", "reason": "faults", "by": "us"}) in party.logged("peer_refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose", "origin", "nets"),
+    [
+        ("agree", "judge", "A", ("G", "D")),
+        ("agree", "judge", "", ("G", "D")),
+        ("agree", "adopt", "stranger", ("G", "D")),
+        ("agree", "adopt", "B", ("G",)),
+        ("agree", "mix", "B", ("G", "D")),
+        ("average", "adopt", "B", ("G", "D")),
+        (None, "judge", "B", ("G", "D")),
+    ],
+)
+def test_pairs_that_nobody_asked_for_are_refused(
+    party_of: Callable[..., Any],
+    last_step: Any,
+    name: str | None,
+    purpose: Any,
+    origin: str,
+    nets: Any,
+) -> None:
+    party = met(party_of, last_step, name)
+    order = do.SendVector(
+        peer="A", exchange="B.B-boot-o.77", nets=nets, round=1, clock=1, purpose=purpose,
+        origin=origin,
+    )  # fmt: skip
+    party._obey("B", party.members["B"], order)
+    party.settle(until=lambda: not party.connections["B", "A"].forward)
+    dropped = party.members["A"].kinds("vector_dropped")
+    reasons = [fields["reason"] for fields in dropped if fields["exchange"].endswith("77")]
+    assert reasons in (["nets"], ["origin"])
+
+
+def test_what_others_say_of_our_own_votes_does_not_count(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = met(party_of, last_step)
+    say(party, Votes(clock=1, votes=(("B", "A", 0.0), ("A", "B", 5.0))))
+    voter = party.members["A"].settings.last_step.voter
+    assert list(voter.votes()) == [("A", "B", 5.0)]
+
+
+def test_many_names_and_votes_travel_in_parts_that_fit() -> None:
+    names = [f"{index:03}" + "\U0001f600" * 125 for index in range(40)]
+    votes = [(origin, judge, 1 / 3) for origin in names[:3] for judge in names[3:]]
+    parts = list(_parts(votes))
+    assert [vote for part in parts for vote in part] == votes
+    for part in parts:
+        (header,) = encode(Votes(clock=2**62, votes=tuple(part)))
+        assert len(header) <= MAX_HEADER_BYTES
+    assert len(parts) > 1
+    short = list(_parts([("a", "b", 0.5)] * 1000))
+    assert [len(part) for part in short] == [MAX_LISTED] * 3 + [1000 - 3 * MAX_LISTED]
+    assert PART_BYTES < MAX_HEADER_BYTES
+
+
+def test_the_worst_score_may_be_told() -> None:
+    assert MAX_SCORE == WORST
+
+
+@pytest.mark.parametrize("event", [ev.JudgingDone(score=1.0), ev.AdoptingDone()])
+def test_work_that_nobody_asked_for_is_our_own_fault(
+    party_of: Callable[..., Any], last_step: Any, event: ev.Event
+) -> None:
+    party = met(party_of, last_step)
+    with pytest.raises(LocalProtocolError, match="training"):
+        party.tell("A", event)
