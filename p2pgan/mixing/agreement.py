@@ -244,8 +244,9 @@ class Voter:
                 self.book.add(Vote(origin, judge, score))
 
     def is_better(self, origin: str) -> bool:
-        """Whether a pair that came is better than the best at hand."""
-        return self.merit(origin) < self.merit(self.choice)
+        """Whether a pair that came is better than the best at hand, as far as the book tells."""
+        merit = self.merit(origin)
+        return merit.score < math.inf and merit < self.merit(self.choice)
 
     def keep(self, origin: str) -> None:
         """Takes a pair that came."""

@@ -100,6 +100,11 @@ class LastStep:
         if self.settings.voter is not None:
             self._asked = tuple(self.settings.judges(self._neighborhood.ready()))
 
+    def has_ended(self) -> bool:
+        """Whether all rounds are played, or nobody is left to play them with."""
+        is_deserted = all(link.left for link in self._neighborhood.links.values())
+        return is_deserted or self.round >= self.settings.rounds
+
     def is_next_due(self) -> bool:
         """Whether the next round may be played: counting begins when all votes are given."""
         if self.settings.voter is None or not (self.judging or self._queue):

@@ -327,7 +327,7 @@ class PeerMachine:
         if not self._reason:
             last.judge_next()
         is_busy = bool(self._mixing) or last.judging is not None
-        if self._reason or (self._is_due and last.round >= last.settings.rounds):
+        if self._reason or (self._is_due and last.has_ended()):
             if not is_busy:
                 self._conclude(last)
         elif self._is_due and not self._mixing and last.is_next_due():

@@ -212,6 +212,10 @@ def test_equal_candidates_go_by_their_names() -> None:
     assert not voter.is_better("b")
 
 
+def test_nobody_takes_what_nobody_has_judged() -> None:
+    assert not Voter("b").is_better("a")
+
+
 def test_a_node_falls_back_on_its_own_pair() -> None:
     voter = Voter("a")
     for judge in "cd":

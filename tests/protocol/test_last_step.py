@@ -125,6 +125,18 @@ def test_who_leaves_is_not_waited_for(party_of: Callable[..., Any], last_step: A
     assert not party.members["B"].kinds("agreed")
 
 
+def test_who_is_left_alone_ends_at_once(party_of: Callable[..., Any], last_step: Any) -> None:
+    party = party_of(PAIR, last_step=last_step("agree", PAIR, rounds=1000))
+    party.start()
+    party.settle(until=lambda: all(m.phase == "concluding" for m in party.members.values()))
+    party.tell("B", ev.StopRequested(reason="stopped"))
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    assert party.members["A"].kinds("node_stopped")[0]["reason"] == "finished"
+    assert party.now < 3.0
+
+
 @pytest.mark.parametrize("name", ["agree", "average"])
 @pytest.mark.parametrize("after", range(0, 200, 9))
 def test_a_stop_in_the_last_step_saves_what_is_held(

@@ -10,7 +10,7 @@ from p2pgan.config import ExchangeConfig
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
-from p2pgan.mixing.agreement import WORST
+from p2pgan.mixing.agreement import WORST, Book, Vote, merits
 from p2pgan.record.reader import read
 from p2pgan.record.schema import (
     Agreed,
@@ -60,22 +60,18 @@ def test_all_hold_one_pair_of_the_training(simulated: Simulate, algorithm: str, 
     assert final.summary["rounds"] == plain.summary["rounds"]
 
 
-def test_the_winner_has_the_best_mean_of_all_votes(simulated: Simulate) -> None:
+def test_the_winner_is_the_best_by_all_votes(simulated: Simulate) -> None:
     final = simulated(nodes=4, final="agree")
-    votes: dict[str, list[float]] = {}
+    votes = Book()
     for judge, body in bodies(final, VectorJudged):
         assert judge != body.peer
         assert 0 <= body.score < WORST
-        votes.setdefault(body.peer, []).append(body.score)
-    means = {
-        origin: sum(scores) / len(scores) for origin, scores in votes.items() if len(scores) > 1
-    }
-    best = min(means, key=means.__getitem__)
+        votes.add(Vote(body.peer, judge, body.score))
+    best = min(merits(votes).values())
     agreed = bodies(final, Agreed)
     assert [node for node, _ in agreed] == ["0", "1", "2", "3"]
     for _, body in agreed:
-        assert (body.origin, body.votes) == (best, len(votes[best]))
-        assert body.merit == pytest.approx(means[best])
+        assert (body.origin, body.votes, body.merit) == (best.origin, 3, best.score)
 
 
 def test_every_pair_ends_somewhere_and_is_counted(simulated: Simulate) -> None:
