@@ -97,9 +97,13 @@ class Experiment:
     @property
     def architecture(self) -> str:
         """A short hash of what peers must have in common to exchange vectors."""
-        conditional = self.config.train.conditional  # the same vectors, but other latents
-        moments = self.config.exchange.moments  # other vectors, or another use of the same
-        parts = (self.model.name, self.model.digest(), self.algorithm.name, conditional, moments)
+        config = self.config
+        agreed = (
+            config.train.conditional,  # the same vectors, but other latents
+            config.exchange.moments,  # other vectors, or another use of the same
+            config.final,  # to who takes another last step, its messages are faults
+        )
+        parts = (self.model.name, self.model.digest(), self.algorithm.name, *agreed)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     @property

@@ -441,8 +441,9 @@ def test_the_architecture_of_another_model_differs() -> None:
         dataclasses.replace(plain, model=model("mlp-mnist")),
         dataclasses.replace(plain, model=model("cnn-mnist")),
         dataclasses.replace(plain, config=msgspec.structs.replace(plain.config, train=train)),
+        dataclasses.replace(plain, config=msgspec.structs.replace(plain.config, final="agree")),
     ]
-    assert len({each.architecture for each in (plain, *others)}) == 4
+    assert len({each.architecture for each in (plain, *others)}) == 5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

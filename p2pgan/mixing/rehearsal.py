@@ -18,6 +18,9 @@ from p2pgan.mixing.rules import mixing_rows
 
 TRIALS_MAX = 32
 TRIALS_MIN = 3
+AVERAGING_TRIALS = 8
+"""At most for averages, which come about by many small steps and vary little."""
+
 NODE_ROUNDS = 200_000
 """Nodes times rounds that are played before the trials end; some seconds at most."""
 
@@ -62,7 +65,7 @@ def spreading_rounds(draw: Draw, neighbors: Neighbors, rng: np.random.Generator)
             knows_NK |= heard_NK
         return ROUNDS_MAX
 
-    return min(ROUNDS_MAX, math.ceil(MARGIN * _slowest(play, nodes)))
+    return min(ROUNDS_MAX, math.ceil(MARGIN * _slowest(play, nodes, TRIALS_MAX)))
 
 
 def averaging_rounds(draw: Draw, neighbors: Neighbors, rng: np.random.Generator) -> int:
@@ -88,13 +91,13 @@ def averaging_rounds(draw: Draw, neighbors: Neighbors, rng: np.random.Generator)
             values_NK = (rows.w_MN @ values_NK)[rows.row_of_N]
         return ROUNDS_MAX
 
-    return _slowest(play, nodes)
+    return _slowest(play, nodes, AVERAGING_TRIALS)
 
 
-def _slowest(play: Callable[[], int], nodes: int) -> int:
+def _slowest(play: Callable[[], int], nodes: int, most: int) -> int:
     """The most rounds of several trials, fewer of them where they take long."""
     taken: list[int] = []
-    while len(taken) < TRIALS_MIN or (len(taken) < TRIALS_MAX and sum(taken) * nodes < NODE_ROUNDS):
+    while len(taken) < TRIALS_MIN or (len(taken) < most and sum(taken) * nodes < NODE_ROUNDS):
         taken.append(play())
     return max(taken)
 

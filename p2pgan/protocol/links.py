@@ -142,6 +142,6 @@ def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
     if hello.architecture != us.architecture:
         return Refusal(
             code="architecture",
-            text="model, `train.conditional`, algorithm or `exchange.moments` differ",
+            text="model, `train.conditional`, algorithm, `exchange.moments` or `final` differ",
         )
     return None
