@@ -1,8 +1,8 @@
 """The training thread: one piece of work at a time, so that the loop never waits for it.
 
 The loop owns sockets and the machine; this thread owns the networks. A job goes in, an outcome
-comes back: an event for the machine, and after training or mixing a snapshot of the networks, taken
-here, so that nobody reads them while they change.
+comes back: an event for the machine, and after training, mixing or scoring a snapshot of the
+networks, taken here, so that nobody reads them while they change.
 """
 
 import queue
@@ -144,7 +144,7 @@ class Trainer:
             case do.Score():
                 scores = work.score()
                 event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)
-                return JobDone(event=event)
+                return JobDone(event=event, snapshot=work.snapshot())
             case do.Save():
                 return JobDone(event=ev.SavingDone(path=str(work.save())))
 

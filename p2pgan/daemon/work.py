@@ -29,6 +29,8 @@ class CohortWork:
         self._experiment, self._node, self._run, self._path = experiment, node, run, path
         self._cohort = experiment.cohort([node], threads=experiment.config.daemon.threads)
         self._iterations = 0
+        self._is_published = False
+        """Whether the generator is the one that is judged, for the last step."""
 
     def train(self, iterations: int) -> tuple[float, float]:
         """So many iterations; mean losses of generator and discriminator."""
@@ -53,23 +55,40 @@ class CohortWork:
                 merge(own_E, [self._vector(arrival, net).to(own_E) for arrival in carrying])
             weight = arrival_weight(len(carrying))
             weights |= {arrival.exchange: weight for arrival in carrying}
+        self._follow()
         return weights
 
     def judge(self, arrival: Arrival) -> float:
         """The node's vote for somebody else's generator."""
-        vector_P = self._vector(arrival, "G").to(self._cohort.vectors["G"])
+        size = self._experiment.model.generator.size
+        vector_P = self._vector(arrival, "G")[:size].to(self._cohort.vectors["G"])
         return self._experiment.judge(vector_P, self._node)
 
     def adopt(self, arrival: Arrival) -> None:
         """Replaces each network that the arrival carries."""
         for net in arrival.nets:
             own_P = self._cohort.vectors[net].detach()[0]
-            own_P.copy_(self._vector(arrival, net))
+            own_P.copy_(self._vector(arrival, net)[: len(own_P)])
+        self._follow()
 
     def score(self) -> NodeScores:
-        """Scores of the generator as it is."""
+        """Scores of the generator as it is.
+
+        After the last iteration, if there is a last step, the generator that is judged takes the
+        place of the other, as in lockstep: nobody trains any more.
+        """
+        config = self._experiment.config
+        if config.final != "none" and self._iterations >= config.iterations:
+            if not self._is_published:
+                self._cohort.vectors["G"].detach().copy_(self._cohort.judged)
+            self._is_published = True
         scores = self._experiment.score(self._cohort.judged.detach()[0], self._node)
         return NodeScores(fid=scores.fid, ms=scores.ms, samples=scores.samples)
+
+    def _follow(self) -> None:
+        """In the last step there is one generator."""
+        if self._is_published:
+            self._cohort.judged.copy_(self._cohort.vectors["G"].detach())
 
     def save(self) -> Path:
         """Writes both networks, and the generator's running mean if there is one."""

@@ -215,3 +215,32 @@ def test_a_running_mean_is_scored_and_saved_and_stays_here(
     scores = other.score()
     assert scores.fid == experiment.score(saved.ema, "1").fid != work.score().fid
     assert load(work.save(), experiment.model).ema is None
+
+
+def test_in_the_last_step_there_is_one_generator(experiment: Experiment, tmp_path: Path) -> None:
+    """The running mean takes the generator's place, and follows what is adopted or mixed."""
+    config = msgspec.structs.replace(
+        experiment.config, train=TrainConfig(ema=0.9), final="agree", iterations=4
+    )
+    ending = dataclasses.replace(experiment, config=config)
+    work = CohortWork(ending, "1", "run", tmp_path / "mean.safetensors")
+    work.train(2)
+    work.score()
+    assert saved_generators(work, ending) == 2  # amid the training nothing is replaced
+    work.train(2)
+    work.score()
+    assert saved_generators(work, ending) == 1
+    ones = {net: np.ones_like(numbers(work, net)) for net in NETS}
+    work.mix([arrival("x", ("G", "D"), ones["G"], ones["D"])])
+    assert saved_generators(work, ending) == 1
+    work.adopt(arrival("y", ("G", "D"), ones["G"], ones["D"]))
+    work.score()
+    assert saved_generators(work, ending) == 1
+    assert (numbers(work, "G") == 1).all()
+
+
+def saved_generators(work: CohortWork, experiment: Experiment) -> int:
+    """1 if the generator and its running mean are the same, 2 if they differ."""
+    saved = load(work.save(), experiment.model)
+    assert saved.ema is not None
+    return 1 if torch.equal(saved.ema, saved.vectors["G"]) else 2
