@@ -300,13 +300,13 @@ def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepS
         return None
     draw = experiment.algorithm.draw(config.exchange, lockstep=False)
     rehearsal = stream(config.seed, EVERYONE, "rehearsal")
-    members = frozenset(overlay.nodes)
+    around = {name: frozenset(overlay.neighbors(name)) for name in overlay.nodes}
     daemon = config.daemon
     if config.final == "average":
         return LastStepSettings(
             name="average",
             groups=experiment.algorithm.groups or (NETS,),
-            members=members,
+            around=around,
             rounds=averaging_rounds(draw, neighbors, rehearsal),
             wait_s=daemon.final_wait_s,
             round_s=daemon.final_round_s,
@@ -316,7 +316,7 @@ def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepS
     return LastStepSettings(
         name="agree",
         groups=(NETS,),
-        members=members,
+        around=around,
         rounds=schedule.rounds,
         voter=Voter(node),
         stage=lambda round_: schedule.stage(round_).value,

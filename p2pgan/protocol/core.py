@@ -54,8 +54,8 @@ class LastStepSettings:
     name: Literal["agree", "average"]
     groups: tuple[Nets, ...]
     """Networks that travel together in it."""
-    members: frozenset[str]
-    """All nodes of the run, this one included."""
+    around: Mapping[str, frozenset[str]]
+    """The overlay: the neighbors of every node of the run, this one included."""
     rounds: int
     voter: Voter | None = None
     """The rule that all agree by; `None`: they average."""

@@ -242,7 +242,7 @@ class Exchanges:
         if chunk.nets not in settings.groups_for(chunk.purpose):
             raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
         step = settings.last_step
-        known = {"mix": {""}, "judge": {link.peer}, "adopt": step.members if step else ()}
+        known = {"mix": {""}, "judge": {link.peer}, "adopt": step.around if step else ()}
         if chunk.origin not in known[chunk.purpose]:
             raise VectorError("origin", expected="a node of the run", got="another", at=at)
 

@@ -38,12 +38,14 @@ class LastStep:
     """
 
     __slots__ = ("_asked", "_core", "_exchanges", "_neighborhood", "_queue", "_trained", "begun",
-                 "held", "is_over", "judging", "round", "settings")  # fmt: skip
+                 "held", "is_over", "judging", "members", "round", "settings")  # fmt: skip
 
     def __init__(self, core: Core, neighborhood: Neighborhood, exchanges: Exchanges) -> None:
         assert core.settings.last_step is not None
         self._core, self._neighborhood, self._exchanges = core, neighborhood, exchanges
         self.settings = core.settings.last_step
+        self.members = frozenset(self.settings.around)
+        """All nodes of the run."""
         self._trained: set[str] = set()
         self.begun = False
         """Whether some node has begun."""
@@ -62,21 +64,24 @@ class LastStep:
 
     def may_begin(self) -> bool:
         """Whether nobody has to be waited for any more."""
-        return self.begun or self._trained >= self.settings.members
+        return self.begun or self._trained >= self.members
 
     def trained(self, nodes: Iterable[str], *, begun: bool = False) -> None:
-        """Takes note of who is there, and tells on what is new."""
-        new = sorted({*nodes} - self._trained)
-        if not new and begun <= self.begun:
-            return
-        self._trained.update(new)
+        """Takes note of who is there, and tells on what is new to whom it has not been told."""
+        new = {*nodes} - self._trained
+        has_begun = begun and not self.begun
+        self._trained |= new
         self.begun = self.begun or begun
+        us, around = self._core.us.node, self.settings.around
         for peer in self._neighborhood.ready():
-            self._say_trained(peer, new)
+            # A node tells its neighbors itself; on a dense overlay all else would be a flood.
+            untold = [node for node in new if node == us or peer not in {node, *around[node]}]
+            if untold or has_begun:
+                self._say_trained(peer, sorted(untold))
 
     def heard(self, message: Trained) -> bool:
         """A peer tells who is there; `False` if it names strangers."""
-        if not self.settings.members.issuperset(message.nodes):
+        if not self.members.issuperset(message.nodes):
             return False
         self.trained(message.nodes, begun=message.begun)
         return True
@@ -154,7 +159,7 @@ class LastStep:
 
     def hear(self, message: Votes) -> bool:
         """A peer tells votes; `False` if they cannot be."""
-        voter, members = self.settings.voter, self.settings.members
+        voter, members = self.settings.voter, self.members
         if voter is None or not all({o, j} <= members and o != j for o, j, _ in message.votes):
             return False
         voter.hear(message.votes)
@@ -243,7 +248,7 @@ class LastStep:
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""
-        assert self._trained <= self.settings.members, "a stranger has trained"
+        assert self._trained <= self.members, "a stranger has trained"
         assert all(peer == pair.peer == pair.origin for peer, pair in self._queue.items())
         pairs = (*self._queue.values(), self.judging, self.held)
         assert self.settings.voter is not None or not any(pairs), "pairs without an election"

@@ -185,10 +185,10 @@ class Lockstep:
         agreed: int | None = len(self.experiment.nodes) if step == "agree" else None
         origin: str | None = None
         if len(self.experiment.nodes) > 1 and not self.experiment.algorithm.has_coordinator:
-            self.scored_round = None
             if step == "agree":
                 agreed, origin = self._agree()
             else:
+                self.scored_round = None  # of no worth from the first round on
                 self._average()
             rounds = self.last_rounds
             self.cohort.judged.copy_(self.cohort.vectors["G"])
@@ -213,7 +213,7 @@ class Lockstep:
             # Not the exchange's time: what takes long in it is scoring.
             with self._timed("score_s"):
                 entries = list(election.play(round_, arrivals, log))
-            self._end_last_round(log, entries)
+            self._end_last_round([(log, entries)])
         origins = election.origins()
         with self._timed("exchange_s"):
             for net in NETS:
@@ -232,20 +232,19 @@ class Lockstep:
             rounds = self._rehearsed(averaging_rounds)
         for round_ in range(1, rounds + 1):
             self.last_rounds = round_
-            for nets in groups:
-                with self._timed("exchange_s"):
-                    arrivals = self._exchange(nets)
-                log = self._exchange_log(nets)
-                self._end_last_round(log, log.between_nodes(arrivals))
+            with self._timed("exchange_s"):
+                exchanges = [(self._exchange_log(nets), self._exchange(nets)) for nets in groups]
+            self._end_last_round([(log, log.between_nodes(heard)) for log, heard in exchanges])
 
     def _rehearsed(self, rounds: Callable[[Draw, Neighbors, np.random.Generator], int]) -> int:
         neighbors = self.experiment.overlay.neighbor_indices()
         rng = stream(self.experiment.config.seed, EVERYONE, "rehearsal")
         return rounds(self._draw, neighbors, rng)
 
-    def _end_last_round(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
+    def _end_last_round(self, exchanges: list[tuple[ExchangeLog, Iterable[Entry]]]) -> None:
         with self._timed("log_s"):
-            self._record_entries(log, entries)
+            for log, entries in exchanges:
+                self._record_entries(log, entries)
             self._flush()
         self.on_round(self)
 

@@ -107,7 +107,7 @@ def test_nodes_agree_over_real_sockets(start: Callable[..., list[Node]], until: 
         return LastStepSettings(
             name="agree",
             groups=(("G", "D"),),
-            members=frozenset(members),
+            around={node: frozenset(members) - {node} for node in members},
             rounds=30,
             voter=made[name],
             stage=lambda round_: ("judging", "counting", "spreading")[(round_ - 1) // 10],

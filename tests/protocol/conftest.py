@@ -333,11 +333,15 @@ def last_step_of(name: Any, edges: Any, *, rounds: int) -> Callable[[str], LastS
     """The last step of each node; where they agree, so many rounds for every stage."""
     stages = ("judging", "counting", "spreading")
     agrees = name == "agree"
+    nodes = {node for edge in edges for node in edge}
+    around = {
+        node: frozenset(a if b == node else b for a, b in edges if node in (a, b)) for node in nodes
+    }
     return (
         lambda node: LastStepSettings(
             name=name,
             groups=JOINT,  # type: ignore[arg-type]
-            members=frozenset(node for edge in edges for node in edge),
+            around=around,
             rounds=3 * rounds if agrees else rounds,
             voter=Voter(node) if agrees else None,
             stage=lambda round_: stages[(round_ - 1) // rounds],

@@ -13,7 +13,7 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.last_step import PART_BYTES, _parts
 from p2pgan.protocol.links import MAX_FAULTS
 from p2pgan.protocol.messages import MAX_LISTED, MAX_SCORE, Message, Trained, Votes
-from p2pgan.protocol.wire import MAX_HEADER_BYTES, encode
+from p2pgan.protocol.wire import MAX_HEADER_BYTES, decode, encode
 
 PAIR = [("A", "B")]
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
@@ -88,6 +88,27 @@ def test_nobody_begins_before_all_have_trained(
     party.check_closed()
     assert party.now < 20.0
     assert len({fields["origin"] for _, fields in party.logged("agreed")}) == 1
+
+
+def test_on_a_dense_overlay_nobody_repeats_what_all_have_heard(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = party_of(COMPLETE, last_step=last_step("agree", COMPLETE, rounds=2))
+    told: list[tuple[str, ...]] = []
+    send = party._send
+
+    def overhear(node: str, peer: str, frames: Any) -> None:
+        message, _ = decode(frames)
+        if isinstance(message, Trained):
+            told.append(message.nodes)
+        send(node, peer, frames)
+
+    party._send = overhear
+    party.start()
+    party.settle(until=lambda: any(m.phase == "concluding" for m in party.members.values()))
+    party.settle(until=lambda: not party.steps())
+    assert sorted(nodes for nodes in told if nodes) == sorted((n,) for n in "ABCDE" for _ in "four")
+    assert told.count(()) <= 5 * 4
 
 
 def test_a_peer_that_vanished_delays_the_others_and_no_more(

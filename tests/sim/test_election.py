@@ -163,6 +163,8 @@ def test_an_interrupt_amid_the_step_keeps_what_there_is(simulated: Simulate, ste
     final = simulated("final", on_round=interrupt, final=step)
     assert final.summary["interrupted"]
     assert final.summary["final"] is None
+    marks = [body.after for _, body in bodies(final, Scores)]
+    assert marks == [None] * 6 + (["average"] * 3 if step == "average" else [])
     equal = [torch.equal(vectors(final, n)["G"], vectors(plain, n)["G"]) for n in range(3)]
     assert equal == [step == "agree"] * 3
     assert final.summary["iterations"] == plain.summary["iterations"]
