@@ -59,7 +59,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ema: float = 0.0
     """Decay, per iteration, of a running mean of the generator's weights, which every node keeps to
     itself, and which is scored and sampled in the generator's place. 0.999 looks back about 1,000
-    iterations; 0: none."""
+    iterations; 0: none. It follows an exchange only in the iterations after it."""
 
     def __post_init__(self) -> None:
         _check_least("train.discriminator_steps", self.discriminator_steps, 1)

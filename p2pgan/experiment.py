@@ -71,6 +71,8 @@ class Experiment:
     dataset: Dataset
     shards: Mapping[str, np.ndarray]
     model: Model
+    whole: Dataset
+    """The data set with all its training images, of which `dataset` may have fewer."""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -237,9 +239,12 @@ class Experiment:
         return score(self.scorer, real, images_KCHW).fid
 
     def score_real(self) -> Scores:
-        """Scores of training images in place of generated ones: what a perfect generator gets."""
+        """Scores of training images in place of generated ones: what a perfect generator gets.
+
+        Of all training images, also where `images` leaves the nodes fewer.
+        """
         rng = stream(self.config.seed, EVERYONE, "sample")
-        chosen = _choose(self.dataset.images, self.config.score.samples, rng)
+        chosen = _choose(self.whole.images, self.config.score.samples, rng)
         return score(self.scorer, self.reference, chosen)
 
     @property
@@ -261,7 +266,7 @@ class Experiment:
         Its `nearest` is that of test images, which nobody has copied.
         """
         rng = stream(self.config.seed, EVERYONE, "sample")
-        chosen = _choose(self.dataset.images, self.config.score.final_samples, rng)
+        chosen = _choose(self.whole.images, self.config.score.final_samples, rng)
         return self.yardstick.real(chosen)
 
     def _generated(self, vector_P: Tensor, node: str, samples: int, purpose: Purpose) -> Tensor:
@@ -339,9 +344,9 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     """
     chosen = algorithm(config.algorithm)
     loss(config.train.loss)
-    dataset = load(config.dataset, data_dir)
+    dataset = whole = load(config.dataset, data_dir)
     if config.images is not None:
-        dataset = dataset.reduced(config.images, stream(config.seed, EVERYONE, "images"))
+        dataset = whole.reduced(config.images, stream(config.seed, EVERYONE, "images"))
     pair = model(config.model or USUAL_MODEL[dataset.name])
     batch_size = config.batch_size or pair.batch_size
     _check_fits(pair, dataset, config, batch_size)
@@ -362,7 +367,7 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
         device=_device(config),
     )
     by_node = dict(zip(overlay.nodes, shards, strict=True))
-    experiment = Experiment(resolved, chosen, overlay, dataset, by_node, pair)
+    experiment = Experiment(resolved, chosen, overlay, dataset, by_node, pair, whole)
     _check_scorer(experiment.scorer, dataset)
     return experiment
 

@@ -227,6 +227,8 @@ def test_fewer_images_are_dealt_to_all_nodes() -> None:
     assert len(experiment.dataset.images) == 200
     assert sorted(np.concatenate(list(experiment.shards.values())).tolist()) == list(range(200))
     again = prepare(RunConfig(nodes=2, images=200, seed=3), Path("unused"))
+    whole = prepare(RunConfig(nodes=2, seed=3), Path("unused"))
+    assert again.score_real() == whole.score_real()
     assert (again.dataset.images == experiment.dataset.images).all()
 
 
