@@ -202,6 +202,7 @@ def resampled(config: RunConfig) -> Experiment:
             for node in overlay.nodes
         },
         model=model(config.model or ""),
+        whole=dataset,
     )
 
 
