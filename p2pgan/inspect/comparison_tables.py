@@ -155,7 +155,7 @@ def _pivots(comparison: Comparison) -> Iterator[str]:
         for name in comparison.axis("algorithm"):
             found = {group.nodes: group for group in groups if group.algorithm == name}
             if found:
-                cells = [_text(found[n], figure) if n in found else "" for n in sizes]
+                cells = [_counted(found[n], figure) if n in found else "" for n in sizes]
                 rows.append([name, *cells])
         yield f"## FID at the end{_on_samples(comparison)}{_where(combination)}"
         yield _table(header, rows)
@@ -230,12 +230,12 @@ def _rows_by(comparison: Comparison, key: str, figure: str) -> Iterator[tuple[Gr
     values = comparison.values(key)
     for first in comparison.groups:
         if key not in first.vary:
-            told = _text(first, figure)
+            told = _counted(first, figure)
             yield first, [told, *([AS_LEFT] * (len(values) - 1))]
             continue
         alike = [group for group in comparison.groups if _differ_in(group, first, key)]
         if alike[0] == first:
-            by_value = {repr(group.vary[key]): _text(group, figure) for group in alike}
+            by_value = {repr(group.vary[key]): _counted(group, figure) for group in alike}
             yield first, [by_value.get(repr(value), "") for value in values]
 
 
@@ -266,6 +266,16 @@ def _text(group: Group, figure: str) -> str:
     if told or not missing or group.whole:
         return told or "-"
     return "not finished" if group.has("interrupted") else "not run"
+
+
+def _counted(group: Group, figure: str) -> str:
+    """`_text`, and how many seeds it is without, where no column has the number of runs."""
+    told = [_text(group, figure)]
+    for state, words in (("interrupted", "not finished"), ("missing", "not run")):
+        count = sum(row.state == state for row in group.rows)
+        if count and group.whole:
+            told.append(f"{count} {words}")
+    return ", ".join(told)
 
 
 def _median_text(median: Median, put: Callable[[float], str]) -> str:

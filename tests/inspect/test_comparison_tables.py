@@ -67,6 +67,21 @@ def test_the_pivot_has_algorithms_by_nodes(grid: ComparisonDirectory) -> None:
     ]
 
 
+def test_a_median_says_how_many_seeds_it_is_without(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    for fanout in (1, 2):
+        add("gossip", 3, 0, summary=summary(40.0), fanout=fanout)
+        add("gossip", 3, 1, summary=summary(99.0, interrupted=True), fanout=fanout)
+        add("gossip", 3, 2, fanout=fanout)
+        add("gossip", 3, 3, fanout=fanout)
+    text = to_markdown(read(comparison))
+    told = "40, 1 not finished, 2 not run"
+    assert rows(text, "## FID at the end")[2] == ["gossip", told]
+    assert rows(text, "## By `fanout`, on 500 samples\n\nFID:")[2] == ["gossip", "3", told, told]
+    assert rows(text, "## All figures")[2][3:5] == ["1 of 4", "40"]
+
+
 def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
     text = to_markdown(read(grid))
     assert text.startswith(
