@@ -11,12 +11,9 @@ from typing import Any, Protocol
 from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables, value_of
 from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
-from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
+from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import prepared, simulate
-
-MACHINE_TABLES = ("device", "daemon", "engine")
-"""Parts of the configuration that say how the machine is used, and not what is run."""
 
 LOCK = ".lock"
 """In the directory; held while cells are run."""
@@ -179,7 +176,7 @@ def _is_finished(planned: Planned, directory: ComparisonDirectory) -> bool:
 def _check_equal(there: RunConfig, asked: RunConfig, of: Sequence[str], at: str) -> None:
     """Refuses another configuration, the use of the machine apart."""
     for key in of:
-        if key.partition(".")[0] not in MACHINE_TABLES:
+        if decides_runs(key):
             was, wanted = value_of(there, key), value_of(asked, key)
             if was != wanted:
                 raise _another(f"`{key}` to be `{was}`, as it is there", f"`{wanted}`", at)

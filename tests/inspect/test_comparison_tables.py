@@ -11,7 +11,7 @@ import pytest
 
 from p2pgan.inspect.comparison import read
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
-from p2pgan.record.comparison import Cell, ComparisonDirectory
+from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
 
 Add = Callable[..., Cell]
 
@@ -91,6 +91,33 @@ def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
     )
     assert "in place of generated ones: FID 9." in text
     assert overview(read(grid)) in text
+
+
+def first_line(comparison: ComparisonDirectory, vary: tuple[str, ...] = (), **base: Any) -> str:
+    manifest = comparison.read()
+    usual = {"overlay": "ring", "iterations": 40, "partition": "iid", "train": {"loss": "hinge"}}
+    comparison.write(Manifest(vary=vary, cells=manifest.cells, base={**usual, **base}))
+    return to_markdown(read(comparison)).splitlines()[2]
+
+
+def test_only_what_is_the_same_in_all_runs_is_told_of_them_all(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    add("gossip", 2, summary=summary(40.0, exchange_every=10))
+    add("gossip", 4, summary=summary(40.0, exchange_every=5, model="other"))
+    told = "- digits, iid, overlay `ring`, 40 iterations"
+    assert first_line(comparison) == f"{told}, `train.loss` hinge"
+    told = first_line(comparison, ("model",), exchange_epochs=0.1, final="agree", images=90)
+    assert told.endswith("`images` 90, `exchange_epochs` 0.1, `final` agree, `train.loss` hinge")
+
+
+def test_what_a_varied_key_replaces_and_the_machine_are_not_told(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    add("gossip", 2, summary=summary(40.0))
+    vary = ("exchange_every", "train.loss")
+    told = first_line(comparison, vary, exchange_epochs=2.0, device="cpu", engine={"threads": 2})
+    assert told == "- `mlp-digits` on digits, iid, overlay `ring`, 40 iterations"
 
 
 def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
