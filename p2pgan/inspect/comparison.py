@@ -81,6 +81,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """By path in the summary; `None`: not finite."""
     settings: Mapping[str, Any] = {}
     """What the summary repeats of the configuration."""
+    measured: int = 0
+    """Nodes whose quality was measured at the end."""
 
 
 class Median(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +217,7 @@ def _row(cell: Cell, directory: ComparisonDirectory) -> Row:
         cell=cell,
         state=_state(summary, figures),
         figures=figures,
+        measured=len((summary.get("quality") or {}).get("nodes") or ()),
         settings={key: value for key, value in summary.items() if not isinstance(value, dict)},
     )
 

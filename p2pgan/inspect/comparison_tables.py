@@ -158,6 +158,10 @@ def _put(words: str, value: Any) -> str:
 
 def _reading_words(comparison: Comparison) -> str:
     words = "Figures are means over the nodes of a run, and sd is over the nodes."
+    sizes = sorted({(row.cell.nodes, row.measured) for row in comparison.rows})
+    if parts := [f"{some} of {nodes}" for nodes, some in sizes if 0 < some < nodes]:
+        words += " Means and sd of FID, MS and what else is measured at the end, before a last"
+        words += f" step too, are over {', '.join(parts)} nodes."
     if len(comparison.axis("seed")) > 1:
         words += " Of several seeds: the median (least to greatest)."
     floor = [

@@ -200,9 +200,13 @@ def test_the_thorough_measurement_has_its_sample_size(
         "precision": {"mean": 0.75},
         "real": {"fid": 2.0, "precision": 0.9},
     }
-    add("gossip", 3, summary=summary(40.0, quality=quality))
+    add("gossip", 3, summary=summary(40.0, quality={**quality, "nodes": ["0", "1", "2"]}))
     text = to_markdown(read(comparison))
     assert rows(text, "## FID at the end, on 10,000 samples")[2] == ["gossip", "7"]
     header, _, body = rows(text, "## All figures at the end, on 10,000 samples")
     assert dict(zip(header, body, strict=True))["precision"] == "0.75"
     assert "in place of generated ones: FID 2." in text
+    assert "sd is over the nodes. Real" in text
+    add("gossip", 9, summary=summary(40.0, quality={**quality, "nodes": ["0", "8"]}))
+    add("gossip", 5, summary=summary(40.0, quality={**quality, "nodes": ["0", "4"]}))
+    assert "last step too, are over 2 of 5, 2 of 9 nodes." in to_markdown(read(comparison))
