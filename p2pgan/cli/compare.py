@@ -130,7 +130,14 @@ def grid_of(
     if seeds is not None or "seed" in given:
         all_seeds = tuple(base.seed + number for number in range(seeds or len(all_seeds)))
     kept = {key: values for key, values in usual.vary.items() if not _is_given(given, key)}
-    varied = dict(_varied(text) for text in vary)
+    varied: dict[str, tuple[Any, ...]] = {}
+    for key, values in map(_varied, vary):
+        if key in varied:
+            hint = f"give all its values in one: `--vary {key}=VALUE,VALUE`"
+            raise ConfigError(
+                expected="each key once", got=f"`{key}` twice", at="--vary", hint=hint
+            )
+        varied[key] = values
     return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | varied)
 
 
