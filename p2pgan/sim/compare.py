@@ -70,6 +70,7 @@ def compare(
     with _alone(directory):
         manifest, todo = _state(base, grid, all_planned, directory)
         directory.write(manifest)
+        _sweep(manifest, directory)
         todo.sort(key=lambda planned: (planned.cell.seed, planned.cell.nodes))
         watcher.planned(todo, len(all_planned) - len(todo))
         try:
@@ -115,7 +116,7 @@ def _run(
     path = directory.run(planned.cell).path
     if path.exists():
         watcher.replaced(planned.cell)
-        _remove(path)
+        _remove(path, _aside(path))
     watcher.started(planned)
     done = simulate(planned.config, data_dir, path, watcher.on_round, watcher.on_interrupt)
     watcher.ended(planned, done.summary)
@@ -168,7 +169,18 @@ def _is_finished(planned: Planned, directory: ComparisonDirectory) -> bool:
         return False
     at = str(there.run_toml)
     _check_equal(config_from(read_settings(there.run_toml), at=at), planned.config, keys(), at)
-    with suppress(RecordError):
+    try:
+        there.summary.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RecordError(
+            expected="a summary that can be read",
+            got=error.strerror or str(error),
+            at=str(there.summary),
+            hint="without it nobody knows whether the run is finished",
+        ) from None
+    with suppress(RecordError):  # a torn one
         return there.read_summary().get("interrupted") is False
     return False
 
@@ -204,15 +216,30 @@ def _check_ours(cell: Cell, before: Manifest | None, directory: ComparisonDirect
         )
 
 
-def _remove(path: Path) -> None:
+def _aside(path: Path) -> Path:
+    """Where a run lies while it is removed."""
+    return path.with_name(f".removed-{path.name}")
+
+
+def _remove(path: Path, aside: Path) -> None:
+    """Removes a run; one that is removed in part must not be taken for somebody's folder."""
     try:
-        shutil.rmtree(path)
+        path.rename(aside)
+        shutil.rmtree(aside)
     except OSError as error:
         raise RecordError(
             expected="an unfinished run that can be removed",
             got=error.strerror or str(error),
             at=str(path),
         ) from None
+
+
+def _sweep(manifest: Manifest, directory: ComparisonDirectory) -> None:
+    """Removes what an interrupt has left of runs that were being removed."""
+    for cell in manifest.cells:
+        aside = _aside(directory.run(cell).path)
+        if aside.is_dir() and not aside.is_symlink():
+            _remove(aside, aside)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A grid is run once, gone on with, extended, and never mixed with another."""
 
 import fcntl
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,33 @@ def test_what_a_crash_left_is_replaced(out: Path, left: str) -> None:
         (there.path / "nodes/0").rmdir()
         (there.path / "nodes").rmdir()
     assert run(out, grid).was_replaced == ["centralised-n1-s0"]
+
+
+def test_a_removal_that_was_interrupted_is_gone_on_with(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    (out / "runs/centralised-n1-s0/summary.json").unlink()
+
+    def interrupted(path: Path) -> None:
+        (path / "run.toml").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        assert compare(BASE, grid, ComparisonDirectory(out), Path(), Log())
+    assert run(out, grid).was_started == ["centralised-n1-s0"]
+    assert [path.name for path in (out / "runs").iterdir()] == ["centralised-n1-s0"]
+
+
+def test_a_run_whose_summary_cannot_be_read_is_not_removed(out: Path) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    summary = out / "runs/centralised-n1-s0/summary.json"
+    summary.unlink()
+    summary.mkdir()
+    assert "a summary that can be read" in complaint(out, grid)
 
 
 def test_more_seeds_nodes_algorithms_and_values_extend_it(out: Path) -> None:
