@@ -26,6 +26,8 @@ class Results:
     overview: str
     """FID by algorithm and nodes, as Markdown."""
     paths: list[Path]
+    mixed: list[str]
+    """What of the code differs between the runs."""
 
 
 def write_results(directory: ComparisonDirectory) -> Results:
@@ -48,7 +50,7 @@ def write_results(directory: ComparisonDirectory) -> Results:
         write_text_atomic(directory.table(suffix), text)
     figures = [*draw(comparison, directory), *_draw_samples(comparison, directory)]
     paths = [*(directory.table(suffix) for suffix in texts), *figures]
-    return Results(texts["json"], overview(comparison), paths)
+    return Results(texts["json"], overview(comparison), paths, comparison.mixed)
 
 
 def _draw_samples(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:

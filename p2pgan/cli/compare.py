@@ -85,6 +85,8 @@ def compare(
         grid = grid_of(base, sources.given(), named, (algorithms, nodes, seeds, vary or []))
         interrupted = _train(base, grid, directory)
     results = write_results(directory)
+    if results.mixed:
+        typer.echo(f"runs of different code: {'; '.join(results.mixed)}", err=True)
     if json:
         sys.stdout.write(results.json)
     else:

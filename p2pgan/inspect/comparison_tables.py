@@ -120,6 +120,8 @@ def _grid_words(comparison: Comparison) -> str:
     states = [row.state for row in comparison.rows]
     told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     lines = ["; ".join(axes), f"{count_text(len(states), 'run')}: {', '.join(told)}"]
+    if comparison.mixed:
+        lines.append(f"**Runs of different code**: {'; '.join(comparison.mixed)}")
     return "\n".join(f"- {line}" for line in (_shared_words(comparison), *lines) if line)
 
 

@@ -22,7 +22,8 @@ MACHINE_TABLES = ("device", "daemon", "engine")
 
 def decides_runs(key: str) -> bool:
     """Whether a key of the configuration decides what is run, and not only where."""
-    return key.partition(".")[0] not in MACHINE_TABLES
+    is_rounding = key == "engine.precision"  # to 10 bits, perhaps
+    return is_rounding or key.partition(".")[0] not in MACHINE_TABLES
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

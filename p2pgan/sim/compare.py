@@ -12,6 +12,7 @@ from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables
 from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
+from p2pgan.runs import commit, versions
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import prepared, simulate
 
@@ -24,6 +25,9 @@ class Watcher(Protocol):
 
     def planned(self, todo: Sequence[Planned], finished: int) -> None:
         """These will be run; so many others are there."""
+
+    def mixed(self, runs: Sequence[str]) -> None:
+        """These are there, made by other code than the rest will be."""
 
     def replaced(self, cell: Cell) -> None:
         """What there is of this cell is not a whole run, and is removed."""
@@ -73,6 +77,9 @@ def compare(
         _sweep(manifest, directory)
         todo.sort(key=lambda planned: (planned.cell.seed, planned.cell.nodes))
         watcher.planned(todo, len(all_planned) - len(todo))
+        others = _of_other_code(all_planned, todo, directory)
+        if todo and others:
+            watcher.mixed(others)
         try:
             return any(_run(planned, directory, data_dir, watcher) for planned in todo)
         except KeyboardInterrupt:  # between two runs, or a second one in the midst of saving
@@ -183,6 +190,15 @@ def _is_finished(planned: Planned, directory: ComparisonDirectory) -> bool:
     with suppress(RecordError):  # a torn one
         return there.read_summary().get("interrupted") is False
     return False
+
+
+def _of_other_code(
+    all_planned: Sequence[Planned], todo: Sequence[Planned], directory: ComparisonDirectory
+) -> list[str]:
+    """Finished runs that another commit or version has made."""
+    now, missing = {"commit": commit() or "", **versions()}, {planned.cell.run for planned in todo}
+    there = [planned.cell for planned in all_planned if planned.cell.run not in missing]
+    return [cell.run for cell in there if directory.run(cell).made_by() != now]
 
 
 def _check_equal(there: RunConfig, asked: RunConfig, of: Sequence[str], at: str) -> None:

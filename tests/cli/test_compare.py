@@ -1,6 +1,7 @@
 """`p2pgan compare`, in this process: what the options mean, and what is shown."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,18 @@ def test_drawing_only_needs_no_settings_and_trains_nothing(
     table = (tmp_path / "here/table.md").read_text()
     (tmp_path / "here/table.md").unlink()
     monkeypatch.setattr(Lockstep, "run", None)
-    assert run(app, "--out", "here", "--draw-only").exit_code == 0
+    result = run(app, "--out", "here", "--draw-only")
+    assert (result.exit_code, "different code" in result.stderr) == (0, False)
     assert (tmp_path / "here/table.md").read_text() == table
+
+
+def test_runs_of_other_code_are_told(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *SMALL)
+    path = tmp_path / "here/runs/gossip-n2-s0/run.toml"
+    path.write_text(re.sub('(?m)^torch = ".*"', 'torch = "older"', path.read_text()))
+    assert "older (1 run)" in run(app, "--out", "here", "--draw-only").stderr
+    told = run(app, *SMALL, "--seeds", "2").stderr
+    assert "1 run there of other code than this (commit or versions), such as gossip-n2-s0" in told
 
 
 def test_an_interrupt_leaves_tables_and_is_status_130(

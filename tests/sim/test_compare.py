@@ -1,6 +1,7 @@
 """A grid is run once, gone on with, extended, and never mixed with another."""
 
 import fcntl
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,12 +32,16 @@ class Log:
         self.on_round = on_round
         self.todo: list[str] = []
         self.finished = -1
+        self.was_mixed: list[str] = []
         self.was_replaced: list[str] = []
         self.was_started: list[str] = []
         self.was_ended: list[str] = []
 
     def planned(self, todo: Sequence[Planned], finished: int) -> None:
         self.todo, self.finished = [planned.cell.run for planned in todo], finished
+
+    def mixed(self, runs: Sequence[str]) -> None:
+        self.was_mixed += runs
 
     def replaced(self, cell: Cell) -> None:
         self.was_replaced.append(cell.run)
@@ -186,6 +191,23 @@ def test_the_machine_may_be_another(out: Path) -> None:
     base = varied(BASE, {"device": "auto", "engine.threads": 1, "daemon.wait_s": 3})
     assert base.engine != EngineConfig()
     assert run(out, grid, base).finished == 1
+
+
+def test_rounding_is_not_the_machines_affair(out: Path) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    told = complaint(out, grid, varied(BASE, {"engine.precision": "tf32"}))
+    assert "expected `engine.precision` to be `float32`" in told
+
+
+@pytest.mark.parametrize("what", ["commit", "torch"])
+def test_going_on_with_other_code_is_told(out: Path, what: str) -> None:
+    run(out, Grid(algorithms=("centralised",)))
+    path = out / "runs/centralised-n1-s0/run.toml"
+    path.write_text(re.sub(f'(?m)^{what} = ".*"', f'{what} = "older"', path.read_text()))
+    assert run(out, Grid(algorithms=("centralised",))).was_mixed == []
+    log = run(out, Grid(algorithms=("centralised",), seeds=(0, 1)))
+    assert log.was_mixed == ["centralised-n1-s0"]
 
 
 def test_what_cannot_be_run_is_told_before_anything_is_written(out: Path) -> None:
