@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables, value_of
-from p2pgan.errors import P2PGanError, RecordError
+from p2pgan.errors import P2PGanError, RecordError, unknown_name
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
+from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
 from p2pgan.runs import commit, versions
 from p2pgan.sim.lockstep import Lockstep
@@ -132,10 +133,19 @@ def _run(
 
 
 def _before(directory: ComparisonDirectory) -> Manifest | None:
-    """What an earlier comparison left in the directory."""
+    """What an earlier comparison left in the directory.
+
+    Raises:
+        RecordError: for something else, or an algorithm that nobody knows.
+    """
     path = directory.path
     if directory.compare_toml.exists():
-        return directory.read()
+        manifest = directory.read()
+        for name in (cell.algorithm for cell in manifest.cells):
+            if name not in ALGORITHMS:
+                at = str(directory.compare_toml)
+                raise unknown_name(RecordError, "an algorithm", name, ALGORITHMS, at)
+        return manifest
     if path.exists() and (not path.is_dir() or any(p.name != LOCK for p in path.iterdir())):
         raise RecordError(
             expected="a new or empty folder, or one of `p2pgan compare`",

@@ -177,6 +177,16 @@ def test_another_comparison_is_refused_and_the_key_is_named(out: Path) -> None:
     assert "expected `exchange.fanout` to be the same in all runs" in told
 
 
+def test_an_algorithm_that_nobody_knows_is_refused(out: Path) -> None:
+    run(out, Grid(algorithms=("centralised",)))
+    path = out / "compare.toml"
+    text = path.read_text().replace('algorithm = "centralised"', 'algorithm = "oldone"')
+    path.write_text(text)
+    told = complaint(out, Grid(algorithms=("centralised",), seeds=(1,)))
+    assert "got `oldone`" in told
+    assert "compare.toml" in told
+
+
 def test_a_run_of_another_configuration_is_refused(out: Path) -> None:
     grid = Grid(algorithms=("centralised",))
     run(out, grid)
