@@ -74,6 +74,7 @@ def compare(
     Example: p2pgan compare --algorithms standalone,gossip,fl-gan --nodes 2,10 --seeds 3
     """
     from p2pgan.comparisons import write_results
+    from p2pgan.grid import without_a_run
     from p2pgan.record.comparison import ComparisonDirectory
 
     named = recipe_named(recipe)
@@ -83,6 +84,8 @@ def compare(
         layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
         base = sources.config(*layers)
         grid = grid_of(base, sources.given(), named, (algorithms, nodes, seeds, vary or []))
+        if left_out := without_a_run(grid):
+            typer.echo(left_out, err=True)
         interrupted = _train(base, grid, directory)
     results = write_results(directory)
     if results.mixed:

@@ -100,6 +100,12 @@ def test_drawing_only_needs_no_settings_and_trains_nothing(
     assert (tmp_path / "here/table.md").read_text() == table
 
 
+def test_one_node_that_has_no_run_is_told(app: typer.Typer) -> None:
+    result = run(app, *TINY, "--algorithms", "gossip", "--nodes", "1,2", "--out", "here")
+    assert "nothing is run with 1 node" in result.stderr
+    assert "nothing is run" not in run(app, *SMALL).stderr
+
+
 def test_runs_of_other_code_are_told(app: typer.Typer, tmp_path: Path) -> None:
     run(app, *SMALL)
     path = tmp_path / "here/runs/gossip-n2-s0/run.toml"
