@@ -6,7 +6,7 @@ greatest seed. A run of one node, which has all the data, is drawn in every pane
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -102,7 +102,7 @@ def draw(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
         for figure in (_scores, _nodes, _traffic, _consensus):
             paths.append(figure(drawn, combination))
     if len(comparison.values("partition")) > 1:
-        paths += [_split(drawn, rest) for rest in comparison.combinations("partition")]
+        paths += [p for rest in comparison.combinations("partition") for p in _splits(drawn, rest)]
     for key in comparison.manifest.vary:
         if len(comparison.values(key)) > 1:
             paths += [_varied(drawn, key, rest) for rest in comparison.combinations(key)]
@@ -192,9 +192,16 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
     return _end(drawn, figure, "consensus", title, combination)
 
 
-def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
+def _splits(drawn: Drawn, rest: Mapping[str, Any]) -> Iterator[Path]:
+    """As many figures as the partitions need, since there are no more styles than `STYLES`."""
+    values, most = drawn.comparison.values("partition"), len(STYLES)
+    for start in range(0, len(values), most):
+        what = f"partitions-{start // most + 1}" if start else "partitions"
+        yield _split(drawn, what, values[start : start + most], rest)
+
+
+def _split(drawn: Drawn, what: str, partitions: Sequence[Any], rest: Mapping[str, Any]) -> Path:
     """The partitions over each other, as figure 4.5 of the thesis shows the split by class."""
-    partitions = drawn.comparison.values("partition")
     figure, panels = _panels(drawn, 2)
     for nodes, (top, bottom) in zip(drawn.sizes, panels, strict=True):
         for partition, style in zip(partitions, STYLES, strict=False):
@@ -207,7 +214,7 @@ def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
         finish(bottom, f"FID, n = {nodes}", log=True)
     words = {"-": "solid", "--": "broken", ":": "dotted", "-.": "broken and dotted"}
     told = ", ".join(f"{words[s]}: {p}" for p, s in zip(partitions, STYLES, strict=False))
-    return _end(drawn, figure, "partitions", f"{told}{_on_samples(drawn)}", rest)
+    return _end(drawn, figure, what, f"{told}{_on_samples(drawn)}", rest)
 
 
 def _varied(drawn: Drawn, key: str, rest: Mapping[str, Any]) -> Path:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from p2pgan.inspect.comparison import read
-from p2pgan.inspect.comparison_pictures import COLOR_OF, draw, file_name, title_of
+from p2pgan.inspect.comparison_pictures import COLOR_OF, STYLES, draw, file_name, title_of
 from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 
@@ -43,6 +44,21 @@ def test_varied_keys_and_partitions_have_figures_of_their_own(
     assert {"scores-partition-by-class-fanout-1.png", "partitions-fanout-1.png"} <= found
     assert "by-partition-fanout-1.png" in found
     assert len(found) == 2 * 4 + 2
+
+
+def test_more_partitions_than_styles_have_more_figures(
+    comparison: ComparisonDirectory, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda figure, title, **how: titles.append(title))
+    partitions = ["iid", *(f"by-class:{count}" for count in range(1, len(STYLES) + 1))]
+    for partition in partitions:
+        add("gossip", 2, summary=summary(50.0), partition=partition)
+    found = names(draw(read(comparison), comparison))
+    assert {"partitions.png", "partitions-2.png"} <= found
+    assert "partitions-3.png" not in found
+    told = "; ".join(title for title in titles if "solid: " in title)
+    assert all(f": {partition}" in told for partition in partitions)
 
 
 def test_diverged_missing_and_lonely_runs_are_drawn(
