@@ -1,12 +1,12 @@
 """Runs a grid: one cell after the other, each an ordinary simulated run, those that are there left
 alone."""
 
-import fcntl
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables, value_of
 from p2pgan.errors import P2PGanError, RecordError, unknown_name
@@ -268,6 +268,18 @@ def _sweep(manifest: Manifest, directory: ComparisonDirectory) -> None:
             _remove(aside, aside)
 
 
+def _lock(file: IO[bytes]) -> None:
+    """Locks a file until it is closed, or says at once with an `OSError` that another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl  # here, since Windows has none
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextmanager
 def _alone(directory: ComparisonDirectory) -> Iterator[None]:
     """While entered, no other process runs the cells of the directory; the lock ends with us.
@@ -288,7 +300,7 @@ def _alone(directory: ComparisonDirectory) -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError:
             raise RecordError(
                 expected="a directory that no other comparison works on",

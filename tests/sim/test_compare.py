@@ -3,17 +3,21 @@
 import fcntl
 import re
 import shutil
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from p2pgan.config import EngineConfig, RunConfig, ScoreConfig
-from p2pgan.errors import P2PGanError
+from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.grid import Grid, Planned, irrelevant, varied
 from p2pgan.mixing.algorithms import algorithm
 from p2pgan.record.comparison import Cell, ComparisonDirectory
+from p2pgan.sim import compare as compare_module
 from p2pgan.sim.compare import LOCK, compare
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import simulate
@@ -254,6 +258,31 @@ def test_two_at_a_time_are_refused(out: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "one that is in use" in complaint(out)
     run(out, Grid(algorithms=("centralised",)))
+
+
+def test_without_fcntl_it_locks_as_windows_does(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown with stand-ins; nobody has run it there."""
+    locked: list[int] = []
+
+    def locking(descriptor: int, mode: int, size_bytes: int) -> None:
+        if locked:
+            raise OSError
+        locked.append(size_bytes)
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    windows = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    spec: Any = spec_from_file_location("there", str(compare_module.__file__))
+    there: Any = module_from_spec(spec)
+    spec.loader.exec_module(there)
+    monkeypatch.setattr(there, "sys", types.SimpleNamespace(platform="win32"))
+    with there._alone(ComparisonDirectory(out)):
+        assert locked == [1]
+        with (
+            pytest.raises(RecordError, match="one that is in use"),
+            there._alone(ComparisonDirectory(out)),
+        ):
+            raise AssertionError("two at a time")
 
 
 def test_an_interrupt_between_runs_ends_it_too(out: Path) -> None:
