@@ -113,6 +113,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
     @property
+    def key(self) -> str:
+        """What tells it from the other groups."""
+        return repr((self.algorithm, self.nodes, sorted(self.vary.items())))
+
+    @property
     def whole(self) -> list[Row]:
         """Runs that went to their end."""
         return [row for row in self.rows if row.is_whole]

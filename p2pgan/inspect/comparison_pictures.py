@@ -17,17 +17,16 @@ import numpy as np
 from p2pgan.inspect.comparison import Comparison, Group, fits
 from p2pgan.inspect.comparison_curves import (
     Curve,
+    Curves,
     Point,
     Score,
     Seen,
     Value,
     iterations,
     over_seeds,
-    read_curves,
     rounds,
 )
 from p2pgan.inspect.pictures import COLORS, DPI, finish, logarithmic, marks, save, stroke
-from p2pgan.record.comparison import ComparisonDirectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,12 +64,11 @@ class Drawn:
     """What all figures need: the runs, their curves, and where the figures go."""
 
     comparison: Comparison
-    curves: Mapping[str, list[Curve]]
-    """Curves of each group, by `_key`."""
+    curves: Curves
     folder: Path
 
-    def of(self, group: Group) -> list[Curve]:
-        return self.curves[_key(group)]
+    def of(self, group: Group) -> Sequence[Curve]:
+        return self.curves[group.key]
 
     @property
     def sizes(self) -> list[int]:
@@ -87,16 +85,15 @@ class Drawn:
         ]
 
 
-def draw(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
+def draw(comparison: Comparison, curves: Curves, folder: Path) -> list[Path]:
     """Draws all figures that need no networks, as PNG; which.
 
     Raises:
-        RecordError: if a log cannot be read, or the disk refuses.
+        RecordError: if the disk refuses.
     """
-    curves = {_key(group): read_curves(group, directory) for group in comparison.groups}
     if not any(curves.values()):
         return []
-    drawn = Drawn(comparison, curves, directory.figures)
+    drawn = Drawn(comparison, curves, folder)
     paths = []
     for combination in comparison.combinations():
         for figure in (_scores, _nodes, _traffic, _consensus):
@@ -331,10 +328,6 @@ def _log_x(axes: "Axes", places: Sequence[float]) -> None:
 
 def _color(algorithm: str) -> str:
     return COLOR_OF.get(algorithm, (_PINK, _SKY)[sum(map(ord, algorithm)) % 2])
-
-
-def _key(group: Group) -> str:
-    return repr((group.algorithm, group.nodes, sorted(group.vary.items())))
 
 
 def _on_samples(drawn: Drawn, *, at_end: bool = False) -> str:
