@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pgan.inspect.comparison import Comparison, Group, Row, read
-from p2pgan.inspect.comparison_curves import read_curve
+from p2pgan.inspect.comparison import Comparison, Group, read
+from p2pgan.inspect.comparison_curves import Curve, Curves, read_curves
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
 from p2pgan.inspect.text import number_text
 from p2pgan.record.comparison import ComparisonDirectory
@@ -26,6 +26,8 @@ class Results:
     overview: str
     """FID by algorithm and nodes, as Markdown."""
     paths: list[Path]
+    mixed: list[str]
+    """What of the code differs between the runs."""
 
 
 def write_results(directory: ComparisonDirectory) -> Results:
@@ -46,12 +48,16 @@ def write_results(directory: ComparisonDirectory) -> Results:
     }
     for suffix, text in texts.items():
         write_text_atomic(directory.table(suffix), text)
-    figures = [*draw(comparison, directory), *_draw_samples(comparison, directory)]
+    curves = read_curves(comparison, directory)
+    figures = draw(comparison, curves, directory.figures)
+    figures += _draw_samples(comparison, curves, directory)
     paths = [*(directory.table(suffix) for suffix in texts), *figures]
-    return Results(texts["json"], overview(comparison), paths)
+    return Results(texts["json"], overview(comparison), paths, comparison.mixed)
 
 
-def _draw_samples(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
+def _draw_samples(
+    comparison: Comparison, curves: Curves, directory: ComparisonDirectory
+) -> list[Path]:
     """Samples of every competitor, as figure 4.3 of the thesis: a figure per number of nodes.
 
     Of the first seed, and of the node in the middle of the FIDs at the end.
@@ -61,38 +67,34 @@ def _draw_samples(comparison: Comparison, directory: ComparisonDirectory) -> lis
         groups = comparison.of(combination)
         sizes = sorted({group.nodes for group in groups if group.nodes > 1} or {1})
         for nodes in sizes:
-            of_size = [group for group in groups if group.nodes in (1, nodes)]
-            path = _draw_rows(of_size, directory, nodes, combination)
-            paths += [path] if path else []
+            of_size = [group for group in groups if group.nodes in (1, nodes) and group.whole]
+            rows = dict(_samples(group, curves[group.key][0], directory) for group in of_size)
+            if rows:
+                paths.append(_draw_rows(rows, directory, nodes, combination))
     return paths
 
 
 def _draw_rows(
-    groups: list[Group], directory: ComparisonDirectory, nodes: int, combination: Mapping[str, Any]
-) -> Path | None:
+    rows: Mapping[str, Any],
+    directory: ComparisonDirectory,
+    nodes: int,
+    combination: Mapping[str, Any],
+) -> Path:
     from p2pgan.inspect.comparison_pictures import file_name, title_of
     from p2pgan.inspect.pictures import image_rows
 
-    rows: dict[str, Any] = {}
-    for group in groups:
-        if group.whole:
-            label, images = _samples(group.whole[0], directory)
-            rows[label] = images
-    if not rows:
-        return None
     path = directory.figures / file_name(f"samples-n{nodes}", combination)
     title = title_of(f"Samples at the end, n = {nodes}, the node in the middle", combination)
     image_rows(rows, path, title.replace("\n", "; "))
     return path
 
 
-def _samples(row: Row, directory: ComparisonDirectory) -> tuple[str, Any]:
-    """A label and images of one run."""
-    place = directory.run(row.cell)
-    fids = read_curve(place, row.cell.nodes).at_end["fid"]
-    run = Run.open(place.path)
+def _samples(group: Group, curve: Curve, directory: ComparisonDirectory) -> tuple[str, Any]:
+    """A label and images of the first run, whose curve this is."""
+    cell, fids = group.whole[0].cell, curve.at_end["fid"]
+    run = Run.open(directory.run(cell).path)
     ranked = sorted(fids, key=lambda node: fids[node]) or run.saved_nodes
     node = ranked[(len(ranked) - 1) // 2]
-    of_node = f", node {node}" if row.cell.nodes > 1 else ""
-    label = f"{row.cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
-    return label, run.images(node, SAMPLES, row.cell.seed)
+    of_node = f", node {node}" if cell.nodes > 1 else ""
+    label = f"{cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
+    return label, run.images(node, SAMPLES, cell.seed)

@@ -82,6 +82,19 @@ def plan(base: RunConfig, grid: Grid) -> list[Planned]:
     return [found[cell.run] for cell in ordered]
 
 
+def without_a_run(grid: Grid) -> str:
+    """In words, that one node is left out, as no algorithm of the grid has a run of it; or empty.
+
+    Raises:
+        ConfigError: for an unknown algorithm.
+    """
+    if 1 not in grid.nodes or set(grid.nodes) == {1}:  # `plan` refuses a grid without a run
+        return ""
+    if any(algorithm(name).is_pooled for name in grid.algorithms):
+        return ""
+    return "nothing is run with 1 node: that is `centralised`, which `--algorithms` does not name"
+
+
 def in_order(cells: Sequence[Cell], vary: Sequence[str]) -> list[Cell]:
     """Cells as tables have them: by algorithm, nodes, varied values, and seed last.
 
@@ -102,7 +115,8 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
     """Keys that cannot change what a run of this algorithm comes to.
 
     Who has no neighbors, or sends nothing, or sends to the coordinator alone, draws nobody. A last
-    step draws along the overlay whatever the algorithm, so then only pooled algorithms are spared.
+    step may draw along the overlay, so with one only pooled algorithms are spared. (Where all are
+    equal before it, as after a coordinator's round, it draws nobody; we do not count on that here.)
     (An overlay file that names its nodes in its own way gives other draws, as another seed does.)
     """
     draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}

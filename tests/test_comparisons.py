@@ -1,5 +1,6 @@
 """What a comparison leaves, from run directories alone, and the same each time."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from p2pgan.comparisons import write_results
 from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.errors import RecordError
 from p2pgan.grid import Grid
+from p2pgan.inspect import comparison_curves
 from p2pgan.record.comparison import ComparisonDirectory
+from p2pgan.record.rundir import Log, records_of
+from p2pgan.record.schema import Record
 from p2pgan.sim.compare import compare
 
 BASE = RunConfig(
@@ -44,6 +48,21 @@ def test_tables_and_figures_are_written_and_named(directory: ComparisonDirectory
     assert all(path.is_file() for path in results.paths)
     assert results.json == directory.table("json").read_text()
     assert results.overview in directory.table("md").read_text()
+
+
+def test_each_log_is_read_once(
+    directory: ComparisonDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a long run, that takes longer than the drawing."""
+    was_read: list[str] = []
+
+    def reading(log: Log) -> Iterator[Record]:
+        was_read.append(str(log))
+        return records_of(log)
+
+    monkeypatch.setattr(comparison_curves, "records_of", reading)
+    write_results(directory)
+    assert sorted(was_read) == sorted(str(directory.run(c)) for c in directory.read().cells)
 
 
 def test_the_same_grid_twice_gives_the_same_tables_byte_for_byte(

@@ -6,7 +6,7 @@ import pytest
 
 from p2pgan.config import ExchangeConfig, RunConfig
 from p2pgan.errors import ConfigError
-from p2pgan.grid import Grid, in_order, irrelevant, plan, varied
+from p2pgan.grid import Grid, in_order, irrelevant, plan, varied, without_a_run
 from p2pgan.mixing.algorithms import algorithm
 
 BASE = RunConfig()
@@ -37,6 +37,15 @@ def test_one_node_is_the_pooled_algorithm_which_has_one_run_per_seed() -> None:
     ]
     with pytest.raises(ConfigError, match="a grid without a run - at --nodes"):
         names(algorithms=("gossip",), nodes=(1,))
+
+
+def test_that_one_node_has_no_run_is_told() -> None:
+    alone = Grid(algorithms=("gossip",), nodes=(1, 10))
+    assert names(algorithms=alone.algorithms, nodes=alone.nodes) == ["gossip-n10-s0"]
+    assert "nothing is run with 1 node: that is `centralised`" in without_a_run(alone)
+    for nodes in ((2, 10), (1,)):
+        assert without_a_run(Grid(algorithms=("gossip",), nodes=nodes)) == ""
+    assert without_a_run(Grid(algorithms=("gossip", "centralised"), nodes=(1, 10))) == ""
 
 
 def test_configurations_are_those_of_the_cells() -> None:

@@ -74,6 +74,7 @@ def compare(
     Example: p2pgan compare --algorithms standalone,gossip,fl-gan --nodes 2,10 --seeds 3
     """
     from p2pgan.comparisons import write_results
+    from p2pgan.grid import without_a_run
     from p2pgan.record.comparison import ComparisonDirectory
 
     named = recipe_named(recipe)
@@ -83,8 +84,12 @@ def compare(
         layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
         base = sources.config(*layers)
         grid = grid_of(base, sources.given(), named, (algorithms, nodes, seeds, vary or []))
+        if left_out := without_a_run(grid):
+            typer.echo(left_out, err=True)
         interrupted = _train(base, grid, directory)
     results = write_results(directory)
+    if results.mixed:
+        typer.echo(f"runs of different code: {'; '.join(results.mixed)}", err=True)
     if json:
         sys.stdout.write(results.json)
     else:
@@ -130,7 +135,14 @@ def grid_of(
     if seeds is not None or "seed" in given:
         all_seeds = tuple(base.seed + number for number in range(seeds or len(all_seeds)))
     kept = {key: values for key, values in usual.vary.items() if not _is_given(given, key)}
-    varied = dict(_varied(text) for text in vary)
+    varied: dict[str, tuple[Any, ...]] = {}
+    for key, values in map(_varied, vary):
+        if key in varied:
+            hint = f"give all its values in one: `--vary {key}=VALUE,VALUE`"
+            raise ConfigError(
+                expected="each key once", got=f"`{key}` twice", at="--vary", hint=hint
+            )
+        varied[key] = values
     return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | varied)
 
 

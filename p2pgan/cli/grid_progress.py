@@ -34,6 +34,10 @@ class GridProgress:
         self._count, self._left = len(todo), sum(map(_node_iterations, todo))
         self._start_s = time.monotonic()
 
+    def mixed(self, runs: Sequence[str]) -> None:
+        there = f"{count_text(len(runs), 'run')} there"
+        self._say(f"{there} of other code than this (commit or versions), such as {runs[0]}")
+
     def replaced(self, cell: Cell) -> None:
         self._say(f"{cell.run} is not finished: from the start")
 

@@ -6,13 +6,16 @@ two runs with the same seed (seconds, speeds) are left out.
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from p2pgan.errors import RecordError
+from p2pgan.errors import ConfigError, RecordError
+from p2pgan.inspect.text import count_text
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
 
 State = Literal["finished", "diverged", "interrupted", "missing"]
@@ -81,6 +84,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """By path in the summary; `None`: not finite."""
     settings: Mapping[str, Any] = {}
     """What the summary repeats of the configuration."""
+    measured: int = 0
+    """Nodes whose quality was measured at the end."""
+    made_by: Mapping[str, str] = {}
+    """Commit and versions of the code."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it went to its end."""
+        return self.state in ("finished", "diverged")
 
 
 class Median(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +113,14 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
     @property
+    def key(self) -> str:
+        """What tells it from the other groups."""
+        return repr((self.algorithm, self.nodes, sorted(self.vary.items())))
+
+    @property
     def whole(self) -> list[Row]:
         """Runs that went to their end."""
-        return [row for row in self.rows if row.state in ("finished", "diverged")]
+        return [row for row in self.rows if row.is_whole]
 
     @property
     def diverged(self) -> int:
@@ -159,6 +176,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             for rows in groups.values()
         ]
 
+    @property
+    def mixed(self) -> list[str]:
+        """What of the code differs between runs, such as `torch 2.4 (3 runs), 2.5 (1 run)`."""
+        whole = [row for row in self.rows if row.is_whole]
+        told = []
+        for name in dict.fromkeys(name for row in whole for name in row.made_by):
+            counts = Counter(row.made_by.get(name) or "unknown" for row in whole)
+            if len(counts) > 1:
+                parts = (f"{value} ({count_text(n, 'run')})" for value, n in counts.items())
+                told.append(f"{name} {', '.join(parts)}")
+        return told
+
     def of(self, combination: Mapping[str, Any]) -> list[Group]:
         """The groups of a combination of varied values."""
         return [group for group in self.groups if fits(group.vary, combination)]
@@ -201,10 +230,13 @@ def read(directory: ComparisonDirectory) -> Comparison:
 
 
 def _row(cell: Cell, directory: ComparisonDirectory) -> Row:
+    made_by: dict[str, str] = {}
     try:
         summary = directory.run(cell).read_summary()
     except RecordError:
         return Row(cell=cell, state="missing")
+    with suppress(ConfigError):  # who only draws need not have it
+        made_by = directory.run(cell).made_by()
     traffic = summary.get("traffic") or {}
     if "messages" in traffic:
         traffic["messages_per_node"] = traffic["messages"] / max(cell.nodes, 1)
@@ -215,6 +247,8 @@ def _row(cell: Cell, directory: ComparisonDirectory) -> Row:
         cell=cell,
         state=_state(summary, figures),
         figures=figures,
+        measured=len((summary.get("quality") or {}).get("nodes") or ()),
+        made_by=made_by,
         settings={key: value for key, value in summary.items() if not isinstance(value, dict)},
     )
 

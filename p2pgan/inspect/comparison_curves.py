@@ -3,12 +3,12 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from p2pgan.inspect.comparison import Group
+from p2pgan.inspect.comparison import Comparison
 from p2pgan.inspect.summary import spread
 from p2pgan.record.comparison import ComparisonDirectory
 from p2pgan.record.rundir import Log, records_of
@@ -57,13 +57,20 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 Value = Callable[[Point], float | None]
 
 
-def read_curves(group: Group, directory: ComparisonDirectory) -> list[Curve]:
-    """Curves of the whole runs of a group.
+Curves = Mapping[str, Sequence[Curve]]
+"""Curves of the whole runs of each group, by its key."""
+
+
+def read_curves(comparison: Comparison, directory: ComparisonDirectory) -> Curves:
+    """Curves of all whole runs.
 
     Raises:
         RecordError: if a log cannot be read.
     """
-    return [read_curve(directory.run(row.cell), group.nodes) for row in group.whole]
+    return {
+        group.key: [read_curve(directory.run(row.cell), group.nodes) for row in group.whole]
+        for group in comparison.groups
+    }
 
 
 def read_curve(log: Log, nodes: int) -> Curve:

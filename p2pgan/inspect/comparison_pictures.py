@@ -6,7 +6,7 @@ greatest seed. A run of one node, which has all the data, is drawn in every pane
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -17,17 +17,16 @@ import numpy as np
 from p2pgan.inspect.comparison import Comparison, Group, fits
 from p2pgan.inspect.comparison_curves import (
     Curve,
+    Curves,
     Point,
     Score,
     Seen,
     Value,
     iterations,
     over_seeds,
-    read_curves,
     rounds,
 )
 from p2pgan.inspect.pictures import COLORS, DPI, finish, logarithmic, marks, save, stroke
-from p2pgan.record.comparison import ComparisonDirectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,12 +64,11 @@ class Drawn:
     """What all figures need: the runs, their curves, and where the figures go."""
 
     comparison: Comparison
-    curves: Mapping[str, list[Curve]]
-    """Curves of each group, by `_key`."""
+    curves: Curves
     folder: Path
 
-    def of(self, group: Group) -> list[Curve]:
-        return self.curves[_key(group)]
+    def of(self, group: Group) -> Sequence[Curve]:
+        return self.curves[group.key]
 
     @property
     def sizes(self) -> list[int]:
@@ -87,22 +85,21 @@ class Drawn:
         ]
 
 
-def draw(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
+def draw(comparison: Comparison, curves: Curves, folder: Path) -> list[Path]:
     """Draws all figures that need no networks, as PNG; which.
 
     Raises:
-        RecordError: if a log cannot be read, or the disk refuses.
+        RecordError: if the disk refuses.
     """
-    curves = {_key(group): read_curves(group, directory) for group in comparison.groups}
     if not any(curves.values()):
         return []
-    drawn = Drawn(comparison, curves, directory.figures)
+    drawn = Drawn(comparison, curves, folder)
     paths = []
     for combination in comparison.combinations():
         for figure in (_scores, _nodes, _traffic, _consensus):
             paths.append(figure(drawn, combination))
     if len(comparison.values("partition")) > 1:
-        paths += [_split(drawn, rest) for rest in comparison.combinations("partition")]
+        paths += [p for rest in comparison.combinations("partition") for p in _splits(drawn, rest)]
     for key in comparison.manifest.vary:
         if len(comparison.values(key)) > 1:
             paths += [_varied(drawn, key, rest) for rest in comparison.combinations(key)]
@@ -192,9 +189,16 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
     return _end(drawn, figure, "consensus", title, combination)
 
 
-def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
+def _splits(drawn: Drawn, rest: Mapping[str, Any]) -> Iterator[Path]:
+    """As many figures as the partitions need, since there are no more styles than `STYLES`."""
+    values, most = drawn.comparison.values("partition"), len(STYLES)
+    for start in range(0, len(values), most):
+        what = f"partitions-{start // most + 1}" if start else "partitions"
+        yield _split(drawn, what, values[start : start + most], rest)
+
+
+def _split(drawn: Drawn, what: str, partitions: Sequence[Any], rest: Mapping[str, Any]) -> Path:
     """The partitions over each other, as figure 4.5 of the thesis shows the split by class."""
-    partitions = drawn.comparison.values("partition")
     figure, panels = _panels(drawn, 2)
     for nodes, (top, bottom) in zip(drawn.sizes, panels, strict=True):
         for partition, style in zip(partitions, STYLES, strict=False):
@@ -207,7 +211,7 @@ def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
         finish(bottom, f"FID, n = {nodes}", log=True)
     words = {"-": "solid", "--": "broken", ":": "dotted", "-.": "broken and dotted"}
     told = ", ".join(f"{words[s]}: {p}" for p, s in zip(partitions, STYLES, strict=False))
-    return _end(drawn, figure, "partitions", f"{told}{_on_samples(drawn)}", rest)
+    return _end(drawn, figure, what, f"{told}{_on_samples(drawn)}", rest)
 
 
 def _varied(drawn: Drawn, key: str, rest: Mapping[str, Any]) -> Path:
@@ -324,10 +328,6 @@ def _log_x(axes: "Axes", places: Sequence[float]) -> None:
 
 def _color(algorithm: str) -> str:
     return COLOR_OF.get(algorithm, (_PINK, _SKY)[sum(map(ord, algorithm)) % 2])
-
-
-def _key(group: Group) -> str:
-    return repr((group.algorithm, group.nodes, sorted(group.vary.items())))
 
 
 def _on_samples(drawn: Drawn, *, at_end: bool = False) -> str:

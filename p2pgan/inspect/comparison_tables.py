@@ -4,12 +4,15 @@ import csv
 import io
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import msgspec
 
+from p2pgan.config import RunConfig, keys, value_of
 from p2pgan.inspect.comparison import TITLES, Comparison, Group, Median
 from p2pgan.inspect.text import bytes_text, count_text, number_text
+from p2pgan.record.comparison import decides_runs
 from p2pgan.record.rundir import to_json
 
 ALWAYS = ("consensus.g", "consensus.d", "traffic.messages_per_node", "traffic.bytes_per_node")
@@ -18,6 +21,12 @@ ALWAYS = ("consensus.g", "consensus.d", "traffic.messages_per_node", "traffic.by
 SIDE_BY_SIDE = ("fid.mean", "fid.std", "ms.mean")
 """Figures of the end that are shown for each value of a varied key, and the bytes sent."""
 
+
+TOLD = (
+    *("algorithm", "nodes", "seed", "model", "dataset", "partition", "overlay", "iterations"),
+    "exchange_every",
+)
+"""Keys that the grid in words has a place for; others are named where they are not as usual."""
 
 AS_LEFT = "as left"
 """Where a key does not matter to an algorithm."""
@@ -101,17 +110,7 @@ def _parts(comparison: Comparison) -> Iterator[str]:
 
 
 def _grid_words(comparison: Comparison) -> str:
-    settings = next((row.settings for row in comparison.rows if row.settings), {})
-    base, vary = comparison.manifest.base, comparison.manifest.vary
-    varied = {
-        "partition": settings.get("partition"),
-        "overlay": f"overlay `{base.get('overlay')}`",
-        "iterations": count_text(base.get("iterations", 0), "iteration"),
-        "exchange_every": f"an exchange every {settings.get('exchange_every')}",
-    }
-    same = [f"`{settings.get('model')}` on {settings.get('dataset')}"] if settings else []
-    if settings:
-        same += [str(text) for key, text in varied.items() if key not in vary]
+    vary = comparison.manifest.vary
     axes = [
         ", ".join(comparison.axis("algorithm")),
         f"nodes {', '.join(map(str, comparison.axis('nodes')))}",
@@ -121,11 +120,50 @@ def _grid_words(comparison: Comparison) -> str:
     states = [row.state for row in comparison.rows]
     told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     lines = ["; ".join(axes), f"{count_text(len(states), 'run')}: {', '.join(told)}"]
-    return "\n".join(f"- {line}" for line in (", ".join(same), *lines) if line)
+    if comparison.mixed:
+        lines.append(f"**Runs of different code**: {'; '.join(comparison.mixed)}")
+    return "\n".join(f"- {line}" for line in (_shared_words(comparison), *lines) if line)
+
+
+def _shared_words(comparison: Comparison) -> str:
+    """What all runs have in common: as their summaries say, and what of the base is not usual."""
+    found = [row.settings for row in comparison.rows if row.settings]
+    base, vary = comparison.manifest.base, comparison.manifest.vary
+    if not found:
+        return ""
+
+    def shared(key: str) -> Any:
+        """Its value, if it is the same everywhere."""
+        values = {repr(settings.get(key)) for settings in found}
+        return found[0].get(key) if len(values) == 1 and key not in vary else None
+
+    told = [
+        " on ".join(filter(None, (_put("`{}`", shared("model")), shared("dataset")))),
+        shared("partition"),
+        "" if "overlay" in vary else _put("overlay `{}`", base.get("overlay")),
+        "" if "iterations" in vary else count_text(base.get("iterations", 0), "iteration"),
+        _put("an exchange every {}", shared("exchange_every")),
+    ]
+    usual = RunConfig()
+    for key in keys():
+        value = reduce(lambda table, name: table.get(name, {}), key.split("."), base)
+        is_said = key in TOLD or key in vary or not decides_runs(key)
+        is_replaced = key == "exchange_epochs" and "exchange_every" in vary
+        if not (is_said or is_replaced) and value not in ({}, value_of(usual, key)):
+            told.append(f"`{key}` {_value(value)}")
+    return ", ".join(filter(None, told))
+
+
+def _put(words: str, value: Any) -> str:
+    return "" if value is None else words.format(value)
 
 
 def _reading_words(comparison: Comparison) -> str:
     words = "Figures are means over the nodes of a run, and sd is over the nodes."
+    sizes = sorted({(row.cell.nodes, row.measured) for row in comparison.rows})
+    if parts := [f"{some} of {nodes}" for nodes, some in sizes if 0 < some < nodes]:
+        words += " Means and sd of FID, MS and what else is measured at the end, before a last"
+        words += f" step too, are over {', '.join(parts)} nodes."
     if len(comparison.axis("seed")) > 1:
         words += " Of several seeds: the median (least to greatest)."
     floor = [
@@ -155,7 +193,7 @@ def _pivots(comparison: Comparison) -> Iterator[str]:
         for name in comparison.axis("algorithm"):
             found = {group.nodes: group for group in groups if group.algorithm == name}
             if found:
-                cells = [_text(found[n], figure) if n in found else "" for n in sizes]
+                cells = [_counted(found[n], figure) if n in found else "" for n in sizes]
                 rows.append([name, *cells])
         yield f"## FID at the end{_on_samples(comparison)}{_where(combination)}"
         yield _table(header, rows)
@@ -230,12 +268,12 @@ def _rows_by(comparison: Comparison, key: str, figure: str) -> Iterator[tuple[Gr
     values = comparison.values(key)
     for first in comparison.groups:
         if key not in first.vary:
-            told = _text(first, figure)
+            told = _counted(first, figure)
             yield first, [told, *([AS_LEFT] * (len(values) - 1))]
             continue
         alike = [group for group in comparison.groups if _differ_in(group, first, key)]
         if alike[0] == first:
-            by_value = {repr(group.vary[key]): _text(group, figure) for group in alike}
+            by_value = {repr(group.vary[key]): _counted(group, figure) for group in alike}
             yield first, [by_value.get(repr(value), "") for value in values]
 
 
@@ -266,6 +304,16 @@ def _text(group: Group, figure: str) -> str:
     if told or not missing or group.whole:
         return told or "-"
     return "not finished" if group.has("interrupted") else "not run"
+
+
+def _counted(group: Group, figure: str) -> str:
+    """`_text`, and how many seeds it is without, where no column has the number of runs."""
+    told = [_text(group, figure)]
+    for state, words in (("interrupted", "not finished"), ("missing", "not run")):
+        count = sum(row.state == state for row in group.rows)
+        if count and group.whole:
+            told.append(f"{count} {words}")
+    return ", ".join(told)
 
 
 def _median_text(median: Median, put: Callable[[float], str]) -> str:

@@ -16,6 +16,15 @@ from p2pgan.config import read_tables
 from p2pgan.errors import RecordError
 from p2pgan.record.rundir import RunDirectory, check_node_id, write_text_atomic
 
+MACHINE_TABLES = ("device", "daemon", "engine")
+"""Parts of the configuration that say how the machine is used, and not what is run."""
+
+
+def decides_runs(key: str) -> bool:
+    """Whether a key of the configuration decides what is run, and not only where."""
+    is_rounding = key == "engine.precision"  # to 10 bits, perhaps
+    return is_rounding or key.partition(".")[0] not in MACHINE_TABLES
+
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a comparison, in short."""

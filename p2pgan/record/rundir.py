@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import msgspec
 
-from p2pgan.config import read_tables
+from p2pgan.config import RUN_TABLE, read_tables
 from p2pgan.errors import RecordError
 from p2pgan.files import write_atomic
 from p2pgan.record.reader import merged
@@ -116,6 +116,15 @@ class RunDirectory:
             ConfigError: if the file cannot be read or is not TOML.
         """
         return read_tables(self.run_toml)
+
+    def made_by(self) -> dict[str, str]:
+        """`commit`, and the version of each package that decides the numbers; empty: nobody says.
+
+        Raises:
+            ConfigError: if `run.toml` cannot be read or is not TOML.
+        """
+        about = self.read_run_toml().get(RUN_TABLE, {})
+        return {"commit": about.get("commit", ""), **about.get("versions", {})} if about else {}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the result, all of it or nothing; numbers that are not finite become `null`.

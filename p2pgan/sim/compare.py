@@ -1,22 +1,21 @@
 """Runs a grid: one cell after the other, each an ordinary simulated run, those that are there left
 alone."""
 
-import fcntl
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables, value_of
-from p2pgan.errors import P2PGanError, RecordError
+from p2pgan.errors import P2PGanError, RecordError, unknown_name
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
-from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
+from p2pgan.mixing.algorithms import ALGORITHMS
+from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
+from p2pgan.runs import commit, versions
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import prepared, simulate
-
-MACHINE_TABLES = ("device", "daemon", "engine")
-"""Parts of the configuration that say how the machine is used, and not what is run."""
 
 LOCK = ".lock"
 """In the directory; held while cells are run."""
@@ -27,6 +26,9 @@ class Watcher(Protocol):
 
     def planned(self, todo: Sequence[Planned], finished: int) -> None:
         """These will be run; so many others are there."""
+
+    def mixed(self, runs: Sequence[str]) -> None:
+        """These are there, made by other code than the rest will be."""
 
     def replaced(self, cell: Cell) -> None:
         """What there is of this cell is not a whole run, and is removed."""
@@ -73,8 +75,12 @@ def compare(
     with _alone(directory):
         manifest, todo = _state(base, grid, all_planned, directory)
         directory.write(manifest)
+        _sweep(manifest, directory)
         todo.sort(key=lambda planned: (planned.cell.seed, planned.cell.nodes))
         watcher.planned(todo, len(all_planned) - len(todo))
+        others = _of_other_code(all_planned, todo, directory)
+        if todo and others:
+            watcher.mixed(others)
         try:
             return any(_run(planned, directory, data_dir, watcher) for planned in todo)
         except KeyboardInterrupt:  # between two runs, or a second one in the midst of saving
@@ -118,7 +124,7 @@ def _run(
     path = directory.run(planned.cell).path
     if path.exists():
         watcher.replaced(planned.cell)
-        _remove(path)
+        _remove(path, _aside(path))
     watcher.started(planned)
     done = simulate(planned.config, data_dir, path, watcher.on_round, watcher.on_interrupt)
     watcher.ended(planned, done.summary)
@@ -127,10 +133,19 @@ def _run(
 
 
 def _before(directory: ComparisonDirectory) -> Manifest | None:
-    """What an earlier comparison left in the directory."""
+    """What an earlier comparison left in the directory.
+
+    Raises:
+        RecordError: for something else, or an algorithm that nobody knows.
+    """
     path = directory.path
     if directory.compare_toml.exists():
-        return directory.read()
+        manifest = directory.read()
+        for name in (cell.algorithm for cell in manifest.cells):
+            if name not in ALGORITHMS:
+                at = str(directory.compare_toml)
+                raise unknown_name(RecordError, "an algorithm", name, ALGORITHMS, at)
+        return manifest
     if path.exists() and (not path.is_dir() or any(p.name != LOCK for p in path.iterdir())):
         raise RecordError(
             expected="a new or empty folder, or one of `p2pgan compare`",
@@ -171,15 +186,35 @@ def _is_finished(planned: Planned, directory: ComparisonDirectory) -> bool:
         return False
     at = str(there.run_toml)
     _check_equal(config_from(read_settings(there.run_toml), at=at), planned.config, keys(), at)
-    with suppress(RecordError):
+    try:
+        there.summary.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RecordError(
+            expected="a summary that can be read",
+            got=error.strerror or str(error),
+            at=str(there.summary),
+            hint="without it nobody knows whether the run is finished",
+        ) from None
+    with suppress(RecordError):  # a torn one
         return there.read_summary().get("interrupted") is False
     return False
+
+
+def _of_other_code(
+    all_planned: Sequence[Planned], todo: Sequence[Planned], directory: ComparisonDirectory
+) -> list[str]:
+    """Finished runs that another commit or version has made."""
+    now, missing = {"commit": commit() or "", **versions()}, {planned.cell.run for planned in todo}
+    there = [planned.cell for planned in all_planned if planned.cell.run not in missing]
+    return [cell.run for cell in there if directory.run(cell).made_by() != now]
 
 
 def _check_equal(there: RunConfig, asked: RunConfig, of: Sequence[str], at: str) -> None:
     """Refuses another configuration, the use of the machine apart."""
     for key in of:
-        if key.partition(".")[0] not in MACHINE_TABLES:
+        if decides_runs(key):
             was, wanted = value_of(there, key), value_of(asked, key)
             if was != wanted:
                 raise _another(f"`{key}` to be `{was}`, as it is there", f"`{wanted}`", at)
@@ -207,15 +242,42 @@ def _check_ours(cell: Cell, before: Manifest | None, directory: ComparisonDirect
         )
 
 
-def _remove(path: Path) -> None:
+def _aside(path: Path) -> Path:
+    """Where a run lies while it is removed."""
+    return path.with_name(f".removed-{path.name}")
+
+
+def _remove(path: Path, aside: Path) -> None:
+    """Removes a run; one that is removed in part must not be taken for somebody's folder."""
     try:
-        shutil.rmtree(path)
+        path.rename(aside)
+        shutil.rmtree(aside)
     except OSError as error:
         raise RecordError(
             expected="an unfinished run that can be removed",
             got=error.strerror or str(error),
             at=str(path),
         ) from None
+
+
+def _sweep(manifest: Manifest, directory: ComparisonDirectory) -> None:
+    """Removes what an interrupt has left of runs that were being removed."""
+    for cell in manifest.cells:
+        aside = _aside(directory.run(cell).path)
+        if aside.is_dir() and not aside.is_symlink():
+            _remove(aside, aside)
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Locks a file until it is closed, or says at once with an `OSError` that another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl  # here, since Windows has none
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -238,7 +300,7 @@ def _alone(directory: ComparisonDirectory) -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError:
             raise RecordError(
                 expected="a directory that no other comparison works on",

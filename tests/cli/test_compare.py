@@ -1,6 +1,7 @@
 """`p2pgan compare`, in this process: what the options mean, and what is shown."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,24 @@ def test_drawing_only_needs_no_settings_and_trains_nothing(
     table = (tmp_path / "here/table.md").read_text()
     (tmp_path / "here/table.md").unlink()
     monkeypatch.setattr(Lockstep, "run", None)
-    assert run(app, "--out", "here", "--draw-only").exit_code == 0
+    result = run(app, "--out", "here", "--draw-only")
+    assert (result.exit_code, "different code" in result.stderr) == (0, False)
     assert (tmp_path / "here/table.md").read_text() == table
+
+
+def test_one_node_that_has_no_run_is_told(app: typer.Typer) -> None:
+    result = run(app, *TINY, "--algorithms", "gossip", "--nodes", "1,2", "--out", "here")
+    assert "nothing is run with 1 node" in result.stderr
+    assert "nothing is run" not in run(app, *SMALL).stderr
+
+
+def test_runs_of_other_code_are_told(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *SMALL)
+    path = tmp_path / "here/runs/gossip-n2-s0/run.toml"
+    path.write_text(re.sub('(?m)^torch = ".*"', 'torch = "older"', path.read_text()))
+    assert "older (1 run)" in run(app, "--out", "here", "--draw-only").stderr
+    told = run(app, *SMALL, "--seeds", "2").stderr
+    assert "1 run there of other code than this (commit or versions), such as gossip-n2-s0" in told
 
 
 def test_an_interrupt_leaves_tables_and_is_status_130(
@@ -175,6 +192,7 @@ def test_what_is_said_of_a_key_replaces_a_recipes_axis(tmp_path: Path) -> None:
         (["--vary", "exchange.fanout"], "KEY=VALUE,VALUE"),
         (["--vary", "exchange.fan=1"], "did you mean `exchange.fanout`?"),
         (["--vary", "seed=1"], "`--seeds` gives its values"),
+        (["--vary", "images=9", "--vary", "images=8"], "each key once, got `images` twice"),
         (["chapter5"], "did you mean `chapter4`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),
         (["--dataset", "mnist"], "p2pgan data download mnist"),

@@ -8,6 +8,7 @@ import pytest
 
 from p2pgan.errors import RecordError
 from p2pgan.inspect.comparison import Comparison, Group, fits, read
+from p2pgan.inspect.comparison_tables import to_markdown
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 
 Add = Callable[..., Cell]
@@ -85,6 +86,17 @@ def test_the_thorough_measurement_is_what_the_end_is_judged_by(
     assert found.rows[0].figures["quality.fid.mean"] == 7.0
     assert found.rows[0].figures["quality.real.fid"] == 2.0
     assert not any(figure.startswith("final") for figure in found.figures)
+
+
+def test_what_differs_in_the_code_is_told(comparison: ComparisonDirectory, add: Add) -> None:
+    for seed, torch in enumerate(["2.4", "2.5", "2.4", "2.6"]):
+        cell = add("gossip", 3, seed, summary=summary(10.0, interrupted=seed == 3))
+        about = f'[run]\nname = "{seed}"\ncommit = "abc"\n[run.versions]\ntorch = "{torch}"'
+        comparison.run(cell).run_toml.write_text(about)
+    assert read(comparison).mixed == ["torch 2.4 (2 runs), 2.5 (1 run)"]
+    assert "- **Runs of different code**: torch 2.4 (2 runs), 2.5" in to_markdown(read(comparison))
+    comparison.run(cell).run_toml.unlink()
+    assert len(read(comparison).rows) == 4
 
 
 def test_axes_values_and_combinations(comparison: ComparisonDirectory, add: Add) -> None:

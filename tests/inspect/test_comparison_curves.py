@@ -24,7 +24,7 @@ def test_a_curve_has_scores_distances_and_bytes_so_far(
     comparison: ComparisonDirectory, add: Callable[..., Cell]
 ) -> None:
     add("gossip", 2, summary={})
-    [curve] = read_curves(read(comparison).groups[0], comparison)
+    [[curve]] = read_curves(read(comparison), comparison).values()
     first, second = curve.points
     assert (first.round, first.iterations, first.fid, first.ms) == (2, 20, 50.5, 5.0)
     assert (first.bytes_per_node, second.bytes_per_node) == (2 * 2**20, 4 * 2**20)

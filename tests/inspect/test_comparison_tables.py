@@ -11,7 +11,7 @@ import pytest
 
 from p2pgan.inspect.comparison import read
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
-from p2pgan.record.comparison import Cell, ComparisonDirectory
+from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
 
 Add = Callable[..., Cell]
 
@@ -67,6 +67,21 @@ def test_the_pivot_has_algorithms_by_nodes(grid: ComparisonDirectory) -> None:
     ]
 
 
+def test_a_median_says_how_many_seeds_it_is_without(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    for fanout in (1, 2):
+        add("gossip", 3, 0, summary=summary(40.0), fanout=fanout)
+        add("gossip", 3, 1, summary=summary(99.0, interrupted=True), fanout=fanout)
+        add("gossip", 3, 2, fanout=fanout)
+        add("gossip", 3, 3, fanout=fanout)
+    text = to_markdown(read(comparison))
+    told = "40, 1 not finished, 2 not run"
+    assert rows(text, "## FID at the end")[2] == ["gossip", told]
+    assert rows(text, "## By `fanout`, on 500 samples\n\nFID:")[2] == ["gossip", "3", told, told]
+    assert rows(text, "## All figures")[2][3:5] == ["1 of 4", "40"]
+
+
 def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
     text = to_markdown(read(grid))
     assert text.startswith(
@@ -76,6 +91,33 @@ def test_the_grid_in_words_comes_first(grid: ComparisonDirectory) -> None:
     )
     assert "in place of generated ones: FID 9." in text
     assert overview(read(grid)) in text
+
+
+def first_line(comparison: ComparisonDirectory, vary: tuple[str, ...] = (), **base: Any) -> str:
+    manifest = comparison.read()
+    usual = {"overlay": "ring", "iterations": 40, "partition": "iid", "train": {"loss": "hinge"}}
+    comparison.write(Manifest(vary=vary, cells=manifest.cells, base={**usual, **base}))
+    return to_markdown(read(comparison)).splitlines()[2]
+
+
+def test_only_what_is_the_same_in_all_runs_is_told_of_them_all(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    add("gossip", 2, summary=summary(40.0, exchange_every=10))
+    add("gossip", 4, summary=summary(40.0, exchange_every=5, model="other"))
+    told = "- digits, iid, overlay `ring`, 40 iterations"
+    assert first_line(comparison) == f"{told}, `train.loss` hinge"
+    told = first_line(comparison, ("model",), exchange_epochs=0.1, final="agree", images=90)
+    assert told.endswith("`images` 90, `exchange_epochs` 0.1, `final` agree, `train.loss` hinge")
+
+
+def test_what_a_varied_key_replaces_and_the_machine_are_not_told(
+    comparison: ComparisonDirectory, add: Add
+) -> None:
+    add("gossip", 2, summary=summary(40.0))
+    vary = ("exchange_every", "train.loss")
+    told = first_line(comparison, vary, exchange_epochs=2.0, device="cpu", engine={"threads": 2})
+    assert told == "- `mlp-digits` on digits, iid, overlay `ring`, 40 iterations"
 
 
 def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
@@ -158,9 +200,13 @@ def test_the_thorough_measurement_has_its_sample_size(
         "precision": {"mean": 0.75},
         "real": {"fid": 2.0, "precision": 0.9},
     }
-    add("gossip", 3, summary=summary(40.0, quality=quality))
+    add("gossip", 3, summary=summary(40.0, quality={**quality, "nodes": ["0", "1", "2"]}))
     text = to_markdown(read(comparison))
     assert rows(text, "## FID at the end, on 10,000 samples")[2] == ["gossip", "7"]
     header, _, body = rows(text, "## All figures at the end, on 10,000 samples")
     assert dict(zip(header, body, strict=True))["precision"] == "0.75"
     assert "in place of generated ones: FID 2." in text
+    assert "sd is over the nodes. Real" in text
+    add("gossip", 9, summary=summary(40.0, quality={**quality, "nodes": ["0", "8"]}))
+    add("gossip", 5, summary=summary(40.0, quality={**quality, "nodes": ["0", "4"]}))
+    assert "last step too, are over 2 of 5, 2 of 9 nodes." in to_markdown(read(comparison))

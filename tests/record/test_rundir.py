@@ -76,6 +76,14 @@ def test_a_spoilt_run_toml_is_named(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path).read_run_toml()
 
 
+def test_a_run_says_which_code_has_made_it(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.run_toml.write_text('seed = 1\n[run]\ncommit = "abc"\n[run.versions]\ntorch = "2"\n')
+    assert run.made_by() == {"commit": "abc", "torch": "2"}
+    run.run_toml.write_text("seed = 1")
+    assert run.made_by() == {}
+
+
 @pytest.mark.parametrize(
     "node", ["", ".", "..", "a/b", "a\\b", "/etc", "../../x", "a\0b", "x" * 129, "é" * 65, "\ud800"]
 )

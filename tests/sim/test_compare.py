@@ -1,17 +1,23 @@
 """A grid is run once, gone on with, extended, and never mixed with another."""
 
 import fcntl
+import re
+import shutil
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from p2pgan.config import EngineConfig, RunConfig, ScoreConfig
-from p2pgan.errors import P2PGanError
+from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.grid import Grid, Planned, irrelevant, varied
 from p2pgan.mixing.algorithms import algorithm
 from p2pgan.record.comparison import Cell, ComparisonDirectory
+from p2pgan.sim import compare as compare_module
 from p2pgan.sim.compare import LOCK, compare
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import simulate
@@ -30,12 +36,16 @@ class Log:
         self.on_round = on_round
         self.todo: list[str] = []
         self.finished = -1
+        self.was_mixed: list[str] = []
         self.was_replaced: list[str] = []
         self.was_started: list[str] = []
         self.was_ended: list[str] = []
 
     def planned(self, todo: Sequence[Planned], finished: int) -> None:
         self.todo, self.finished = [planned.cell.run for planned in todo], finished
+
+    def mixed(self, runs: Sequence[str]) -> None:
+        self.was_mixed += runs
 
     def replaced(self, cell: Cell) -> None:
         self.was_replaced.append(cell.run)
@@ -116,6 +126,33 @@ def test_what_a_crash_left_is_replaced(out: Path, left: str) -> None:
     assert run(out, grid).was_replaced == ["centralised-n1-s0"]
 
 
+def test_a_removal_that_was_interrupted_is_gone_on_with(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    (out / "runs/centralised-n1-s0/summary.json").unlink()
+
+    def interrupted(path: Path) -> None:
+        (path / "run.toml").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        assert compare(BASE, grid, ComparisonDirectory(out), Path(), Log())
+    assert run(out, grid).was_started == ["centralised-n1-s0"]
+    assert [path.name for path in (out / "runs").iterdir()] == ["centralised-n1-s0"]
+
+
+def test_a_run_whose_summary_cannot_be_read_is_not_removed(out: Path) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    summary = out / "runs/centralised-n1-s0/summary.json"
+    summary.unlink()
+    summary.mkdir()
+    assert "a summary that can be read" in complaint(out, grid)
+
+
 def test_more_seeds_nodes_algorithms_and_values_extend_it(out: Path) -> None:
     def grid(**axes: Any) -> Grid:
         usual = {"algorithms": ("gossip",), "nodes": (2,), "vary": {"exchange.fanout": (1,)}}
@@ -144,6 +181,16 @@ def test_another_comparison_is_refused_and_the_key_is_named(out: Path) -> None:
     assert "expected `exchange.fanout` to be the same in all runs" in told
 
 
+def test_an_algorithm_that_nobody_knows_is_refused(out: Path) -> None:
+    run(out, Grid(algorithms=("centralised",)))
+    path = out / "compare.toml"
+    text = path.read_text().replace('algorithm = "centralised"', 'algorithm = "oldone"')
+    path.write_text(text)
+    told = complaint(out, Grid(algorithms=("centralised",), seeds=(1,)))
+    assert "got `oldone`" in told
+    assert "compare.toml" in told
+
+
 def test_a_run_of_another_configuration_is_refused(out: Path) -> None:
     grid = Grid(algorithms=("centralised",))
     run(out, grid)
@@ -158,6 +205,23 @@ def test_the_machine_may_be_another(out: Path) -> None:
     base = varied(BASE, {"device": "auto", "engine.threads": 1, "daemon.wait_s": 3})
     assert base.engine != EngineConfig()
     assert run(out, grid, base).finished == 1
+
+
+def test_rounding_is_not_the_machines_affair(out: Path) -> None:
+    grid = Grid(algorithms=("centralised",))
+    run(out, grid)
+    told = complaint(out, grid, varied(BASE, {"engine.precision": "tf32"}))
+    assert "expected `engine.precision` to be `float32`" in told
+
+
+@pytest.mark.parametrize("what", ["commit", "torch"])
+def test_going_on_with_other_code_is_told(out: Path, what: str) -> None:
+    run(out, Grid(algorithms=("centralised",)))
+    path = out / "runs/centralised-n1-s0/run.toml"
+    path.write_text(re.sub(f'(?m)^{what} = ".*"', f'{what} = "older"', path.read_text()))
+    assert run(out, Grid(algorithms=("centralised",))).was_mixed == []
+    log = run(out, Grid(algorithms=("centralised",), seeds=(0, 1)))
+    assert log.was_mixed == ["centralised-n1-s0"]
 
 
 def test_what_cannot_be_run_is_told_before_anything_is_written(out: Path) -> None:
@@ -194,6 +258,31 @@ def test_two_at_a_time_are_refused(out: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "one that is in use" in complaint(out)
     run(out, Grid(algorithms=("centralised",)))
+
+
+def test_without_fcntl_it_locks_as_windows_does(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown with stand-ins; nobody has run it there."""
+    locked: list[int] = []
+
+    def locking(descriptor: int, mode: int, size_bytes: int) -> None:
+        if locked:
+            raise OSError
+        locked.append(size_bytes)
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    windows = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    spec: Any = spec_from_file_location("there", str(compare_module.__file__))
+    there: Any = module_from_spec(spec)
+    spec.loader.exec_module(there)
+    monkeypatch.setattr(there, "sys", types.SimpleNamespace(platform="win32"))
+    with there._alone(ComparisonDirectory(out)):
+        assert locked == [1]
+        with (
+            pytest.raises(RecordError, match="one that is in use"),
+            there._alone(ComparisonDirectory(out)),
+        ):
+            raise AssertionError("two at a time")
 
 
 def test_an_interrupt_between_runs_ends_it_too(out: Path) -> None:
