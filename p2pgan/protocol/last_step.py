@@ -123,7 +123,8 @@ class LastStep:
         if self.settings.voter is None:
             for nets in self.settings.groups:
                 for peer in self._core.settings.draw(ready) if ready else ():
-                    self._exchanges.send(peer, nets, round=round)
+                    candidate = Candidate(purpose="average")
+                    self._exchanges.send(peer, nets, round=round, candidate=candidate)
         elif self.settings.stage(self.round) == "judging":
             self._ask(ready, round)
         else:
@@ -162,7 +163,8 @@ class LastStep:
         voter, members = self.settings.voter, self.members
         if voter is None or not all({o, j} <= members and o != j for o, j, _ in message.votes):
             return False
-        voter.hear(message.votes)
+        if not self.is_over:  # what is adopted is what the log says, whatever is told meanwhile
+            voter.hear(message.votes)
         return True
 
     # -- pairs -------------------------------------------------------------------------------------

@@ -70,9 +70,9 @@ Score = Annotated[float, msgspec.Meta(ge=0, le=MAX_SCORE)]
 Ballot = tuple[Name, Name, Score]
 """Origin, judge and score of a vote."""
 
-Purpose = Literal["mix", "judge", "adopt"]
-"""What a vector is sent for: to be averaged with the receiver's, to be scored on its shard, or to
-take the place of its pair if it is better."""
+Purpose = Literal["mix", "average", "judge", "adopt"]
+"""What a vector is sent for: to be averaged with the receiver's, during the training or after it,
+to be scored on its shard, or to take the place of its pair if it is better."""
 
 RefusalCode = Literal[
     "protocol",

@@ -223,7 +223,7 @@ class PeerMachine:
         self._enter(Cause.TRAINED)
         self._trained, self._trained_at_s = event, self._core.now
         self._exchange()
-        self._mixing = self._exchanges.take()
+        self._mixing = self._exchanges.take("mix")
         if self._mixing:
             self._core.emit(do.Mix(arrivals=self._mixing))
         else:
@@ -334,7 +334,7 @@ class PeerMachine:
             self._is_due = False
             self._set_timer(ROUND_TIMER, last.settings.round_s)
             last.play(self._next_round())
-            self._mixing = self._exchanges.take() if last.settings.voter is None else ()
+            self._mixing = self._exchanges.take("average")
             if self._mixing:
                 self._core.emit(do.Mix(arrivals=self._mixing))
 
@@ -511,7 +511,7 @@ class PeerMachine:
             return
         if arrival is not None and self.phase is Phase.LEAVING:
             self._exchanges.discard((arrival,), "finished")
-        elif arrival is not None and arrival.purpose != "mix":
+        elif arrival is not None and arrival.purpose in ("judge", "adopt"):
             assert self._last_step is not None, "a pair without a last step is refused"
             self._last_step.keep(arrival)
             if self.phase is Phase.CONCLUDING:

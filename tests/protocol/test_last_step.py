@@ -72,6 +72,28 @@ def test_averaging_is_exchanges_without_training(
     assert not party.logged("agreed")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_sent_in_the_training_is_not_averaged_after_it(
+    party_of: Callable[..., Any], last_step: Any, seed: int
+) -> None:
+    """D sends while the others wait for it; and they average while it still scores."""
+    step = last_step("average", COMPLETE, rounds=4)
+    party = party_of(COMPLETE, seed=seed, last_step=step)
+    party.start()
+
+    def slow(steps: list[Any]) -> Any:
+        others = [step for step in steps if step != ("work", "D")] or steps
+        return others[int(party.rng.integers(len(others)))]
+
+    party.settle(slow)
+    party.check_closed()
+    party.check_accounts()
+    mixed = [fields for _, fields in party.logged("vector_mixed")]
+    for fields in mixed:
+        assert (fields["round"] > 3) == (fields["round"] + fields["staleness_rounds"] > 3)
+    assert any(fields["reason"] == "finished" for _, fields in party.logged("vector_dropped"))
+
+
 def test_nobody_begins_before_all_have_trained(
     party_of: Callable[..., Any], last_step: Any
 ) -> None:
@@ -204,6 +226,22 @@ def test_a_pair_that_comes_amid_training_is_judged_later(
     party.settle()
     party.check_accounts()
     assert len(a.kinds("vector_judged")) == 1
+
+
+def test_votes_that_come_too_late_change_nothing(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    """The log names the pair that was adopted, whatever is told while that is done."""
+    party = party_of(COMPLETE, last_step=last_step("agree", COMPLETE, rounds=12))
+    party.start()
+    party.settle(until=lambda: any(isinstance(m.work, do.Adopt) for m in party.members.values()))
+    node, adopter = next((n, m) for n, m in party.members.items() if m.phase == "adopting")
+    origin = adopter.work.arrival.origin
+    judge = next(other for other in "ABCDE" if other not in (node, origin))
+    message = Votes(clock=1, votes=((origin, judge, WORST),))
+    party.tell(node, ev.Received(route=party.connections[judge, node].route, message=message))
+    party.settle()
+    assert adopter.kinds("agreed")[0]["origin"] == origin
 
 
 def test_a_failed_judgement_leaves_in_good_order(
