@@ -47,6 +47,7 @@ class Traffic:
     received: int = 0
     received_bytes: int = 0
     mixed: int = 0
+    judged: int = 0
     dropped: int = 0
 
 
@@ -141,6 +142,7 @@ class Exchanges:
 
     def judged(self, arrival: Arrival, *, score: float) -> None:
         """An arrival was scored on our own shard."""
+        self.traffic[arrival.peer].judged += 1
         self._core.record("vector_judged", **_fields(arrival), score=score)
 
     def mixed(self, arrival: Arrival, *, weight: float, round: int) -> None:
@@ -245,7 +247,12 @@ class Exchanges:
         if chunk.nets not in settings.groups_for(chunk.purpose):
             raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
         step = settings.last_step
-        known = {"mix": {""}, "average": {""}, "judge": {link.peer}, "adopt": step.around if step else ()}
+        known = {
+            "mix": {""},
+            "average": {""},
+            "judge": {link.peer},
+            "adopt": step.around if step else (),
+        }
         if chunk.origin not in known[chunk.purpose]:
             raise VectorError("origin", expected="a node of the run", got="another", at=at)
 

@@ -12,6 +12,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
+from p2pgan.inspect.tables import summary_text
 from p2pgan.mixing.agreement import JUDGING_ROUNDS, WORST, Book, Vote, merits
 from p2pgan.record.reader import read
 from p2pgan.record.schema import (
@@ -95,7 +96,13 @@ def test_every_pair_ends_somewhere_and_is_counted(simulated: Simulate) -> None:
     adopted = [body for _, body in bodies(final, VectorMixed) if body.round > rounds]
     assert adopted
     assert {body.weight for body in adopted} == {1.0}
-    assert summarise(final.directory).unaccounted == []
+    logged = summarise(final.directory)
+    assert logged.unaccounted == []
+    assert logged.judged == len(bodies(final, VectorJudged)) > 0
+    for node in logged.nodes:
+        row = node.traffic
+        assert row.received == row.mixed + row.judged + row.dropped_in
+    assert f" {logged.judged} judged, " in summary_text(logged)
 
 
 def test_books_stay_at_home_while_pairs_are_judged(
