@@ -99,10 +99,12 @@ class LastStep:
 
     def is_wait_over(self) -> bool:
         """Whether nobody was seen at work for the whole wait; a part of it has passed."""
-        if self._core.now - self._alive_s >= self.settings.wait_s:
+        silent_s, wait_s = self._core.now - self._alive_s, self.settings.wait_s
+        if silent_s >= wait_s:
             return True
         us, links = self._core.us.node, self._neighborhood.links
-        if any(link.is_ready and peer not in self._trained for peer, link in links.items()):
+        sees = any(link.is_ready and peer not in self._trained for peer, link in links.items())
+        if sees and silent_s > wait_s / PARTS_OF_WAIT / 2:  # else others have just told it
             self._waited(us, self._waits.get(us, 0) + 1)
         self._set_wait()
         return False

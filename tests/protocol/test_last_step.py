@@ -198,7 +198,7 @@ def test_who_is_slower_than_the_wait_is_waited_for(
     begun = {node: m.kinds("vector_sent")[-1]["round"] for node, m in party.members.items()}
     assert min(begun.values()) > 3
     waits = [message for message in told if isinstance(message, Waits)]
-    assert 0 < len(waits) <= 100 / 5 * len(edges) * 2
+    assert 0 < len(waits) <= 100 / 5 * len(edges)
 
 
 def test_who_dies_at_work_is_waited_for_no_longer_than_the_wait(
