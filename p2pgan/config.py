@@ -131,8 +131,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     drain_s: float = 5.0
     """Seconds that a stopping node gives its peers to finish what is on the way."""
     final_wait_s: float = 60.0
-    """Seconds that a node which has made its iterations waits for the others, before it starts the
-    last step without them."""
+    """Seconds that a node which has made its iterations waits for others of whom nothing is seen,
+    before it starts the last step without them. Who is connected and still trains is waited for;
+    0: nobody is."""
     final_round_s: float = 0.5
     """Seconds between two rounds of the last step, which no training keeps apart."""
     chunk_bytes: int = 262_144

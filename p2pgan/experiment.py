@@ -47,6 +47,9 @@ SCORES_PER_RUN = 10
 JUDGED_IMAGES = 1000
 """Images of a shard that a vote rests on, if there are as many."""
 
+JUDGED_IMAGES_MIN = 2
+"""FID needs a covariance."""
+
 BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
 
@@ -225,7 +228,10 @@ class Experiment:
         """
         rng = stream(self.config.seed, judge, "judgement")
         shard = self.dataset.images[self.shards[judge]]
-        real = reference(self.scorer, _choose(shard, JUDGED_IMAGES, rng))
+        chosen = _choose(shard, JUDGED_IMAGES, rng)  # every time: the latents come after it
+        if judge not in self._judged_on:
+            self._judged_on[judge] = reference(self.scorer, chosen)
+        real = self._judged_on[judge]
         with products_in(self.config.engine.precision):
             images_KCHW = images(
                 self.model,
@@ -278,6 +284,11 @@ class Experiment:
                 stream(self.config.seed, node, purpose),
                 conditional=self.config.train.conditional,
             )
+
+    @cached_property
+    def _judged_on(self) -> dict[str, Reference]:
+        """Of each judge's shard: half of what a vote costs, and the same for all its votes."""
+        return {}
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -357,6 +368,7 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
     shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
     check_shards(shards, batch_size, overlay.nodes)
+    _check_judges(config, overlay, shards)
     resolved = msgspec.structs.replace(
         config,
         nodes=len(overlay.nodes),
@@ -446,6 +458,18 @@ def _check_enough(config: RunConfig, dataset: Dataset, batch_size: int) -> None:
             got=f"`{config.nodes}`",
             at="--nodes",
             hint="take fewer nodes or a smaller `--batch-size`",
+        )
+
+
+def _check_judges(config: RunConfig, overlay: Overlay, shards: Sequence[np.ndarray]) -> None:
+    """Refuses shards that nobody can judge on, before the training and not after it."""
+    sizes = [len(shard) for shard in shards]
+    if config.final == "agree" and len(sizes) > 1 and min(sizes) < JUDGED_IMAGES_MIN:
+        raise DataError(
+            expected=f"at least {JUDGED_IMAGES_MIN} images in every shard, to judge on",
+            got=f"`{min(sizes)}`",
+            at=f"node {overlay.nodes[sizes.index(min(sizes))]}, with `final=agree`",
+            hint="take fewer nodes, a more even `--partition` or another `--final`",
         )
 
 

@@ -18,6 +18,7 @@ from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
 from p2pgan.experiment import BATCHES_AT_ONCE, Experiment, ShardBatches, prepare
 from p2pgan.gan.models import model
 from p2pgan.gan.sampling import images
+from p2pgan.gan.scores import reference
 from p2pgan.seeds import stream
 from p2pgan.types import NETS
 
@@ -482,6 +483,33 @@ def test_a_vote_rests_on_the_judges_shard_alone() -> None:
     roots = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).astype(complex)).real
     wanted = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b) - 2 * roots.sum()
     assert vote == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_judge_looks_at_its_shard_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = experiment()
+    scored: list[int] = []
+
+    def count(scorer: Any, images_KCHW: torch.Tensor) -> Any:
+        scored.append(len(images_KCHW))
+        return reference(scorer, images_KCHW)
+
+    monkeypatch.setattr("p2pgan.experiment.reference", count)
+    first = prepared.cohort(["0"]).vectors["G"][0]
+    votes = [prepared.judge(first, judge) for judge in ("1", "2", "1", "2")]
+    assert scored == [len(prepared.shards[judge]) for judge in ("1", "2")]
+    assert votes[:2] == votes[2:]
+    assert votes[0] != votes[1]
+
+
+@pytest.mark.parametrize(("final", "nodes"), [("agree", 1), ("average", 100), ("none", 100)])
+def test_shards_of_one_image_do_where_nobody_judges(final: Any, nodes: int) -> None:
+    assert len(experiment(final=final, nodes=nodes, images=100, batch_size=1).shards) == nodes
+
+
+def test_a_shard_that_nobody_can_judge_on_is_refused_before_the_training() -> None:
+    text = complaint(DataError, final="agree", nodes=51, images=100, batch_size=1)
+    assert "expected at least 2 images in every shard, to judge on, got `1`" in text
+    assert "at node 49, with `final=agree`" in text
 
 
 def test_a_diverged_generator_gets_the_worst_vote() -> None:

@@ -135,15 +135,7 @@ def grid_of(
     if seeds is not None or "seed" in given:
         all_seeds = tuple(base.seed + number for number in range(seeds or len(all_seeds)))
     kept = {key: values for key, values in usual.vary.items() if not _is_given(given, key)}
-    varied: dict[str, tuple[Any, ...]] = {}
-    for key, values in map(_varied, vary):
-        if key in varied:
-            hint = f"give all its values in one: `--vary {key}=VALUE,VALUE`"
-            raise ConfigError(
-                expected="each key once", got=f"`{key}` twice", at="--vary", hint=hint
-            )
-        varied[key] = values
-    return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | varied)
+    return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | _all_varied(vary))
 
 
 def _usual_nodes(base: RunConfig) -> int:
@@ -158,6 +150,21 @@ def _usual_nodes(base: RunConfig) -> int:
 def _is_given(given: Mapping[str, Any], key: str) -> bool:
     table, _, below = key.rpartition(".")
     return below in (given.get(table, {}) if table else given)
+
+
+def _all_varied(vary: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    varied: dict[str, tuple[Any, ...]] = {}
+    for text in vary:
+        key, values = _varied(text)
+        if key in varied:
+            raise ConfigError(
+                expected="each key once",
+                got=f"`{key}` again",
+                at="--vary",
+                hint=f"all its values in one: `--vary {key}=A,B`",
+            )
+        varied[key] = values
+    return varied
 
 
 def _varied(text: str) -> tuple[str, tuple[Any, ...]]:

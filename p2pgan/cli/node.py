@@ -93,7 +93,8 @@ def peers(run: RunOption = None, control: ControlOption = None, json: JsonOption
     from p2pgan.daemon.control import PeersRequest
 
     answers = _ask_all(_controls(run, control), PeersRequest())
-    columns = ("node", "peer", "state", "sent", "received", "mixed", "dropped", "faults")
+    vectors = ("sent", "received", "mixed", "judged", "dropped")
+    columns = ("node", "peer", "state", *vectors, "faults")
     rows: list[dict[str, Any]] = []
     for answer in answers:
         found = answer.get("peers", [])

@@ -63,6 +63,7 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
     sent: int
     received: int
     mixed: int
+    judged: int
     dropped: int
     sent_bytes: int
     received_bytes: int

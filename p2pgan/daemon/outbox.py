@@ -10,8 +10,9 @@ from p2pgan.protocol.messages import Nets
 Frames = list[bytes | memoryview]
 """One message as the transport sends it."""
 
-CONTROL_QUEUE_MAX: Final = 64
-"""Messages other than vectors that wait for one peer. The protocol has a handful in flight."""
+CONTROL_QUEUE_MAX: Final = 1024
+"""Messages other than vectors that wait for one peer, at most 8 KiB each. The protocol has a
+handful in flight, and a round's votes: 20 messages for a thousand nodes."""
 
 
 @dataclass(slots=True)
@@ -31,19 +32,20 @@ class Outbox:
     items: deque[Frames | QueuedVector] = field(default_factory=deque)
 
     def push(self, frames: Frames) -> None:
-        """Adds a message behind everything else."""
-        if len(self.items) < CONTROL_QUEUE_MAX:
+        """Adds a message behind everything else; lost where the peer has not read for long, and
+        so many wait."""
+        if sum(not isinstance(item, QueuedVector) for item in self.items) < CONTROL_QUEUE_MAX:
             self.items.append(frames)
 
     def push_vector(self, vector: QueuedVector) -> str | None:
-        """Adds a vector; one of the same networks that has not begun gives up its place, and its
-        exchange id is returned."""
-        for index, item in enumerate(self.items):
-            if isinstance(item, QueuedVector) and not item.is_begun and item.nets == vector.nets:
-                self.items[index] = vector
-                return item.exchange
+        """Adds a vector behind everything else, so that no message that went before it comes after
+        it; one of the same networks that has not begun is given up, and its exchange id returned.
+        """
+        older = next((item for item in self.items if _gives_way(item, vector)), None)
+        if older is not None:
+            self.items.remove(older)
         self.items.append(vector)
-        return None
+        return older.exchange if isinstance(older, QueuedVector) else None
 
     def next(self) -> Frames | None:
         """The next frames to send; `None` if nothing waits."""
@@ -58,3 +60,7 @@ class Outbox:
                 return frames
             self.items.popleft()
         return None
+
+
+def _gives_way(item: Frames | QueuedVector, vector: QueuedVector) -> bool:
+    return isinstance(item, QueuedVector) and not item.is_begun and item.nets == vector.nets

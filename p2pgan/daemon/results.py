@@ -75,7 +75,9 @@ def last_step(experiment: Experiment, directory: RunDirectory, rounds: int) -> L
                 last_round = max(last_round, record.body.round)
     if step == "none" or not is_taken:
         return None
-    origin, agreed = Counter(origins).most_common(1)[0] if origins else (None, None)
+    votes, order = Counter(origins), experiment.nodes.index
+    origin = min(votes, key=lambda o: (-votes[o], order(o)), default=None)  # as in lockstep
+    agreed = votes[origin] if origin is not None else None
     before = Standing(
         scores=[scores[node] for node in experiment.nodes if node in scores], consensus={}
     )

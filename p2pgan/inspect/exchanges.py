@@ -15,6 +15,7 @@ from p2pgan.record.rundir import Log, records_of
 from p2pgan.record.schema import (
     Record,
     VectorDropped,
+    VectorJudged,
     VectorMixed,
     VectorReceived,
     VectorSent,
@@ -39,6 +40,8 @@ class Edge(msgspec.Struct, kw_only=True):
     sent: int = 0
     received: int = 0
     mixed: int = 0
+    judged: int = 0
+    """Scored in the last step, which ends their way as mixing does."""
     dropped: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -53,6 +56,7 @@ class NodeTraffic(msgspec.Struct, kw_only=True):
     sent: int = 0
     received: int = 0
     mixed: int = 0
+    judged: int = 0
     dropped_out: int = 0
     """Given up by this node as their sender, or by the receivers of what it sent."""
     dropped_in: int = 0
@@ -99,7 +103,7 @@ class Tally:
         self.writers |= {record.node} - {""}
         body = record.body
         match body:
-            case VectorSent() | VectorReceived() | VectorMixed() | VectorDropped():
+            case VectorSent() | VectorReceived() | VectorMixed() | VectorJudged() | VectorDropped():
                 if _carries(body.nets, self._nets):
                     self._named.add(body.peer)
                     self._count(record.node, body)
@@ -107,7 +111,9 @@ class Tally:
                 pass
 
     def _count(
-        self, node: str, body: VectorSent | VectorReceived | VectorMixed | VectorDropped
+        self,
+        node: str,
+        body: VectorSent | VectorReceived | VectorMixed | VectorJudged | VectorDropped,
     ) -> None:
         match body:
             case VectorSent():
@@ -127,6 +133,8 @@ class Tally:
                 if body.staleness_rounds is not None:
                     stale = self._staleness.setdefault((body.peer, node), Counter())
                     stale[body.staleness_rounds] += 1
+            case VectorJudged():
+                self._edge(body.peer, node).judged += 1
             case VectorDropped():
                 sent = self._sent.get(body.exchange)
                 outgoing = sent is not None and sent.sender == node
@@ -165,6 +173,7 @@ class Tally:
             receiver.received += edge.received
             receiver.bytes_received += edge.bytes_received
             receiver.mixed += edge.mixed
+            receiver.judged += edge.judged
             receiver.dropped_in += edge.dropped
             if edge.sent:
                 partners[edge.sender].add(edge.receiver)

@@ -1,7 +1,7 @@
 """What a run came to, from its log alone."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from p2pgan.inspect.exchanges import NodeTraffic, Sent, Tally, tally
 from p2pgan.inspect.text import natural
 from p2pgan.record.rundir import Log, RunDirectory, records_of
 from p2pgan.record.schema import (
+    Agreed,
     Consensus,
     FaultInjected,
     NodeStopped,
@@ -112,6 +113,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     sent: int
     received: int
     mixed: int
+    judged: int
     dropped: int
     dropped_reasons: dict[str, int]
     bytes_sent: int
@@ -233,6 +235,7 @@ class _Collected:
         self._scores: dict[int, dict[str, Scores]] = {}
         self._quality: dict[str, Quality] = {}
         self._scores_after: dict[str, Scores] = {}
+        self._origins: dict[str, str] = {}
         self._consensus: list[Consensus] = []
         self._iterations_at: dict[int, int] = {}
         self._lost: list[PeerEvent] = []
@@ -261,6 +264,8 @@ class _Collected:
                 self._scores_after[node] = body  # of no place on the curve of the training
             case Scores():
                 self._scores.setdefault(body.iterations, {})[node] = body
+            case Agreed():
+                self._origins[node] = body.origin
             case Quality():
                 self._quality[node] = body
             case Consensus():
@@ -291,6 +296,7 @@ class _Collected:
             sent=sum(edge.sent for edge in edges),
             received=sum(edge.received for edge in edges),
             mixed=sum(edge.mixed for edge in edges),
+            judged=sum(edge.judged for edge in edges),
             dropped=sum(edge.dropped for edge in edges),
             dropped_reasons=dict(self._tally.reasons.most_common()),
             bytes_sent=sum(edge.bytes_sent for edge in edges),
@@ -374,5 +380,21 @@ class _Collected:
         for name, scores in last.items():
             if scores.fid is None or scores.ms is None:
                 yield f"the scores of node `{name}` are not finite: it diverged"
+        yield from self._warnings_of_the_last_step(nodes)
         for event in self._refused:
             yield f"node `{event.node}`, peer `{event.peer}`, {event.reason}"
+
+    def _warnings_of_the_last_step(self, nodes: list[NodeSummary]) -> Iterable[str]:
+        """Who was not there, or came when the others had left."""
+        for node in nodes:
+            scores = self._scores_after.get(node.node)
+            if scores is None and self._scores_after and node.is_scored:
+                yield f"node `{node.node}` did not take the last step"
+            elif scores is not None and scores.round <= node.rounds:
+                yield f"node `{node.node}` found nobody to take the last step with"
+        holders = Counter(self._origins.values())
+        if len(holders) > 1:
+            told = ", ".join(
+                f"{count} that of `{origin}`" for origin, count in holders.most_common()
+            )
+            yield f"after the last step not all nodes hold the same pair: {told}"

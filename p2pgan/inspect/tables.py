@@ -63,7 +63,8 @@ def _facts(summary: RunSummary) -> Iterator[str]:
     )
     yield (
         f"vectors: {summary.sent} sent ({bytes_text(summary.bytes_sent)}), "
-        f"{summary.received} received, {summary.mixed} mixed, {summary.dropped} dropped, "
+        f"{summary.received} received, {summary.mixed} mixed, "
+        f"{f'{summary.judged} judged, ' if summary.judged else ''}{summary.dropped} dropped, "
         f"{len(summary.unaccounted)} unaccounted for"
     )
     for reason, times in summary.dropped_reasons.items():
@@ -145,7 +146,7 @@ def _cell(value: float, what: What) -> str:
 
 
 def _edges_text(edges: Sequence[Edge]) -> str:
-    header = "from to sent received mixed dropped bytes_received staleness_rounds"
+    header = "from to sent received mixed judged dropped bytes_received staleness_rounds"
     rows = [
         [
             edge.sender,
@@ -153,6 +154,7 @@ def _edges_text(edges: Sequence[Edge]) -> str:
             str(edge.sent),
             str(edge.received),
             str(edge.mixed),
+            str(edge.judged),
             str(edge.dropped),
             bytes_text(edge.bytes_received),
             number_text(edge.staleness_rounds),

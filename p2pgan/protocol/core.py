@@ -111,8 +111,9 @@ class Settings:
         """Networks that a vector may carry for that purpose; empty: there are no such vectors."""
         step = self.last_step
         if purpose == "mix":
-            return self.groups or (step.groups if step and step.voter is None else ())
-        return step.groups if step and step.voter is not None else ()
+            return self.groups
+        averages = step is not None and step.voter is None
+        return step.groups if step and averages == (purpose == "average") else ()
 
     def bytes_of(self, nets: Nets) -> int:
         """Size of a vector that carries these networks."""

@@ -47,6 +47,7 @@ class Traffic:
     received: int = 0
     received_bytes: int = 0
     mixed: int = 0
+    judged: int = 0
     dropped: int = 0
 
 
@@ -54,8 +55,8 @@ class Exchanges:
     """All vectors between us and our neighbors.
 
     Invariants: ids of what we sent are ours and were never used before; what waits or comes in has
-    the size of our own layout; at most one vector waits, and one comes in, per sender and group;
-    what comes in comes over a route that stands.
+    the size of our own layout; at most one vector waits per sender, group and purpose, and one
+    comes in per sender and group; what comes in comes over a route that stands.
     """
 
     __slots__ = ("_assemblers", "_core", "_counter", "_latest", "_rejected", "inbox",
@@ -65,7 +66,7 @@ class Exchanges:
         self._core = core
         self._counter = 0
         self.outstanding: dict[str, Outgoing] = {}
-        self.inbox: dict[tuple[str, Nets], Arrival] = {}
+        self.inbox: dict[tuple[str, Nets, Purpose], Arrival] = {}
         self.traffic: dict[str, Traffic] = {peer: Traffic() for peer in core.settings.neighbors}
         self._assemblers: dict[tuple[bytes, Nets], Assembler] = {}
         self._latest: dict[str, tuple[str, int]] = {}
@@ -130,14 +131,18 @@ class Exchanges:
             del self.outstanding[out.exchange]
             self._drop(out, "peer_lost")
 
-    def take(self) -> tuple[Arrival, ...]:
-        """Empties the inbox for mixing, in order of senders."""
-        taken = tuple(self.inbox[key] for key in sorted(self.inbox))
-        self.inbox.clear()
-        return taken
+    def take(self, purpose: Purpose | None = None) -> tuple[Arrival, ...]:
+        """Empties the inbox, in order of senders; with a purpose, takes only what came for it.
+
+        What a peer sends while it trains does not belong into the averages of those that have
+        trained, nor theirs into its training: with `train.ema` they are not even of one kind.
+        """
+        keys = [key for key in sorted(self.inbox) if purpose in (None, key[2])]
+        return tuple(self.inbox.pop(key) for key in keys)
 
     def judged(self, arrival: Arrival, *, score: float) -> None:
         """An arrival was scored on our own shard."""
+        self.traffic[arrival.peer].judged += 1
         self._core.record("vector_judged", **_fields(arrival), score=score)
 
     def mixed(self, arrival: Arrival, *, weight: float, round: int) -> None:
@@ -199,7 +204,7 @@ class Exchanges:
 
     def keep(self, arrival: Arrival) -> None:
         """Puts an arrival into the inbox, in the place of an older one of the same sender."""
-        key = (arrival.peer, arrival.nets)
+        key = (arrival.peer, arrival.nets, arrival.purpose)
         older = self.inbox.get(key)
         if older is not None:
             self._drop(older, "superseded")
@@ -242,7 +247,12 @@ class Exchanges:
         if chunk.nets not in settings.groups_for(chunk.purpose):
             raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
         step = settings.last_step
-        known = {"mix": {""}, "judge": {link.peer}, "adopt": step.around if step else ()}
+        known = {
+            "mix": {""},
+            "average": {""},
+            "judge": {link.peer},
+            "adopt": step.around if step else (),
+        }
         if chunk.origin not in known[chunk.purpose]:
             raise VectorError("origin", expected="a node of the run", got="another", at=at)
 
@@ -288,8 +298,9 @@ class Exchanges:
             assert exchange == out.exchange, "an outgoing vector is filed under another id"
             assert counter is not None, f"`{exchange}` is not an id of ours"
             assert 0 < counter <= self._counter, f"`{exchange}` was never sent"
-        for (peer, nets), arrival in self.inbox.items():
-            assert (peer, nets) == (arrival.peer, arrival.nets), "an arrival is filed wrongly"
+        for (peer, nets, purpose), arrival in self.inbox.items():
+            filed = (arrival.peer, arrival.nets, arrival.purpose)
+            assert (peer, nets, purpose) == filed, "an arrival is filed wrongly"
             assert len(arrival.data) == settings.bytes_of(nets), "an arrival of the wrong size"
         for (route, nets), assembler in self._assemblers.items():
             assert routes.get(route) == assembler.peer, "chunks come in without a route"

@@ -5,20 +5,29 @@ hears of it for the first time tells it on, so that all know when everybody is t
 that begins, since all are there or its wait is over, sets all others off in the same way. From then
 on a timer makes the rounds, as no training keeps them apart.
 
+The wait is for the dead, not for the slow: it begins anew as long as somebody who waits has a
+neighbor that is connected and still at work. Such a one says so every now and then, with a count,
+and a larger count is told on, so that those hear of it who are far from the slow node.
+
 When the nodes agree (the rule is the voter's), a pair that comes is judged in its turn, or kept in
 the place of a worse one; when they average, this is another exchange.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.exchanges import Candidate, Exchanges
-from p2pgan.protocol.instructions import Judge, Send
+from p2pgan.protocol.instructions import Judge, Send, SetTimer
 from p2pgan.protocol.links import Link
-from p2pgan.protocol.messages import MAX_LISTED, Trained, Votes
+from p2pgan.protocol.messages import MAX_LISTED, News, Trained, Votes, Waits
 from p2pgan.protocol.neighborhood import Neighborhood
+
+SETTLE_TIMER: Final = "settle"
+
+PARTS_OF_WAIT: Final = 4
+"""How often a node looks, in a wait, whether a neighbor is still at work."""
 
 PART_BYTES = 6_000
 """Names and votes in one message: the header's bound, less what surrounds them."""
@@ -37,8 +46,9 @@ class LastStep:
     pair that waits for its judgement; pairs are held only where the nodes agree.
     """
 
-    __slots__ = ("_asked", "_core", "_exchanges", "_neighborhood", "_queue", "_trained", "begun",
-                 "held", "is_over", "judging", "members", "round", "settings")  # fmt: skip
+    __slots__ = ("_alive_s", "_asked", "_core", "_exchanges", "_neighborhood", "_queue",
+                 "_trained", "_waits", "begun", "held", "is_over", "judging", "members", "round",
+                 "settings")  # fmt: skip
 
     def __init__(self, core: Core, neighborhood: Neighborhood, exchanges: Exchanges) -> None:
         assert core.settings.last_step is not None
@@ -47,6 +57,10 @@ class LastStep:
         self.members = frozenset(self.settings.around)
         """All nodes of the run."""
         self._trained: set[str] = set()
+        self._alive_s = 0.0
+        """When somebody was last seen at work, or our own work ended."""
+        self._waits: dict[str, int] = {}
+        """The largest count of each node that has seen a neighbor at work."""
         self.begun = False
         """Whether some node has begun."""
         self.round = 0
@@ -72,19 +86,62 @@ class LastStep:
         has_begun = begun and not self.begun
         self._trained |= new
         self.begun = self.begun or begun
-        us, around = self._core.us.node, self.settings.around
         for peer in self._neighborhood.ready():
-            # A node tells its neighbors itself; on a dense overlay all else would be a flood.
-            untold = [node for node in new if node == us or peer not in {node, *around[node]}]
+            untold = [node for node in new if self._is_untold(node, peer)]
             if untold or has_begun:
                 self._say_trained(peer, sorted(untold))
 
-    def heard(self, message: Trained) -> bool:
-        """A peer tells who is there; `False` if it names strangers."""
-        if not self.members.issuperset(message.nodes):
-            return False
-        self.trained(message.nodes, begun=message.begun)
-        return True
+    def settle(self) -> None:
+        """We are there, and wait for the others."""
+        self._alive_s = self._core.now
+        self._set_wait()
+        self.trained((self._core.us.node,))
+
+    def is_wait_over(self) -> bool:
+        """Whether nobody was seen at work for the whole wait; a part of it has passed."""
+        silent_s, wait_s = self._core.now - self._alive_s, self.settings.wait_s
+        if silent_s >= wait_s:
+            return True
+        us, links = self._core.us.node, self._neighborhood.links
+        sees = any(link.is_ready and peer not in self._trained for peer, link in links.items())
+        if sees and silent_s > wait_s / PARTS_OF_WAIT / 2:  # else others have just told it
+            self._waited(us, self._waits.get(us, 0) + 1)
+        self._set_wait()
+        return False
+
+    def _set_wait(self) -> None:
+        at_s = self._core.now + self.settings.wait_s / PARTS_OF_WAIT
+        self._core.emit(SetTimer(name=SETTLE_TIMER, at_s=at_s))
+
+    def _waited(self, node: str, count: int) -> None:
+        """Somebody saw a neighbor at work; told on if it is new, to whom it has not been told."""
+        if count <= self._waits.get(node, 0):
+            return
+        self._waits[node], self._alive_s = count, self._core.now
+        for peer in self._neighborhood.ready():
+            if self._is_untold(node, peer):
+                message = Waits(clock=self._core.tick(), node=node, count=count)
+                self._core.emit(Send(peer=peer, message=message))
+
+    def _is_untold(self, node: str, peer: str) -> bool:
+        """Whether a peer has a node's news from us; on a dense overlay all else would be a flood,
+        since a node tells its neighbors itself."""
+        return node == self._core.us.node or peer not in {node, *self.settings.around[node]}
+
+    def hear(self, message: News) -> bool:
+        """News of the last step; `False` if they cannot be, as they name strangers."""
+        match message:
+            case Trained():
+                is_known = self.members.issuperset(message.nodes)
+                if is_known:
+                    self.trained(message.nodes, begun=message.begun)
+            case Waits():
+                is_known = message.node in self.members
+                if is_known:
+                    self._waited(message.node, message.count)
+            case Votes():
+                is_known = self._hear_votes(message)
+        return is_known
 
     def greeted(self, link: Link) -> None:
         """A peer is ready for our messages: it may have missed what we told the others."""
@@ -123,7 +180,8 @@ class LastStep:
         if self.settings.voter is None:
             for nets in self.settings.groups:
                 for peer in self._core.settings.draw(ready) if ready else ():
-                    self._exchanges.send(peer, nets, round=round)
+                    candidate = Candidate(purpose="average")
+                    self._exchanges.send(peer, nets, round=round, candidate=candidate)
         elif self.settings.stage(self.round) == "judging":
             self._ask(ready, round)
         else:
@@ -157,12 +215,12 @@ class LastStep:
         is_own = voter is None or voter.choice == self._core.us.node
         return None if is_own else self.held
 
-    def hear(self, message: Votes) -> bool:
-        """A peer tells votes; `False` if they cannot be."""
+    def _hear_votes(self, message: Votes) -> bool:
         voter, members = self.settings.voter, self.members
         if voter is None or not all({o, j} <= members and o != j for o, j, _ in message.votes):
             return False
-        voter.hear(message.votes)
+        if not self.is_over:  # what is adopted is what the log says, whatever is told meanwhile
+            voter.hear(message.votes)
         return True
 
     # -- pairs -------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ nested garbage costs nothing. Unknown fields are ignored (a newer peer may send 
 and number has a bound, each bound a name and a reason.
 
     dealer (we called them)                     router (they called us)
-    Hello, Chunk, Trained, Votes,
-    Leave, LeaveAck                    ->
+    Hello, Chunk, Trained, Waits,
+    Votes, Leave, LeaveAck             ->
                                        <-       Welcome, Refuse, VectorAck, Leave, LeaveAck
 """
 
@@ -70,9 +70,9 @@ Score = Annotated[float, msgspec.Meta(ge=0, le=MAX_SCORE)]
 Ballot = tuple[Name, Name, Score]
 """Origin, judge and score of a vote."""
 
-Purpose = Literal["mix", "judge", "adopt"]
-"""What a vector is sent for: to be averaged with the receiver's, to be scored on its shard, or to
-take the place of its pair if it is better."""
+Purpose = Literal["mix", "average", "judge", "adopt"]
+"""What a vector is sent for: to be averaged with the receiver's, during the training or after it,
+to be scored on its shard, or to take the place of its pair if it is better."""
 
 RefusalCode = Literal[
     "protocol",
@@ -161,6 +161,14 @@ class Trained(_Message, frozen=True, kw_only=True, tag="trained"):
     """The last step has begun: wait for nobody any more."""
 
 
+class Waits(_Message, frozen=True, kw_only=True, tag="waits"):
+    """A node that has made its iterations sees a neighbor still at work; told on if it is new."""
+
+    node: Name
+    count: Count
+    """How often it has said so, with this time: a larger one is news."""
+
+
 class Votes(_Message, frozen=True, kw_only=True, tag="votes"):
     """Votes that the sender knows of, its own and others'."""
 
@@ -175,5 +183,8 @@ class LeaveAck(_Message, frozen=True, kw_only=True, tag="leave_ack"):
     """Nothing of ours is on its way to you any more: everything sent went before this message."""
 
 
-Message = Hello | Welcome | Refuse | Chunk | VectorAck | Trained | Votes | Leave | LeaveAck
+News = Trained | Waits | Votes
+"""What is told of the last step."""
+
+Message = Hello | Welcome | Refuse | Chunk | VectorAck | News | Leave | LeaveAck
 """Every message of this protocol version."""

@@ -20,7 +20,7 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, Settings
 from p2pgan.protocol.exchanges import Exchanges
-from p2pgan.protocol.last_step import LastStep
+from p2pgan.protocol.last_step import SETTLE_TIMER, LastStep
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import (
     Chunk,
@@ -28,10 +28,9 @@ from p2pgan.protocol.messages import (
     Leave,
     LeaveAck,
     Message,
+    News,
     Refuse,
-    Trained,
     VectorAck,
-    Votes,
     Welcome,
 )
 from p2pgan.protocol.neighborhood import Neighborhood
@@ -40,7 +39,6 @@ from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 
 GATHER_TIMER: Final = "gather"
 DRAIN_TIMER: Final = "drain"
-SETTLE_TIMER: Final = "settle"
 ROUND_TIMER: Final = "round"
 
 STORY_EVENTS: Final = 16
@@ -157,7 +155,7 @@ class PeerMachine:
         elif name == DRAIN_TIMER and self.phase is Phase.LEAVING:
             self._close(Cause.DRAINED)
         elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
-            self._begin_last_step()
+            self._begin_if_wait_is_over()
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
             self._is_due = True
             self._go_on_concluding()
@@ -223,7 +221,7 @@ class PeerMachine:
         self._enter(Cause.TRAINED)
         self._trained, self._trained_at_s = event, self._core.now
         self._exchange()
-        self._mixing = self._exchanges.take()
+        self._mixing = self._exchanges.take("mix")
         if self._mixing:
             self._core.emit(do.Mix(arrivals=self._mixing))
         else:
@@ -303,14 +301,17 @@ class PeerMachine:
     def _settle(self, last: LastStep) -> None:
         """Waits for the others."""
         self._enter(Cause.LAST_STEP)
-        self._set_timer(SETTLE_TIMER, last.settings.wait_s)
-        last.trained((self._core.us.node,))
+        last.settle()
         self._begin_if_settled()
 
     def _begin_if_settled(self) -> None:
         last = self._last_step
         if self.phase is Phase.SETTLING and last is not None and last.may_begin():
             self._core.emit(do.CancelTimer(name=SETTLE_TIMER))
+            self._begin_last_step()
+
+    def _begin_if_wait_is_over(self) -> None:
+        if self._last_step is not None and self._last_step.is_wait_over():
             self._begin_last_step()
 
     def _begin_last_step(self) -> None:
@@ -334,7 +335,7 @@ class PeerMachine:
             self._is_due = False
             self._set_timer(ROUND_TIMER, last.settings.round_s)
             last.play(self._next_round())
-            self._mixing = self._exchanges.take() if last.settings.voter is None else ()
+            self._mixing = self._exchanges.take("average")
             if self._mixing:
                 self._core.emit(do.Mix(arrivals=self._mixing))
 
@@ -456,15 +457,12 @@ class PeerMachine:
             self._chunk(link, message, event)
         elif isinstance(message, Leave | LeaveAck):
             self._farewell(link, message)
-        elif not (isinstance(message, Trained | Votes) and self._heard(message)):
+        elif not (isinstance(message, News) and self._heard(message)):
             self._neighborhood.blame(link)
 
-    def _heard(self, message: Trained | Votes) -> bool:
+    def _heard(self, message: News) -> bool:
         """News of the last step; `False` if they cannot be."""
-        last = self._last_step
-        if last is None:
-            return False
-        return last.heard(message) if isinstance(message, Trained) else last.hear(message)
+        return self._last_step is not None and self._last_step.hear(message)
 
     def _answered(self, link: Link, message: Message) -> None:
         """What comes back over our own connection."""
@@ -511,7 +509,7 @@ class PeerMachine:
             return
         if arrival is not None and self.phase is Phase.LEAVING:
             self._exchanges.discard((arrival,), "finished")
-        elif arrival is not None and arrival.purpose != "mix":
+        elif arrival is not None and arrival.purpose in ("judge", "adopt"):
             assert self._last_step is not None, "a pair without a last step is refused"
             self._last_step.keep(arrival)
             if self.phase is Phase.CONCLUDING:

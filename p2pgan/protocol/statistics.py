@@ -21,6 +21,7 @@ class PeerStatistics:
     received: int
     received_bytes: int
     mixed: int
+    judged: int
     dropped: int
 
     @classmethod

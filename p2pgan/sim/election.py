@@ -46,9 +46,10 @@ class Election:
         stage = self._schedule.stage(round_)
         books = [voter.book.copy() for voter in self._voters]  # as they are when all send
         choices = [voter.choice for voter in self._voters] if stage is Stage.SPREADING else []
-        for receiver, sources in enumerate(arrivals):
-            for source in sources:
-                self._voters[receiver].book.merge(books[source])
+        if stage is not Stage.JUDGING:  # pairs go alone then, as between daemons
+            for receiver, sources in enumerate(arrivals):
+                for source in sources:
+                    self._voters[receiver].book.merge(books[source])
         match stage:
             case Stage.JUDGING:
                 yield from self._judge(arrivals, log)

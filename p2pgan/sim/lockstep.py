@@ -20,7 +20,7 @@ from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
 from p2pgan.mixing.agreement import Schedule, judging
-from p2pgan.mixing.draws import Arrivals, Draw, Neighbors
+from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.mixing.rules import copying_rows, mixing_rows
 from p2pgan.record import schema
@@ -175,33 +175,51 @@ class Lockstep:
     def _take_last_step(self) -> None:
         """What the nodes do after the training, and what it changes.
 
-        A single node, or one that has the coordinator's mean, has nothing to do.
+        Where all are equal, as with the coordinator's mean, there is nothing to do.
         """
-        step, rounds = self.experiment.config.final, 0
+        step = self.experiment.config.final
         assert step != "none"
-        before = self.standing()
-        # From here on nobody trains: the generator that is judged is the generator.
-        self.cohort.vectors["G"].copy_(self.cohort.judged)
         agreed: int | None = len(self.experiment.nodes) if step == "agree" else None
         origin: str | None = None
-        if len(self.experiment.nodes) > 1 and not self.experiment.algorithm.has_coordinator:
+        before = self.standing()
+        if not self._are_equal():
+            with self._timed("log_s"):
+                self._save()  # a day's training is not lost with what follows
+            self._publish()
+            before = self.standing()
             if step == "agree":
                 agreed, origin = self._agree()
             else:
                 self.scored_round = None  # of no worth from the first round on
                 self._average()
-            rounds = self.last_rounds
-            self.cohort.judged.copy_(self.cohort.vectors["G"])
             self.score()
             if self.experiment.config.score.final_samples:
                 self.measure()
         self.last_step = LastStep(
-            step=step, rounds=rounds, agreed=agreed, origin=origin, before=before
+            step=step, rounds=self.last_rounds, agreed=agreed, origin=origin, before=before
         )
+
+    def _are_equal(self) -> bool:
+        """Whether all nodes hold the same networks, running means among them."""
+        first_N = [0] * len(self.experiment.nodes)
+        differ_O = np.zeros((len(self.shares.own), 1))
+        for matrix_OP in (self.cohort.judged, self.cohort.vectors["G"], self.cohort.vectors["D"]):
+            for place, first_P in enumerate(self.shares.fetch(first_N, matrix_OP)):
+                own_P = matrix_OP[place]
+                differ_O[place] += not torch.allclose(own_P, first_P, 0, 0, equal_nan=True)
+        return not self.shares.gather(differ_O).any()
+
+    def _publish(self) -> None:
+        """The generator that is judged becomes the generator, since nobody trains any more."""
+        vectors = self.cohort.vectors
+        vectors["G"].copy_(self.cohort.judged)
+        self.consensus = {net: self.shares.consensus_distance(vectors[net]) for net in vectors}
 
     def _agree(self) -> tuple[int, str]:
         """Every node adopts the pair that it finds best; how many hold the same, and whose."""
         experiment = self.experiment
+        if experiment.algorithm.has_coordinator:  # it has no data to judge on
+            self._draw = push(experiment.config.exchange.fanout)
         with self._timed("exchange_s"):
             schedule = Schedule(self._rehearsed(spreading_rounds))
         election = Election(experiment, self.shares, self.cohort.vectors["G"], schedule)
@@ -218,6 +236,7 @@ class Lockstep:
         with self._timed("exchange_s"):
             for net in NETS:
                 self.shares.mix(copying_rows(origins), self.cohort.vectors[net])
+            self.cohort.judged.copy_(self.cohort.vectors["G"])
         for voter in election.voters():
             merit = voter.merit(voter.choice)
             body = schema.Agreed(origin=merit.origin, merit=merit.score, votes=merit.votes)
@@ -234,7 +253,8 @@ class Lockstep:
             self.last_rounds = round_
             with self._timed("exchange_s"):
                 exchanges = [(self._exchange_log(nets), self._exchange(nets)) for nets in groups]
-            self._end_last_round([(log, log.between_nodes(heard)) for log, heard in exchanges])
+                self.cohort.judged.copy_(self.cohort.vectors["G"])  # who interrupts has it scored
+            self._end_last_round([(log, self._entries(log, heard)) for log, heard in exchanges])
 
     def _rehearsed(self, rounds: Callable[[Draw, Neighbors, np.random.Generator], int]) -> int:
         neighbors = self.experiment.overlay.neighbor_indices()
@@ -305,9 +325,11 @@ class Lockstep:
 
     def _record_exchange(self, nets: tuple[Net, ...], arrivals: Arrivals) -> None:
         log = self._exchange_log(nets)
+        self._record_entries(log, self._entries(log, arrivals))
+
+    def _entries(self, log: ExchangeLog, arrivals: Arrivals) -> Iterator[Entry]:
         through_coordinator = self.experiment.algorithm.has_coordinator
-        entries = log.through_coordinator() if through_coordinator else log.between_nodes(arrivals)
-        self._record_entries(log, entries)
+        return log.through_coordinator() if through_coordinator else log.between_nodes(arrivals)
 
     def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
         size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)

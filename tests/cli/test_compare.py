@@ -191,8 +191,12 @@ def test_what_is_said_of_a_key_replaces_a_recipes_axis(tmp_path: Path) -> None:
         (["--algorithms", "gosip"], "did you mean `gossip`?"),
         (["--vary", "exchange.fanout"], "KEY=VALUE,VALUE"),
         (["--vary", "exchange.fan=1"], "did you mean `exchange.fanout`?"),
+        (
+            ["--vary", "batch_size=4", "--vary", "batch_size=8"],
+            "expected each key once, got `batch_size` again",
+        ),
         (["--vary", "seed=1"], "`--seeds` gives its values"),
-        (["--vary", "images=9", "--vary", "images=8"], "each key once, got `images` twice"),
+        (["--vary", "images=9", "--vary", "images=8"], "each key once, got `images` again"),
         (["chapter5"], "did you mean `chapter4`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),
         (["--dataset", "mnist"], "p2pgan data download mnist"),

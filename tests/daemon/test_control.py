@@ -16,7 +16,7 @@ STATISTICS = PeerMachineStatistics(
     malformed=4,
     peers=tuple(
         PeerStatistics(peer=peer, state=state, greeted_us=True, faults=0, sent=5, sent_bytes=50,
-                       received=3, received_bytes=30, mixed=2, dropped=1)
+                       received=3, received_bytes=30, mixed=2, judged=4, dropped=1)
         for peer, state in (("B", "ready"), ("C", "left"))
     ),
 )  # fmt: skip

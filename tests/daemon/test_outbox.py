@@ -43,7 +43,25 @@ def test_groups_do_not_replace_each_other() -> None:
     assert outbox.push_vector(vector("g", nets=("G",))) is None
     assert outbox.push_vector(vector("d", nets=("D",))) is None
     assert outbox.push_vector(vector("h", nets=("G",))) == "g"
-    assert drained(outbox) == [b"h0", b"h1", b"d0", b"d1"]
+    assert drained(outbox) == [b"d0", b"d1", b"h0", b"h1"]
+
+
+def test_a_newer_vector_goes_behind_its_own_votes() -> None:
+    outbox = Outbox()
+    outbox.push([b"votes 1"])
+    outbox.push_vector(vector("pair 1", 1))
+    outbox.push([b"votes 2"])
+    assert outbox.push_vector(vector("pair 2", 1)) == "pair 1"
+    assert drained(outbox) == [b"votes 1", b"votes 2", b"pair 20"]
+
+
+def test_the_votes_of_a_thousand_nodes_wait_for_a_slow_peer() -> None:
+    outbox = Outbox()
+    for round_ in range(30):
+        for part in range(20):
+            outbox.push([b"%d.%d" % (round_, part)])
+        outbox.push_vector(vector(f"{round_}", 1))
+    assert len(drained(outbox)) == 30 * 20 + 1
 
 
 def test_the_queue_is_bounded() -> None:

@@ -168,6 +168,21 @@ def test_what_came_of_the_last_step(experiment: Experiment, tmp_path: Path) -> N
     assert last_step(experiment, made, 2) is None
 
 
+def test_of_two_pairs_that_as_many_hold_the_first_nodes_is_told(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    """As in lockstep, whoever wrote first."""
+    made = RunDirectory(tmp_path)
+    made.run_toml.write_text("")
+    for node, origin in (("0", "1"), ("1", "0")):
+        scores = Scores(round=11, iterations=40, fid=4.0, ms=4.0, samples=20, after="agree")
+        log(made, node, Agreed(origin=origin, votes=3, merit=4.0), scores)
+    config = msgspec.structs.replace(experiment.config, final="agree")
+    step = last_step(dataclasses.replace(experiment, config=config), made, 2)
+    assert step is not None
+    assert (step.agreed, step.origin) == (1, "0")
+
+
 def test_a_last_step_that_nobody_ended_is_none(
     experiment: Experiment, directory: RunDirectory
 ) -> None:

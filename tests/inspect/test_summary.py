@@ -22,7 +22,15 @@ from p2pgan.inspect.summary import (
     unaccounted,
 )
 from p2pgan.record.rundir import RunDirectory, to_json
-from p2pgan.record.schema import NodeStarted, Quality, VectorReceived, VectorSent
+from p2pgan.record.schema import (
+    Agreed,
+    NodeStarted,
+    NodeStopped,
+    Quality,
+    Scores,
+    VectorReceived,
+    VectorSent,
+)
 
 
 def test_totals(run: RunDirectory) -> None:
@@ -246,3 +254,34 @@ def test_spread_equals_numpys(values: list[float]) -> None:
 def test_one_number_that_is_none_spoils_the_spread(bad: float | None) -> None:
     """A mean over the nodes that did not diverge would look like a good run."""
     assert all(math.isnan(value) for value in msgspec.structs.astuple(spread([1.0, bad])))
+
+
+def _after_a_last_step(*nodes: tuple[str, str | None, int]) -> list[tuple[str, Any]]:
+    """Nodes of two rounds, what each has adopted, and in which round it was scored at last."""
+    lines: list[tuple[str, Any]] = []
+    for node, origin, round_ in nodes:
+        lines.append((node, Scores(round=2, iterations=40, fid=3.0, ms=2.0, samples=20)))
+        if origin is not None:
+            lines += [
+                (node, Agreed(origin=origin, votes=2)),
+                (node, Scores(round=round_, iterations=40, fid=2.0, ms=2.0, samples=20,
+                              after="agree")),
+            ]  # fmt: skip
+        lines.append((node, NodeStopped(reason="finished", iterations=40, rounds=2)))
+    return lines
+
+
+def test_who_was_not_there_at_the_last_step_is_named(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, _after_a_last_step(("a", "b", 9), ("b", "b", 9), ("c", "c", 2), ("d", None, 0)))
+    assert summarise(path).warnings == [
+        "node `c` found nobody to take the last step with",
+        "node `d` did not take the last step",
+        "after the last step not all nodes hold the same pair: 2 that of `b`, 1 that of `c`",
+    ]
+
+
+def test_a_last_step_of_all_is_nothing_to_warn_of(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, _after_a_last_step(("a", "b", 9), ("b", "b", 8)))
+    assert summarise(path).warnings == []

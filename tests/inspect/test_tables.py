@@ -106,7 +106,7 @@ def test_many_nodes_make_a_list_of_edges(tmp_path: Path, write: Any) -> None:
     )
     lines = exchanges_text(tally(path), "count").splitlines()
     assert lines[0].split()[:3] == ["from", "to", "sent"]
-    assert lines[2].split() == ["n0", "n2", "0", "1", "0", "0", "3", "B", "-"]
+    assert lines[2].split() == ["n0", "n2", "0", "1", "0", "0", "0", "3", "B", "-"]
     assert len(lines) == 1 + MATRIX_NODES_MAX
 
 

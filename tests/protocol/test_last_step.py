@@ -12,7 +12,7 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.last_step import PART_BYTES, _parts
 from p2pgan.protocol.links import MAX_FAULTS
-from p2pgan.protocol.messages import MAX_LISTED, MAX_SCORE, Message, Trained, Votes
+from p2pgan.protocol.messages import MAX_LISTED, MAX_SCORE, Message, Trained, Votes, Waits
 from p2pgan.protocol.wire import MAX_HEADER_BYTES, decode, encode
 
 PAIR = [("A", "B")]
@@ -49,6 +49,9 @@ def test_all_adopt_one_pair(
         peers = {fields["peer"] for fields in member.kinds("vector_judged")}
         assert peers == set(member.settings.neighbors)
         assert own not in peers
+        for row in member.machine.statistics().peers:
+            assert row.received <= row.mixed + row.judged + row.dropped
+            assert row.judged == 1
     best = max(before, key=lambda node: -before[node][0])
     if edges in (PAIR, COMPLETE):
         assert origin == best
@@ -70,6 +73,28 @@ def test_averaging_is_exchanges_without_training(
         assert [fields["after"] for fields in member.kinds("scores")] == [None, "average"]
         assert any(fields["round"] > 3 for fields in member.kinds("vector_mixed"))
     assert not party.logged("agreed")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_sent_in_the_training_is_not_averaged_after_it(
+    party_of: Callable[..., Any], last_step: Any, seed: int
+) -> None:
+    """D sends while the others wait for it; and they average while it still scores."""
+    step = last_step("average", COMPLETE, rounds=4)
+    party = party_of(COMPLETE, seed=seed, last_step=step)
+    party.start()
+
+    def slow(steps: list[Any]) -> Any:
+        others = [step for step in steps if step != ("work", "D")] or steps
+        return others[int(party.rng.integers(len(others)))]
+
+    party.settle(slow)
+    party.check_closed()
+    party.check_accounts()
+    mixed = [fields for _, fields in party.logged("vector_mixed")]
+    for fields in mixed:
+        assert (fields["round"] > 3) == (fields["round"] + fields["staleness_rounds"] > 3)
+    assert any(fields["reason"] == "finished" for _, fields in party.logged("vector_dropped"))
 
 
 def test_nobody_begins_before_all_have_trained(
@@ -133,6 +158,63 @@ def test_the_first_one_whose_wait_is_over_sets_all_off(
     assert {party.members[node].phase for node in "ABCD"} == {"concluding"}
 
 
+def late(party: Any, node: str, until_s: float) -> Callable[[list[Any]], Any]:
+    """A node's work ends no sooner than that, while time passes for the others."""
+
+    def choose(steps: list[Any]) -> Any:
+        others = [step for step in steps if step != ("work", node)]
+        if others:
+            return others[int(party.rng.integers(len(others)))]
+        if party.now >= until_s or not party.timers():
+            return ("work", node)
+        timer = party.timers()[0]
+        party.now = max(party.now, party.members[timer[1]].timers[timer[2]])
+        return timer
+
+    return choose
+
+
+@pytest.mark.parametrize("edges", [PATH, COMPLETE], ids=["path", "all"])
+@pytest.mark.parametrize("name", ["agree", "average"])
+def test_who_is_slower_than_the_wait_is_waited_for(
+    party_of: Callable[..., Any], last_step: Any, edges: Any, name: Any
+) -> None:
+    """Also by those far away, as long as it is seen to live; the wait is 20 seconds."""
+    party = party_of(edges, last_step=last_step(name, edges, rounds=12))
+    party.start()
+    told: list[Any] = []
+    send = party._send
+
+    def overhear(node: str, peer: str, frames: Any) -> None:
+        told.append(decode(frames)[0])
+        send(node, peer, frames)
+
+    party._send = overhear
+    party.settle(late(party, "D", 100.0))
+    party.check_closed()
+    party.check_accounts()
+    assert 100.0 <= party.now < 140.0
+    assert len({fields["origin"] for _, fields in party.logged("agreed")}) == (name == "agree")
+    begun = {node: m.kinds("vector_sent")[-1]["round"] for node, m in party.members.items()}
+    assert min(begun.values()) > 3
+    waits = [message for message in told if isinstance(message, Waits)]
+    assert 0 < len(waits) <= 100 / 5 * len(edges)
+
+
+def test_who_dies_at_work_is_waited_for_no_longer_than_the_wait(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    party = party_of(PATH, last_step=last_step("agree", PATH, rounds=8))
+    party.start()
+    party.settle(late(party, "D", 1000.0), until=lambda: party.now > 70.0)
+    assert [party.members[node].phase for node in "ABC"] == ["settling"] * 3
+    party.tell("D", ev.Abort(reason="killed"))
+    party.settle()
+    assert party.now < 130.0
+    origins = {party.members[node].kinds("agreed")[0]["origin"] for node in "ABC"}
+    assert len(origins) == 1
+
+
 def test_who_leaves_is_not_waited_for(party_of: Callable[..., Any], last_step: Any) -> None:
     party = party_of(RING, last_step=last_step("agree", RING, rounds=3))
     party.start()
@@ -193,6 +275,7 @@ def test_a_pair_that_comes_amid_training_is_judged_later(
         lambda steps: next((s for s in steps if s != ("work", "A")), None) or ("timer",),
         until=lambda: party.members["B"].phase == "settling" and party.steps() == [("work", "A")],
     )
+    party.now += 20.0  # for which nobody looked
     party.tell("B", ev.TimerFired(name="settle"))
     party.settle(
         lambda steps: next(s for s in steps if s != ("work", "A")),
@@ -204,6 +287,22 @@ def test_a_pair_that_comes_amid_training_is_judged_later(
     party.settle()
     party.check_accounts()
     assert len(a.kinds("vector_judged")) == 1
+
+
+def test_votes_that_come_too_late_change_nothing(
+    party_of: Callable[..., Any], last_step: Any
+) -> None:
+    """The log names the pair that was adopted, whatever is told while that is done."""
+    party = party_of(COMPLETE, last_step=last_step("agree", COMPLETE, rounds=12))
+    party.start()
+    party.settle(until=lambda: any(isinstance(m.work, do.Adopt) for m in party.members.values()))
+    node, adopter = next((n, m) for n, m in party.members.items() if m.phase == "adopting")
+    origin = adopter.work.arrival.origin
+    judge = next(other for other in "ABCDE" if other not in (node, origin))
+    message = Votes(clock=1, votes=((origin, judge, WORST),))
+    party.tell(node, ev.Received(route=party.connections[judge, node].route, message=message))
+    party.settle()
+    assert adopter.kinds("agreed")[0]["origin"] == origin
 
 
 def test_a_failed_judgement_leaves_in_good_order(
@@ -238,11 +337,13 @@ def say(party: Any, message: Message) -> None:
     ("name", "message"),
     [
         ("agree", Trained(clock=1, nodes=("B", "stranger"), begun=False)),
+        ("agree", Waits(clock=1, node="stranger", count=1)),
         ("agree", Votes(clock=1, votes=(("stranger", "B", 1.0),))),
         ("agree", Votes(clock=1, votes=(("A", "stranger", 1.0),))),
         ("agree", Votes(clock=1, votes=(("B", "B", 1.0),))),
         ("average", Votes(clock=1, votes=(("A", "B", 1.0),))),
         (None, Trained(clock=1, nodes=("B",), begun=True)),
+        (None, Waits(clock=1, node="B", count=1)),
         (None, Votes(clock=1, votes=(("A", "B", 1.0),))),
     ],
 )

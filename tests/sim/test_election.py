@@ -1,16 +1,19 @@
 """The last step in lockstep: what the nodes hold after it, and what the log says of it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig
+from p2pgan.config import ExchangeConfig, TrainConfig
+from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
-from p2pgan.mixing.agreement import WORST, Book, Vote, merits
+from p2pgan.inspect.tables import summary_text
+from p2pgan.mixing.agreement import JUDGING_ROUNDS, WORST, Book, Vote, merits
 from p2pgan.record.reader import read
 from p2pgan.record.schema import (
     Agreed,
@@ -28,6 +31,7 @@ from p2pgan.types import NETS
 Simulate = Callable[..., Finished]
 
 PAIR = model("mlp-digits")
+EMA = TrainConfig(ema=0.9)
 
 
 def bodies(finished: Finished, kind: type[Any]) -> list[tuple[str, Any]]:
@@ -92,7 +96,35 @@ def test_every_pair_ends_somewhere_and_is_counted(simulated: Simulate) -> None:
     adopted = [body for _, body in bodies(final, VectorMixed) if body.round > rounds]
     assert adopted
     assert {body.weight for body in adopted} == {1.0}
-    assert summarise(final.directory).unaccounted == []
+    logged = summarise(final.directory)
+    assert logged.unaccounted == []
+    assert logged.judged == len(bodies(final, VectorJudged)) > 0
+    for node in logged.nodes:
+        row = node.traffic
+        assert row.received == row.mixed + row.judged + row.dropped_in
+    assert f" {logged.judged} judged, " in summary_text(logged)
+
+
+def test_books_stay_at_home_while_pairs_are_judged(
+    simulated: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between daemons: counting begins when all votes are given."""
+    judges: dict[int, set[str]] = {}
+
+    def look(simulation: Lockstep) -> None:
+        judges[simulation.last_rounds] = {vote.judge for vote in books[0]} if books else set()
+
+    books: list[Book] = []
+    init = Book.__init__
+
+    def remember(self: Book, *args: Any) -> None:
+        init(self, *args)
+        books.append(self)
+
+    monkeypatch.setattr(Book, "__init__", remember)
+    simulated(nodes=7, final="agree", on_round=look)
+    assert judges[JUDGING_ROUNDS] == {"0"}
+    assert len(judges[max(judges)]) == 7
 
 
 def test_scores_after_the_step_are_the_last_but_no_point_of_the_curve(simulated: Simulate) -> None:
@@ -130,6 +162,73 @@ def test_where_all_are_equal_nothing_is_done(
     assert told["before"] == told["after"]
     assert final.summary["scores"] == plain.summary["scores"]
     assert final.summary["traffic"] == plain.summary["traffic"]
+
+
+@pytest.mark.parametrize(("algorithm", "nodes"), [("centralised", 3), ("gossip", 1)])
+def test_a_step_that_is_not_taken_publishes_nothing(
+    simulated: Simulate, algorithm: str, nodes: int
+) -> None:
+    settings: dict[str, Any] = {"algorithm": algorithm, "nodes": nodes, "train": EMA}
+    plain, final = simulated("plain", **settings), simulated("final", final="agree", **settings)
+    assert final.summary["final"]["rounds"] == 0
+    assert torch.equal(vectors(plain, 0)["G"], vectors(final, 0)["G"])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("step", ["agree", "average"])
+def test_running_means_differ_where_a_coordinator_makes_all_else_equal(
+    simulated: Simulate, room: Callable[[int], Any], step: str, count: int
+) -> None:
+    settings: dict[str, Any] = {"algorithm": "fl-gan", "train": EMA, "nodes": 4}
+    plain = simulated("plain", **settings)
+    final = room(count).run(lambda ranks: simulated("f", final=step, ranks=ranks, **settings))[0]
+    told = final.summary["final"]
+    assert told["rounds"] > 0
+    assert told["before"]["scores"]["fid"] == pytest.approx(
+        plain.summary["scores"]["fid"], rel=0.1 * (count - 1)
+    )
+    assert told["before"]["consensus"]["g"] > 1e-3 > plain.summary["consensus"]["g"]
+    assert told["after"]["consensus"] == pytest.approx({"g": 0, "d": 0}, abs=1e-5)
+    saved = [load(final.directory.checkpoint(str(node)), PAIR) for node in range(4)]
+    for pair in saved:
+        assert pair.ema is not None
+        assert torch.equal(pair.ema, pair.vectors["G"])
+        assert torch.equal(pair.vectors["G"], saved[0].vectors["G"])
+    if step == "agree":
+        assert told["agreed"] == 4
+        mean = load(plain.directory.checkpoint(told["origin"]), PAIR).ema
+        torch.testing.assert_close(saved[0].ema, mean, rtol=0, atol=0.01 * (count - 1))
+    else:
+        assert told["rounds"] == 1
+        # 4 rounds of training, and one of the step
+        assert final.summary["traffic"]["messages"] == 5 * 2 * 4
+
+
+def test_a_failure_in_the_step_loses_no_training(
+    simulated: Simulate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: Any) -> float:
+        raise MemoryError
+
+    plain = simulated("plain")
+    monkeypatch.setattr(Experiment, "judge", fail)
+    with pytest.raises(MemoryError):
+        simulated("final", final="agree")
+    for node in range(3):
+        saved = load(tmp_path / "final" / "nodes" / str(node) / "checkpoint.safetensors", PAIR)
+        assert torch.equal(saved.vectors["G"], vectors(plain, node)["G"])
+
+
+def test_an_interrupted_averaging_is_scored_as_it_is_saved(simulated: Simulate) -> None:
+    def interrupt(simulation: Lockstep) -> None:
+        if simulation.last_rounds == 2:
+            raise KeyboardInterrupt
+
+    final = simulated(on_round=interrupt, final="average", train=EMA)
+    for node in range(3):
+        saved = load(final.directory.checkpoint(str(node)), PAIR)
+        assert saved.ema is not None
+        assert torch.equal(saved.ema, saved.vectors["G"])
 
 
 @pytest.mark.parametrize("step", ["agree", "average"])
