@@ -55,7 +55,9 @@ class GridProgress:
         self._left -= _node_iterations(planned)
         head = f"[{self._number}/{self._count}] {planned.cell.run}:"
         if summary["interrupted"]:
-            self._say(f"{head} interrupted; the same command goes on from here")
+            self._say(
+                f"{head} interrupted; the same command goes on; the run that was interrupted starts again"
+            )
             return
         left_s = (time.monotonic() - self._start_s) / self._done * self._left
         fid = number_text(summary["scores"].get("fid", {}).get("mean"))

@@ -13,7 +13,7 @@ from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest
 from p2pgan.sim.lockstep import Lockstep
-from p2pgan.sim.run import prepared, simulate
+from p2pgan.sim.run import Finished, prepared, simulate
 
 MACHINE_TABLES = ("device", "daemon", "engine")
 """Parts of the configuration that say how the machine is used, and not what is run."""
@@ -76,7 +76,11 @@ def compare(
         todo.sort(key=lambda planned: (planned.cell.seed, planned.cell.nodes))
         watcher.planned(todo, len(all_planned) - len(todo))
         try:
-            return any(_run(planned, directory, data_dir, watcher) for planned in todo)
+            for left, planned in zip(range(len(todo) - 1, -1, -1), todo, strict=True):
+                done = _run(planned, directory, data_dir, watcher)
+                if done.summary["interrupted"] or (done.is_stop_wanted and left):
+                    return True
+            return False
         except KeyboardInterrupt:  # between two runs, or a second one in the midst of saving
             return True
 
@@ -113,8 +117,8 @@ def _state(
 
 def _run(
     planned: Planned, directory: ComparisonDirectory, data_dir: Path, watcher: Watcher
-) -> bool:
-    """One cell from its start; whether it was interrupted."""
+) -> Finished:
+    """One cell from its start."""
     path = directory.run(planned.cell).path
     if path.exists():
         watcher.replaced(planned.cell)
@@ -122,8 +126,7 @@ def _run(
     watcher.started(planned)
     done = simulate(planned.config, data_dir, path, watcher.on_round, watcher.on_interrupt)
     watcher.ended(planned, done.summary)
-    interrupted: bool = done.summary["interrupted"]
-    return interrupted
+    return done
 
 
 def _before(directory: ComparisonDirectory) -> Manifest | None:

@@ -1,6 +1,8 @@
 """A grid is run once, gone on with, extended, and never mixed with another."""
 
 import fcntl
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,33 @@ def test_two_at_a_time_are_refused(out: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "one that is in use" in complaint(out)
     run(out, Grid(algorithms=("centralised",)))
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+@pytest.mark.parametrize(("number", "is_cut_short"), [(1, True), (3, False)])
+def test_a_signal_after_the_last_round_of_a_run_ends_it_too(
+    out: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_cut_short: bool
+) -> None:
+    """The run is whole; what follows is not run, if anything does."""
+
+    class Warned(Log):
+        def on_interrupt(self) -> None:
+            self.was_replaced.append("told")
+
+    def signalled(simulation: Lockstep, reason: str) -> None:
+        if simulation.directory.path.name == ALL[number]:
+            signal.raise_signal(signal.SIGINT)
+        usual(simulation, reason)
+
+    usual, log = Lockstep.save, Warned()
+    with monkeypatch.context() as patch:
+        patch.setattr(Lockstep, "save", signalled)
+        assert compare(BASE, GRID, ComparisonDirectory(out), Path(), log) is is_cut_short
+    assert log.was_replaced == ["told"]
+    assert log.was_ended == ALL[: number + 1]
+    assert run(out).finished == number + 1
 
 
 def test_an_interrupt_between_runs_ends_it_too(out: Path) -> None:
