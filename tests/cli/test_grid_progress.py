@@ -58,7 +58,8 @@ def test_what_is_interrupted_or_replaced_is_told(progress: GridProgress, text: i
     assert text.getvalue().splitlines()[1:] == [
         "centralised-n1-s0 is not finished: from the start",
         "Stopping after this round; Ctrl-C again stops at once.",
-        "[1/2] centralised-n1-s0: interrupted; the same command goes on; the run that was interrupted starts again",
+        "[1/2] centralised-n1-s0: interrupted; the same command goes on; "
+        "the run that was interrupted starts again",
     ]
 
 
