@@ -1,12 +1,11 @@
 """Tables and figures of a comparison, made from its run directories without training anything."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pgan.inspect.comparison import Comparison, Group, Row, read
-from p2pgan.inspect.comparison_curves import read_curve
+from p2pgan.inspect.comparison import Comparison, Row, read
+from p2pgan.inspect.comparison_curves import Judged, read_curve
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
 from p2pgan.inspect.text import number_text
 from p2pgan.record.comparison import ComparisonDirectory
@@ -54,45 +53,39 @@ def write_results(directory: ComparisonDirectory) -> Results:
 def _draw_samples(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
     """Samples of every competitor, as figure 4.3 of the thesis: a figure per number of nodes.
 
-    Of the first seed, and of the node in the middle of the FIDs at the end.
+    Of the first seed, and of the node with the median FID at the end.
     """
-    paths = []
+    from p2pgan.inspect.comparison_pictures import file_name, samples_of, title_of
+    from p2pgan.inspect.pictures import image_rows
+
+    paths, counted = [], samples_of(comparison, at_end=True)
     for combination in comparison.combinations():
         groups = comparison.of(combination)
         sizes = sorted({group.nodes for group in groups if group.nodes > 1} or {1})
         for nodes in sizes:
             of_size = [group for group in groups if group.nodes in (1, nodes)]
-            path = _draw_rows(of_size, directory, nodes, combination)
-            paths += [path] if path else []
+            rows = dict(
+                _samples(group.whole[0], directory, comparison.judged)
+                for group in of_size
+                if group.whole
+            )
+            if rows:
+                path = directory.figures / file_name(f"samples-n{nodes}", combination)
+                on = f"; FID on {counted}" if counted else ""
+                told = f"n = {nodes}; node with median FID, first seed{on}"
+                image_rows(rows, path, title_of(f"Samples at the end, {told}", combination))
+                paths.append(path)
     return paths
 
 
-def _draw_rows(
-    groups: list[Group], directory: ComparisonDirectory, nodes: int, combination: Mapping[str, Any]
-) -> Path | None:
-    from p2pgan.inspect.comparison_pictures import file_name, title_of
-    from p2pgan.inspect.pictures import image_rows
-
-    rows: dict[str, Any] = {}
-    for group in groups:
-        if group.whole:
-            label, images = _samples(group.whole[0], directory)
-            rows[label] = images
-    if not rows:
-        return None
-    path = directory.figures / file_name(f"samples-n{nodes}", combination)
-    title = title_of(f"Samples at the end, n = {nodes}, the node in the middle", combination)
-    image_rows(rows, path, title.replace("\n", "; "))
-    return path
-
-
-def _samples(row: Row, directory: ComparisonDirectory) -> tuple[str, Any]:
+def _samples(row: Row, directory: ComparisonDirectory, judged: Judged) -> tuple[str, Any]:
     """A label and images of one run."""
     place = directory.run(row.cell)
-    fids = read_curve(place, row.cell.nodes).at_end["fid"]
+    fids = read_curve(place, row.cell.nodes, judged).at_end["fid"]
     run = Run.open(place.path)
     ranked = sorted(fids, key=lambda node: fids[node]) or run.saved_nodes
     node = ranked[(len(ranked) - 1) // 2]
     of_node = f", node {node}" if row.cell.nodes > 1 else ""
-    label = f"{row.cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
+    fid = f"FID {number_text(fids[node])}" if node in fids else "diverged"
+    label = f"{row.cell.algorithm}{of_node}, {fid}"
     return label, run.images(node, SAMPLES, row.cell.seed)
