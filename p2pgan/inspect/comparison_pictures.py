@@ -32,6 +32,7 @@ from p2pgan.inspect.comparison_curves import (
 from p2pgan.inspect.pictures import (
     COLORS,
     DPI,
+    NOTHING,
     finish,
     from_zero,
     in_lines,
@@ -143,7 +144,7 @@ def draw(comparison: Comparison, directory: ComparisonDirectory) -> list[Path]:
 def file_name(what: str, combination: Mapping[str, Any]) -> str:
     """Name of a figure of one combination of varied values, which folders may have."""
     parts = [what, *(f"{key}-{value}" for key, value in combination.items())]
-    return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(parts)).strip("-") + ".png"
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", "-".join(parts)).strip("-") + ".png"
 
 
 def title_of(what: str, combination: Mapping[str, Any]) -> str:
@@ -168,7 +169,7 @@ def _scores(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
         for axes, value, log in ((top, _ms, False), (bottom, _fid, True)):
             for group in groups:
                 _curve(axes, drawn, group, iterations, value)
-            finish(axes, _head("FID" if log else "MS", nodes, groups), log=log)
+            _finish(axes, "FID" if log else "MS", nodes, groups, log=log)
     from_zero([top for top, _ in panels])
     title = f"MS (higher is better) and FID (lower is better){_on_samples(drawn)}{_band(drawn)}"
     return _end(drawn, figure, "scores", title, combination)
@@ -184,7 +185,8 @@ def _nodes(drawn: Drawn, combination: Mapping[str, Any]) -> Path:
                 curves = drawn.of(group)
                 values = [v for curve in curves for v in curve.at_end[score].values()]
                 _box(axes, place, values, group)
-            finish(axes, f"{score.upper()}, n = {nodes}", x="", log=score == _FID)
+            empty = "" if axes.texts else NOTHING
+            finish(axes, f"{score.upper()}, n = {nodes}", x="", log=score == _FID, empty=empty)
             axes.xaxis.set_visible(True)
             names = [group.algorithm for group in groups]
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
@@ -212,7 +214,7 @@ def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path | None:
             if not sent and not last:
                 for point in over_seeds(drawn.of(group), iterations, _fid)[-1:]:
                     _level(axes, group, point)
-        finish(axes, _head("FID", nodes, groups), x="MiB sent per node", log=True)
+        _finish(axes, "FID", nodes, groups, x="MiB sent per node", log=True)
         _log_x(axes, here)
         places += here
     if not places:
@@ -236,7 +238,7 @@ def _consensus(drawn: Drawn, combination: Mapping[str, Any]) -> Path | None:
         groups = [group for group in drawn.groups(nodes, combination) if group.nodes > 1]
         for axes, value, name in ((top, _g, "generators"), (bottom, _d, "discriminators")):
             zeros |= _distances(axes, drawn, groups, (x, value))
-            finish(axes, _head(name, nodes, groups), x=unit, log=True)
+            _finish(axes, name, nodes, groups, x=unit, log=True)
             whole_numbers(axes)
     if not any(axes.lines for axes in figure.axes):
         return None
@@ -258,8 +260,8 @@ def _split(drawn: Drawn, rest: Mapping[str, Any]) -> Path:
                 groups.append(group)
                 for axes, value in ((top, _ms), (bottom, _fid)):
                     _curve(axes, drawn, group, iterations, value, style)
-        finish(top, _head("MS", nodes, groups))
-        finish(bottom, _head("FID", nodes, groups), log=True)
+        _finish(top, "MS", nodes, groups)
+        _finish(bottom, "FID", nodes, groups, log=True)
     from_zero([top for top, _ in panels])
     words = {"-": "solid", "--": "broken", ":": "dotted", "-.": "broken and dotted"}
     told = ", ".join(f"{words[s]}: {p}" for p, s in zip(partitions, STYLES, strict=False))
@@ -272,11 +274,13 @@ def _varied(drawn: Drawn, key: str, rest: Mapping[str, Any]) -> Path | None:
     figure, panels = _panels(drawn, 1)
     for nodes, (axes,) in zip(drawn.sizes, panels, strict=True):
         by_name: dict[str, list[tuple[int, Group]]] = {}
+        spared: list[Group] = []
         for place, value in enumerate(values):
             for group in drawn.groups(nodes, {**rest, key: value}):
                 if key in group.vary:
                     by_name.setdefault(group.algorithm, []).append((place, group))
                 elif place == 0:
+                    spared.append(group)
                     for seen in _at_end(drawn, group, place):
                         _level(axes, group, seen)
         for number, (name, placed) in enumerate(by_name.items()):
@@ -285,7 +289,7 @@ def _varied(drawn: Drawn, key: str, rest: Mapping[str, Any]) -> Path | None:
             _bars(axes, ends, _color(name), are_joined=_are_numbers(values))
             for at, group in placed:
                 _tell_diverged(axes, at + aside, group)
-        finish(axes, f"FID, n = {nodes}", x=key, log=True)
+        _finish(axes, "FID", nodes, spared, x=key, log=True)
         axes.xaxis.set_visible(True)
         axes.set_xticks(range(len(values)), [str(value) for value in values])
         if max(len(str(value)) for value in values) * len(values) > 30:
@@ -346,11 +350,20 @@ def _keys(drawn: Drawn, figure: "Figure") -> dict[str, "Line2D"]:
     return keys
 
 
-def _head(what: str, nodes: int, groups: Sequence[Group]) -> str:
-    """Title of a panel, with those of its algorithms that diverged, or some of their runs."""
+def _finish(
+    axes: "Axes",
+    what: str,
+    nodes: int,
+    groups: Sequence[Group],
+    *,
+    x: str = "iterations",
+    log: bool = False,
+) -> None:
+    """Titles a panel, naming those of the algorithms that diverged, or some of whose runs did."""
     names = list(dict.fromkeys(group.algorithm for group in groups if group.diverged))
     told = f"\n{DIVERGED}: {', '.join(names)}" if names else ""
-    return in_lines(f"{what}, n = {nodes}{told}", int(PANEL_INCHES[0] * LETTERS_PER_INCH))
+    title = in_lines(f"{what}, n = {nodes}{told}", int(PANEL_INCHES[0] * LETTERS_PER_INCH))
+    finish(axes, title, x=x, log=log, empty="" if names or axes.texts else NOTHING)
 
 
 def _curve(axes: "Axes", drawn: Drawn, group: Group, x: Value, y: Value, style: str = "-") -> None:

@@ -32,6 +32,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 """Okabe and Ito's palette, told apart with any color vision; their yellow is too pale for lines."""
 
 DPI = 100
+NOTHING = "nothing recorded"
+"""In a panel without a curve."""
 HEADROOM = 1.06
 """Top of an axis against the greatest value."""
 _GAP_PX = 4
@@ -236,10 +238,18 @@ def stroke(color: str, style: Literal["-", "--"] = "-") -> "Line2D":
     return Line2D([], [], color=color, linestyle=style, linewidth=1.8)
 
 
-def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False) -> None:
+def finish(
+    axes: "Axes",
+    title: str,
+    *,
+    x: str = "iterations",
+    log: bool = False,
+    empty: str = NOTHING,
+) -> None:
     """Title, name of the x-axis, grid and limits, in the style of all our figures.
 
-    A linear y-axis has its limits from `from_zero`, once all that shares it is drawn.
+    Where nothing is drawn, it says `empty`. A linear y-axis has its limits from `from_zero`, once
+    all that shares it is drawn.
     """
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x, fontsize=9)
@@ -248,7 +258,7 @@ def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     if not axes.lines:
-        axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center")
         axes.xaxis.set_visible(False)  # not its ticks, which belong to all that share it
         axes.yaxis.set_visible(False)
         return

@@ -251,6 +251,7 @@ def test_a_diverged_run_is_called_so_in_every_figure(
     for name, figure in figures.items():
         told = [axes.get_title(loc="left") + " ".join(words(axes)) for axes in figure.axes]
         assert all("diverged" in text for text in told), name
+        assert "nothing recorded" not in str(told) or name.startswith("consensus")
 
 
 def test_every_algorithm_has_a_color_of_its_own() -> None:
@@ -263,6 +264,10 @@ def test_file_names_can_be_files(value: str) -> None:
     name = file_name("scores", {"overlay": value})
     assert name.startswith("scores-overlay-")
     assert not set(name) & set("/:, ")
+
+
+def test_large_and_small_numbers_have_files_of_their_own() -> None:
+    assert len({file_name("scores", {"rate": rate}) for rate in (1e30, 1e-30)}) == 2
 
 
 def test_titles_have_the_values_below() -> None:
