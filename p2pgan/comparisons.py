@@ -1,6 +1,5 @@
 """Tables and figures of a comparison, made from its run directories without training anything."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,12 @@ def _draw_samples(
 ) -> list[Path]:
     """Samples of every competitor, as figure 4.3 of the thesis: a figure per number of nodes.
 
-    Of the first seed, and of the node in the middle of the FIDs at the end.
+    Of the first seed, and of the node with the median FID at the end.
     """
-    paths = []
+    from p2pgan.inspect.comparison_pictures import file_name, samples_of, title_of
+    from p2pgan.inspect.pictures import image_rows
+
+    paths, counted = [], samples_of(comparison, at_end=True)
     for combination in comparison.combinations():
         groups = comparison.of(combination)
         sizes = sorted({group.nodes for group in groups if group.nodes > 1} or {1})
@@ -70,23 +72,12 @@ def _draw_samples(
             of_size = [group for group in groups if group.nodes in (1, nodes) and group.whole]
             rows = dict(_samples(group, curves[group.key][0], directory) for group in of_size)
             if rows:
-                paths.append(_draw_rows(rows, directory, nodes, combination))
+                path = directory.figures / file_name(f"samples-n{nodes}", combination)
+                on = f"; FID on {counted}" if counted else ""
+                told = f"n = {nodes}; node with median FID, first seed{on}"
+                image_rows(rows, path, title_of(f"Samples at the end, {told}", combination))
+                paths.append(path)
     return paths
-
-
-def _draw_rows(
-    rows: Mapping[str, Any],
-    directory: ComparisonDirectory,
-    nodes: int,
-    combination: Mapping[str, Any],
-) -> Path:
-    from p2pgan.inspect.comparison_pictures import file_name, title_of
-    from p2pgan.inspect.pictures import image_rows
-
-    path = directory.figures / file_name(f"samples-n{nodes}", combination)
-    title = title_of(f"Samples at the end, n = {nodes}, the node in the middle", combination)
-    image_rows(rows, path, title.replace("\n", "; "))
-    return path
 
 
 def _samples(group: Group, curve: Curve, directory: ComparisonDirectory) -> tuple[str, Any]:
@@ -96,5 +87,6 @@ def _samples(group: Group, curve: Curve, directory: ComparisonDirectory) -> tupl
     ranked = sorted(fids, key=lambda node: fids[node]) or run.saved_nodes
     node = ranked[(len(ranked) - 1) // 2]
     of_node = f", node {node}" if cell.nodes > 1 else ""
-    label = f"{cell.algorithm}{of_node}, FID {number_text(fids.get(node))}"
+    fid = f"FID {number_text(fids[node])}" if node in fids else "diverged"
+    label = f"{cell.algorithm}{of_node}, {fid}"
     return label, run.images(node, SAMPLES, cell.seed)

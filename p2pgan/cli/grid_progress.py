@@ -14,6 +14,8 @@ from p2pgan.inspect.text import count_text, number_text, printable
 from p2pgan.record.comparison import Cell
 from p2pgan.sim.lockstep import Lockstep
 
+GOES_ON = "the same command goes on; the run that was interrupted starts again"
+
 
 class GridProgress:
     """How a comparison goes: a line for each run that is over, and a bar for the one that goes on.
@@ -59,7 +61,7 @@ class GridProgress:
         self._left -= _node_iterations(planned)
         head = f"[{self._number}/{self._count}] {planned.cell.run}:"
         if summary["interrupted"]:
-            self._say(f"{head} interrupted; the same command goes on from here")
+            self._say(f"{head} interrupted; {GOES_ON}")
             return
         left_s = (time.monotonic() - self._start_s) / self._done * self._left
         fid = number_text(summary["scores"].get("fid", {}).get("mean"))

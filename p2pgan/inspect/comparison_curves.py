@@ -12,9 +12,11 @@ from p2pgan.inspect.comparison import Comparison
 from p2pgan.inspect.summary import spread
 from p2pgan.record.comparison import ComparisonDirectory
 from p2pgan.record.rundir import Log, records_of
-from p2pgan.record.schema import Consensus, Scores, VectorSent
+from p2pgan.record.schema import Consensus, Quality, Scores, VectorSent
 
 Score = Literal["fid", "ms"]
+Judged = Literal["quality", "scores"]
+"""Which records say what a node is worth at the end."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
     """In the order of rounds."""
     at_end: dict[Score, dict[str, float]]
-    """Last scores of each node whose generator has not diverged."""
+    """Last scores of each node whose generator has not diverged, or its quality."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,20 +64,25 @@ Curves = Mapping[str, Sequence[Curve]]
 
 
 def read_curves(comparison: Comparison, directory: ComparisonDirectory) -> Curves:
-    """Curves of all whole runs.
+    """Curves of all whole runs; the end is judged as in the tables.
 
     Raises:
         RecordError: if a log cannot be read.
     """
+    judged = comparison.judged
     return {
-        group.key: [read_curve(directory.run(row.cell), group.nodes) for row in group.whole]
+        group.key: [read_curve(directory.run(row.cell), group.nodes, judged) for row in group.whole]
         for group in comparison.groups
     }
 
 
-def read_curve(log: Log, nodes: int) -> Curve:
+def read_curve(log: Log, nodes: int, judged: Judged = "scores") -> Curve:
     """The curve of one run of so many nodes.
 
+    Args:
+        log: of the run.
+        nodes: how many share what is sent.
+        judged: what the end is taken from. Only measured nodes have a quality.
     Raises:
         RecordError: if the log cannot be read.
     """
@@ -83,6 +90,7 @@ def read_curve(log: Log, nodes: int) -> Curve:
     distances: dict[int, Consensus] = {}
     trained: dict[int, int] = {}
     bytes_sent: dict[int, int] = defaultdict(int)
+    quality: dict[str, Quality] = {}
     for record in records_of(log):
         match record.body:
             case Scores() as body:
@@ -92,11 +100,15 @@ def read_curve(log: Log, nodes: int) -> Curve:
                 trained[body.round] = body.iterations or 0
             case VectorSent() as body:
                 bytes_sent[body.round] += body.bytes
+            case Quality() as body:
+                quality[record.node] = body
             case _:
                 pass
-    last: dict[str, Scores] = {}
+    last: dict[str, Scores | Quality] = {}
     for round_ in sorted(scores):
         last |= scores[round_]
+    if judged == "quality":
+        last = {**quality}
     points: list[Point] = []
     for round_, distance in sorted(distances.items()):
         scored = scores[round_].values()
@@ -144,6 +156,20 @@ def iterations(point: Point) -> float | None:
 def rounds(point: Point) -> float | None:
     """The same on an axis of rounds."""
     return float(point.round) if point.is_trained else None
+
+
+def after_last_step(curves: Iterable[Curve], x: Value, y: Value) -> Seen | None:
+    """The median over runs of what a last step left, and its range, where the training ended."""
+    pairs = []
+    for curve in curves:
+        if curve.points and not curve.points[-1].is_trained:
+            place = next((at for p in reversed(curve.points) if (at := x(p)) is not None), None)
+            value = y(curve.points[-1])
+            if place is not None and value is not None:
+                pairs.append((place, value))
+    if not pairs:
+        return None
+    return _seen(statistics.median(place for place, _ in pairs), [value for _, value in pairs])
 
 
 def _seen(x: float, values: Sequence[float]) -> Seen:

@@ -7,6 +7,7 @@ display is needed. K samples, C channels, H and W pixels.
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,10 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 """Okabe and Ito's palette, told apart with any color vision; their yellow is too pale for lines."""
 
 DPI = 100
+NOTHING = "nothing recorded"
+"""In a panel without a curve."""
+HEADROOM = 1.06
+"""Top of an axis against the greatest value."""
 _GAP_PX = 4
 """Between two images of a grid."""
 _IMAGE_PX = 48
@@ -64,6 +69,8 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
     finish(fid, f"FID{on}, lower is better", log=True)
     finish(ms, f"MS{on}, higher is better")
     finish(consensus, "Consensus distance")
+    from_zero([ms])
+    from_zero([consensus])
     if consensus.lines:
         _key_of_networks(consensus)
     if len(curves) > 1:
@@ -115,8 +122,10 @@ def image_rows(
     grid = np.concatenate([rows[0], *(row[_GAP_PX:] for row in rows[1:])])
     height_px, width_px = grid.shape[:2]
     left_px = 24 + 8 * max(len(label) for label in labels)
-    top_px = 36 if title else 8
-    total_px = np.array([left_px + max(width_px, 8 * len(title)) + 8, top_px + height_px + 8])
+    lines = in_lines(title, max((left_px + width_px) // 8, 24)).splitlines()
+    top_px = 16 + 20 * len(lines) if lines else 8
+    widest_px = max([left_px + width_px, *(8 * len(line) for line in lines)])
+    total_px = np.array([widest_px + 8, top_px + height_px + 8])
     figure = Figure(figsize=tuple(total_px / DPI), dpi=DPI)
     place_px = np.array([left_px, 8, width_px, height_px])
     axes = figure.add_axes(tuple(place_px / np.tile(total_px, 2)))
@@ -126,8 +135,8 @@ def image_rows(
     axes.set_xticks([])
     axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_visible(False)
-    if title:
-        axes.set_title(title, loc="left", fontsize=11)
+    left, top = np.array([8, 8]) / total_px
+    figure.text(left, 1 - top, "\n".join(lines), va="top", fontsize=11)
     save(figure, path)
 
 
@@ -229,8 +238,19 @@ def stroke(color: str, style: Literal["-", "--"] = "-") -> "Line2D":
     return Line2D([], [], color=color, linestyle=style, linewidth=1.8)
 
 
-def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False) -> None:
-    """Title, name of the x-axis, grid and limits, in the style of all our figures."""
+def finish(
+    axes: "Axes",
+    title: str,
+    *,
+    x: str = "iterations",
+    log: bool = False,
+    empty: str = NOTHING,
+) -> None:
+    """Title, name of the x-axis, grid and limits, in the style of all our figures.
+
+    Where nothing is drawn, it says `empty`. A linear y-axis has its limits from `from_zero`, once
+    all that shares it is drawn.
+    """
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.tick_params(labelsize=9)
@@ -238,14 +258,19 @@ def finish(axes: "Axes", title: str, *, x: str = "iterations", log: bool = False
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     if not axes.lines:
-        axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center")
-        axes.set(xticks=[], yticks=[])
-    elif log:
+        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center")
+        axes.xaxis.set_visible(False)  # not its ticks, which belong to all that share it
+        axes.yaxis.set_visible(False)
+        return
+    if log:
         logarithmic(axes)
-    else:
-        axes.set_ylim(bottom=0)
-    if axes.lines:
-        axes.set_xlim(left=0)
+    axes.set_xlim(left=0)
+
+
+def from_zero(sharing: Sequence["Axes"]) -> None:
+    """Ends a y-axis at 0 below, and above a little beyond all that is drawn in those sharing it."""
+    tops = [axes.dataLim.y1 for axes in sharing if axes.lines and math.isfinite(axes.dataLim.y1)]
+    sharing[0].set_ylim(0, HEADROOM * max(tops, default=0) or 1)
 
 
 def logarithmic(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
@@ -259,6 +284,18 @@ def logarithmic(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
     axis.set_major_locator(MaxNLocator(5) if high / low < 6 else LogLocator(subs=steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def whole_numbers(axes: "Axes") -> None:
+    """Ticks of the x-axis at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+
+
+def in_lines(text: str, width: int) -> str:
+    """A title in lines of at most so many letters, as far as its words allow."""
+    return "\n".join(textwrap.fill(line, max(width, 1)) for line in text.splitlines())
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -15,7 +15,7 @@ from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
 from p2pgan.runs import commit, versions
 from p2pgan.sim.lockstep import Lockstep
-from p2pgan.sim.run import prepared, simulate
+from p2pgan.sim.run import Finished, prepared, simulate
 
 LOCK = ".lock"
 """In the directory; held while cells are run."""
@@ -82,7 +82,11 @@ def compare(
         if todo and others:
             watcher.mixed(others)
         try:
-            return any(_run(planned, directory, data_dir, watcher) for planned in todo)
+            for left, planned in zip(range(len(todo) - 1, -1, -1), todo, strict=True):
+                done = _run(planned, directory, data_dir, watcher)
+                if done.summary["interrupted"] or (done.is_stop_wanted and left):
+                    return True
+            return False
         except KeyboardInterrupt:  # between two runs, or a second one in the midst of saving
             return True
 
@@ -119,8 +123,8 @@ def _state(
 
 def _run(
     planned: Planned, directory: ComparisonDirectory, data_dir: Path, watcher: Watcher
-) -> bool:
-    """One cell from its start; whether it was interrupted."""
+) -> Finished:
+    """One cell from its start."""
     path = directory.run(planned.cell).path
     if path.exists():
         watcher.replaced(planned.cell)
@@ -128,8 +132,7 @@ def _run(
     watcher.started(planned)
     done = simulate(planned.config, data_dir, path, watcher.on_round, watcher.on_interrupt)
     watcher.ended(planned, done.summary)
-    interrupted: bool = done.summary["interrupted"]
-    return interrupted
+    return done
 
 
 def _before(directory: ComparisonDirectory) -> Manifest | None:

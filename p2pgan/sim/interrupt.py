@@ -24,6 +24,11 @@ class Interrupt:
         self._noted = False
         self._installed = False
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether there was a SIGINT, which may have come too late to cut anything short."""
+        return self._noted
+
     def check(self) -> None:
         """Raises `KeyboardInterrupt` if a SIGINT has been noted; to be called between rounds."""
         if self._noted:

@@ -35,6 +35,9 @@ class Finished:
 
     directory: RunDirectory
     summary: dict[str, Any]
+    is_stop_wanted: bool = False
+    """Whether whoever has more to run should stop: there was an interrupt, too late for this run
+    or not."""
 
 
 def simulate(
@@ -47,7 +50,9 @@ def simulate(
 ) -> Finished:
     """Runs a configuration in lockstep; on an interrupt (Ctrl-C), saves what there is.
 
-    The first interrupt waits for the end of the round, a second one does not. Where several
+    The first interrupt waits for the end of the round, a second one does not. One that comes when
+    nothing is left but the last measurement, or saving, cuts nothing short: the run is whole, and
+    its summary says so. Where several
     processes share the nodes, each calls this with the same settings; an interrupt of any of them
     is everybody's, and a second one ends its process without saving.
 
@@ -100,12 +105,15 @@ class _Run:
                 experiment, shares, directory, records, time.monotonic, self._after_round
             )
             self.simulation = simulation
-            try:
-                interrupted = self._play(simulation)
-            finally:
-                simulation.close()
-            simulation.save("interrupted" if interrupted else "finished")
-        return Finished(directory, self._close(simulation, interrupted))
+            with self.interrupt:  # until all is saved, which a first one shall not break off
+                try:
+                    interrupted = self._play(simulation)
+                finally:
+                    simulation.close()
+                simulation.save("interrupted" if interrupted else "finished")
+                told = self._close(simulation, interrupted)
+        is_stop_wanted = interrupted or self.is_agreed or self.interrupt.is_noted
+        return Finished(directory, told, is_stop_wanted)
 
     def progress(self) -> str:
         """How far it is, for whoever has lost the run."""
@@ -137,16 +145,15 @@ class _Run:
         )
 
     def _play(self, simulation: Lockstep) -> bool:
-        """Plays to the end or to an interrupt; whether it was one."""
+        """Plays to the end or to an interrupt; whether one has cut it short."""
         try:
-            with self.interrupt:
-                simulation.run()
+            simulation.run()
         except KeyboardInterrupt:
             if not self.ranks.is_alone and not self.is_agreed:
                 raise  # in the middle of a round, where the others cannot be told
             if simulation.scored_round != simulation.round:
                 simulation.score()
-            return True
+            return not (self.is_agreed and _is_whole(simulation))
         return False
 
     def _after_round(self, simulation: Lockstep) -> None:
@@ -213,6 +220,13 @@ def fingerprint(experiment: Experiment) -> str:
     ):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _is_whole(simulation: Lockstep) -> bool:
+    """Whether nothing comes after the round that is over."""
+    experiment = simulation.experiment
+    more = experiment.config.score.final_samples or experiment.config.final != "none"
+    return simulation.round == experiment.rounds and not more
 
 
 def _check_draw(experiment: Experiment) -> None:

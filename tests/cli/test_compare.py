@@ -125,7 +125,10 @@ def test_an_interrupt_leaves_tables_and_is_status_130(
         patch.setattr(Lockstep, "_play_round", interrupted)
         result = run(app, *SMALL)
     assert result.exit_code == 130
-    assert "interrupted; the same command goes on from here" in result.stderr
+    assert (
+        "interrupted; the same command goes on; the run that was interrupted starts again"
+        in result.stderr
+    )
     assert "1 interrupted, 1 missing" in (tmp_path / "here/table.md").read_text()
     again = run(app, *SMALL)
     assert again.exit_code == 0

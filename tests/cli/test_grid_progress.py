@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from p2pgan.cli.grid_progress import GridProgress, grid_progress
+from p2pgan.cli.grid_progress import GOES_ON, GridProgress, grid_progress
 from p2pgan.config import RunConfig
 from p2pgan.grid import Grid, Planned, plan
 
@@ -58,7 +58,7 @@ def test_what_is_interrupted_or_replaced_is_told(progress: GridProgress, text: i
     assert text.getvalue().splitlines()[1:] == [
         "centralised-n1-s0 is not finished: from the start",
         "Stopping after this round; Ctrl-C again stops at once.",
-        "[1/2] centralised-n1-s0: interrupted; the same command goes on from here",
+        f"[1/2] centralised-n1-s0: interrupted; {GOES_ON}",
     ]
 
 

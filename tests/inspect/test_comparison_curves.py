@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from p2pgan.inspect.comparison import read
 from p2pgan.inspect.comparison_curves import (
     Curve,
     Point,
+    Seen,
+    after_last_step,
     iterations,
     over_seeds,
     read_curve,
@@ -17,7 +21,7 @@ from p2pgan.inspect.comparison_curves import (
 )
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import Consensus, Scores
+from p2pgan.record.schema import Consensus, Quality, Scores
 
 
 def test_a_curve_has_scores_distances_and_bytes_so_far(
@@ -57,6 +61,41 @@ def test_scores_after_a_last_step_are_the_end(tmp_path: Path, write: Callable[..
         assert seen.middle == 30.0
     sent = over_seeds([curve], lambda point: point.bytes_per_node, lambda point: point.fid)
     assert [seen.middle for seen in sent] == [30.0, 10.0]
+
+
+def test_the_end_is_judged_by_the_quality_where_there_is_one(
+    tmp_path: Path, write: Callable[..., None]
+) -> None:
+    """Only measured nodes have one; the last counts."""
+    when: dict[str, Any] = {"round": 1, "iterations": 20}
+    sizes: dict[str, Any] = {"samples": 50, "compared": 5, "nearest_samples": 5, "histogram": [50]}
+    lines = [
+        *((node, Scores(fid=30.0, ms=1.0, samples=5, **when)) for node in "01"),
+        ("", Consensus(g=1.0, d=1.0, **when)),
+        *(("1", Quality(fid=fid, ms=2.0, **sizes, **when)) for fid in (9.0, 8.0)),
+    ]
+    write(tmp_path / "events.jsonl", lines)
+    log = tmp_path / "events.jsonl"
+    assert read_curve(log, 2, "quality").at_end == {"fid": {"1": 8.0}, "ms": {"1": 2.0}}
+    assert read_curve(log, 2).at_end["fid"] == {"0": 30.0, "1": 30.0}
+
+
+def test_what_a_last_step_left_is_where_the_training_ended() -> None:
+    """Its rounds differ from run to run."""
+    runs = [
+        msgspec.structs.replace(
+            curve(9.0, 4.0),
+            points=(
+                *curve(9.0, 4.0).points,
+                Point(round=end, iterations=20, is_trained=False, bytes_per_node=end, fid=fid),
+            ),
+        )
+        for end, fid in ((5, 1.0), (7, 3.0))
+    ]
+    for axis, place in ((iterations, 20.0), (rounds, 2.0), (lambda p: p.bytes_per_node, 6.0)):
+        seen = after_last_step([*runs, curve(8.0)], axis, lambda point: point.fid)
+        assert seen == Seen(x=place, low=1.0, middle=2.0, high=3.0)
+    assert after_last_step([curve(8.0)], iterations, lambda point: point.fid) is None
 
 
 def curve(*fids: float | None) -> Curve:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from p2pgan.errors import RecordError
-from p2pgan.inspect.pictures import image_grid, sample_grid, score_curves, tiles
+from p2pgan.inspect.pictures import image_grid, image_rows, sample_grid, score_curves, tiles
 from p2pgan.inspect.summary import ConsensusPoint, Curves, ScorePoint, spread, summarise
 from p2pgan.record.rundir import RunDirectory
 
@@ -83,6 +83,15 @@ def test_a_sample_grid_has_a_row_for_each_node_in_natural_order(tmp_path: Path) 
     dark, bright = np.abs(right - 0.05) < 0.01, np.abs(right - 0.95) < 0.01
     assert dark.sum() == bright.sum() == 48
     assert np.flatnonzero(dark).max() < np.flatnonzero(bright).min()
+
+
+def test_a_long_title_is_broken_and_does_not_widen_the_picture(tmp_path: Path) -> None:
+    images = {"a": np.zeros((4, 1, 8, 8)), "b": np.zeros((4, 1, 8, 8))}
+    for name, title in (("short", "what"), ("long", "what they are, at length, " * 4)):
+        image_rows(images, tmp_path / f"{name}.png", title)
+    short, long = (pixels(tmp_path / f"{name}.png").shape for name in ("short", "long"))
+    assert long[1] == short[1]
+    assert long[0] > short[0] + 40
 
 
 def test_score_curves_of_a_run(tmp_path: Path, run: RunDirectory) -> None:

@@ -3,7 +3,9 @@
 import fcntl
 import re
 import shutil
+import signal
 import sys
+import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
@@ -283,6 +285,33 @@ def test_without_fcntl_it_locks_as_windows_does(out: Path, monkeypatch: pytest.M
             there._alone(ComparisonDirectory(out)),
         ):
             raise AssertionError("two at a time")
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+@pytest.mark.parametrize(("number", "is_cut_short"), [(1, True), (3, False)])
+def test_a_signal_after_the_last_round_of_a_run_ends_it_too(
+    out: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_cut_short: bool
+) -> None:
+    """The run is whole; what follows is not run, if anything does."""
+
+    class Warned(Log):
+        def on_interrupt(self) -> None:
+            self.was_replaced.append("told")
+
+    def signalled(simulation: Lockstep, reason: str) -> None:
+        if simulation.directory.path.name == ALL[number]:
+            signal.raise_signal(signal.SIGINT)
+        usual(simulation, reason)
+
+    usual, log = Lockstep.save, Warned()
+    with monkeypatch.context() as patch:
+        patch.setattr(Lockstep, "save", signalled)
+        assert compare(BASE, GRID, ComparisonDirectory(out), Path(), log) is is_cut_short
+    assert log.was_replaced == ["told"]
+    assert log.was_ended == ALL[: number + 1]
+    assert run(out).finished == number + 1
 
 
 def test_an_interrupt_between_runs_ends_it_too(out: Path) -> None:

@@ -38,6 +38,16 @@ def test_the_first_is_noted_and_raised_at_the_next_check(
             interrupt.check()
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_who_came_too_late_for_a_check_is_known_afterwards(
+    interrupt: Interrupt, count: int
+) -> None:
+    with interrupt:
+        for _ in range(count):
+            signal.raise_signal(signal.SIGINT)
+    assert interrupt.is_noted == (count == 1)
+
+
 def test_the_second_is_raised_at_once(interrupt: Interrupt, told: list[str]) -> None:
     with interrupt:
         signal.raise_signal(signal.SIGINT)

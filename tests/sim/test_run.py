@@ -188,6 +188,39 @@ def test_a_signal_ends_the_run_after_its_round(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("when", ["measure", "save", "_save"])
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+def test_a_signal_after_the_last_round_leaves_a_whole_run(
+    simulated: Simulate, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whoever has more to run is told that somebody wants to stop."""
+    usual = getattr(Lockstep, when)
+
+    def signalled(simulation: Lockstep, *arguments: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        usual(simulation, *arguments)
+
+    monkeypatch.setattr(Lockstep, when, signalled)
+    finished = simulated(score=ScoreConfig(samples=50, every=0, final_samples=40))
+    assert finished.is_stop_wanted
+    assert finished.directory.read_summary()["interrupted"] is False
+    assert finished.summary["quality"]["samples"] == 40
+    assert finished.directory.checkpoint("2").is_file()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("final_samples", [0, 40])
+def test_an_interrupt_at_the_last_round_cuts_off_what_comes_after(
+    simulated: Simulate, final_samples: int
+) -> None:
+    score = ScoreConfig(samples=50, every=0, final_samples=final_samples)
+    finished = simulated(on_round=after(4), score=score)
+    assert finished.is_stop_wanted
+    assert finished.summary["interrupted"] is (final_samples > 0)
+
+
 def test_diverged_networks_are_saved_and_said_so(simulated: Simulate) -> None:
     finished = simulated(train=TrainConfig(loss="lsgan", learning_rate_g=1e30))
     assert finished.directory.read_summary()["scores"]["fid"]["mean"] is None
