@@ -90,6 +90,8 @@ def compare(
     results = write_results(directory)
     if results.mixed:
         typer.echo(f"runs of different code: {'; '.join(results.mixed)}", err=True)
+    for line in results.damaged:
+        typer.echo(line, err=True)
     if json:
         sys.stdout.write(results.json)
     else:

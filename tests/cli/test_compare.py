@@ -115,6 +115,15 @@ def test_runs_of_other_code_are_told(app: typer.Typer, tmp_path: Path) -> None:
     assert "1 run there of other code than this (commit or versions), such as gossip-n2-s0" in told
 
 
+def test_a_damaged_run_is_told_and_the_table_is_shown(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *SMALL)
+    (tmp_path / "here/runs/gossip-n2-s0/events.jsonl").unlink()
+    for arguments in (SMALL, ["--out", "here", "--draw-only"]):
+        result = run(app, *arguments)
+        assert (result.exit_code, "| gossip |" in result.stdout) == (0, True)
+        assert "gossip-n2-s0 is left out of figures" in result.stderr.splitlines()[-1]
+
+
 def test_an_interrupt_leaves_tables_and_is_status_130(
     app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
