@@ -128,7 +128,7 @@ def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
     assert by_name["centralised"][2:5] == ["2", "40.5 (40 to 41)", "-"]
     assert by_name["gossip"][4] == "1"
     assert by_name["gossip"][2] == "2, 1 diverged"
-    assert by_name["gossip"][-1] == "2.0 MiB"
+    assert by_name["gossip"][-1] == "2.1 MB"
     assert by_name["standalone"][2] == "0 of 2"
 
 
@@ -232,7 +232,9 @@ def test_the_last_row_is_of_real_images(comparison: ComparisonDirectory, add: Ad
     assert found["algorithm"] == "real images (400 samples)"
     assert (found["FID"], found["MS"], found["sd of FID"], found["nodes"]) == ("9", "9.5", "", "")
     quality = {
-        **{"samples": 10_000, "fid": {"mean": 7.0, "std": 0.5}, "class_kl": {"mean": 0.5}},
+        "samples": 10_000,
+        "fid": {"mean": 7.0, "std": 0.5},
+        "class_kl": {"mean": 0.5},
         "real": {"fid": 2.0, "class_kl": 0.01, "samples": 1_797},
     }
     add("gossip", 3, 1, summary=summary(40.0, quality=quality))
