@@ -9,7 +9,7 @@ import msgspec
 
 from p2pgan.errors import P2PGanError, RecordError
 from p2pgan.inspect.comparison import Comparison, Row, read
-from p2pgan.inspect.comparison_curves import Curve, Curves, read_curves
+from p2pgan.inspect.comparison_curves import Curve, read_curves
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
 from p2pgan.inspect.text import number_text
 from p2pgan.record.comparison import ComparisonDirectory

@@ -68,8 +68,9 @@ def compare(
 ) -> None:
     """Train a grid of runs, then make one table and figures of them all.
 
-    Runs that are there are not run again: the same command goes on after an interrupt, and with
-    more seeds, nodes or values it extends the comparison. One node is the centralised algorithm.
+    Runs that are there are not run again: the same command goes on after an interrupt. With axes
+    alone a comparison is extended: its settings, and the axes not named, are as they are there.
+    One node is the centralised algorithm.
 
     Example: p2pgan compare --algorithms standalone,gossip,fl-gan --nodes 2,10 --seeds 3
     """
@@ -80,10 +81,12 @@ def compare(
     named = recipe_named(recipe)
     place = out or Path("runs") / "-".join(filter(None, ("compare", recipe)))
     directory, interrupted = ComparisonDirectory(place), False
-    if not draw_only:
-        layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
-        base = sources.config(*layers)
-        grid = grid_of(base, sources.given(), named, (algorithms, nodes, seeds, vary or []))
+    axes: Axes = (algorithms, nodes, seeds, vary or [])
+    if draw_only:
+        _check_nothing_said(sources, axes)
+    else:
+        base, usual = _wanted(sources, named, directory)
+        grid = grid_of(base, sources.given(), usual, axes)
         if left_out := without_a_run(grid):
             typer.echo(left_out, err=True)
         interrupted = _train(base, grid, directory)
@@ -106,15 +109,63 @@ Axes = tuple[str | None, str | None, int | None, Sequence[str]]
 """`--algorithms`, `--nodes`, `--seeds` and each `--vary`, as typed."""
 
 
-def grid_of(
-    base: RunConfig, given: Mapping[str, Any], named: "Recipe | None", axes: Axes
-) -> "Grid":
-    """The axes: from their options, else from what is said for a single run, else from the recipe.
+def _check_nothing_said(sources: Sources, axes: Axes) -> None:
+    """Refuses what drawing does not heed; the environment may be meant for others."""
+    told = [f"--{key.replace('_', '-')}" for key, v in sources.options.items() if v is not None]
+    told += ["--config"] * (sources.file is not None) + ["--set"] * bool(sources.assignments)
+    names = ("--algorithms", "--nodes", "--seeds", "--vary")
+    told += [name for name, value in zip(names, axes, strict=True) if value]
+    if told:
+        raise typer.BadParameter(
+            f"draws what is there, and takes no settings: leave out {', '.join(told)}.",
+            param_hint="--draw-only",
+        )
+
+
+def _wanted(
+    sources: Sources, named: "Recipe | None", directory: "ComparisonDirectory"
+) -> "tuple[RunConfig, Grid | None]":
+    """The base settings, and the axes that hold where nobody says others; `None`: nobody does.
+
+    A comparison that is there is extended as it is, if nothing but axes and the use of the machine
+    is said.
+
+    Raises:
+        P2PGanError: for what cannot be read.
+    """
+    from p2pgan.grid import AXES, grid_there
+    from p2pgan.record.comparison import decides_runs
+
+    given = sources.given()
+    is_more = any(decides_runs(key) for key in _keys_of(given) if key not in AXES)
+    if named is not None or sources.file is not None or is_more or not directory.is_there:
+        layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
+        return sources.config(*layers), None if named is None else named.grid
+    manifest = directory.read()
+    there = grid_there(manifest)
+    first = {"seed": there.seeds[0]} if there.seeds else {}
+    layer = {**manifest.base, **first}, str(directory.compare_toml)
+    return sources.config(layer), there
+
+
+def _keys_of(tables: Mapping[str, Any], above: str = "") -> list[str]:
+    """Keys of nested tables, with a dot: `train.loss`."""
+    found: list[str] = []
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            found += _keys_of(value, f"{above}{key}.")
+        else:
+            found.append(above + key)
+    return found
+
+
+def grid_of(base: RunConfig, given: Mapping[str, Any], named: "Grid | None", axes: Axes) -> "Grid":
+    """The axes: from their options, else from what is said for a single run, else as is usual.
 
     Args:
         base: the configuration.
-        given: the part of it that neither defaults nor the recipe said.
-        named: the recipe, if there is one.
+        given: the part of it that somebody said.
+        named: the axes of a recipe, or of the comparison that is there.
         axes: the options.
     Raises:
         ConfigError: for a list that cannot be read.
@@ -122,7 +173,7 @@ def grid_of(
     from p2pgan.grid import Grid
 
     algorithms, nodes, seeds, vary = axes
-    usual = Grid() if named is None else named.grid
+    usual = named or Grid()
     chosen, sizes, all_seeds = usual.algorithms, usual.nodes, usual.seeds
     if algorithms is not None:
         chosen = tuple(_parts(algorithms, ",", "--algorithms"))
@@ -142,7 +193,7 @@ def grid_of(
         if key in varied:
             hint = f"give all its values in one: `--vary {key}=VALUE,VALUE`"
             raise ConfigError(
-                expected="each key once", got=f"`{key}` twice", at="--vary", hint=hint
+                expected="each key once", got="it twice", at=f"--vary {key}", hint=hint
             )
         varied[key] = values
     return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | varied)

@@ -228,16 +228,23 @@ def _of_other_code(
 
 
 def _check_equal(there: RunConfig, asked: RunConfig, of: Sequence[str], at: str) -> None:
-    """Refuses another configuration, the use of the machine apart."""
-    for key in of:
-        if decides_runs(key):
-            was, wanted = value_of(there, key), value_of(asked, key)
-            if was != wanted:
-                raise _another(f"`{key}` to be `{was}`, as it is there", f"`{wanted}`", at)
+    """Refuses another configuration, the use of the machine apart, and names all that differs."""
+    odd = [
+        (key, value_of(there, key), value_of(asked, key))
+        for key in of
+        if decides_runs(key) and value_of(there, key) != value_of(asked, key)
+    ]
+    if odd:
+        was = " and ".join(f"`{key}` to be `{value}`" for key, value, _ in odd)
+        as_there = "as it is there" if len(odd) == 1 else "as they are there"
+        raise _another(f"{was}, {as_there}", " and ".join(f"`{wanted}`" for *_, wanted in odd), at)
 
 
 def _another(expected: str, got: str, at: str) -> RecordError:
-    hint = "choose another place with `--out` for another comparison"
+    hint = (
+        "with axes alone, the settings there are taken; "
+        "choose another place with `--out` for another comparison"
+    )
     return RecordError(expected=expected, got=got, at=at, hint=hint)
 
 
