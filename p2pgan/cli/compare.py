@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pgan.cli.options import Layer, Sources, toml_value, with_sources
-from p2pgan.cli.recipes import RecipeArgument, recipe_named
+from p2pgan.cli.recipes import RecipeArgument, recipe_named, usual_nodes
 from p2pgan.config import RunConfig
 from p2pgan.errors import ConfigError
 
@@ -184,7 +184,7 @@ def grid_of(base: RunConfig, given: Mapping[str, Any], named: "Grid | None", axe
     elif "nodes" in given:
         sizes = (base.nodes or 1,)
     elif named is None:
-        sizes = (_usual_nodes(base),)
+        sizes = (usual_nodes(base),)
     if seeds is not None or "seed" in given:
         all_seeds = tuple(base.seed + number for number in range(seeds or len(all_seeds)))
     kept = {key: values for key, values in usual.vary.items() if not _is_given(given, key)}
@@ -197,15 +197,6 @@ def grid_of(base: RunConfig, given: Mapping[str, Any], named: "Grid | None", axe
             )
         varied[key] = values
     return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | varied)
-
-
-def _usual_nodes(base: RunConfig) -> int:
-    """As many as a single run would have."""
-    from p2pgan.overlay.resolve import resolve
-    from p2pgan.seeds import EVERYONE, stream
-
-    rng = stream(base.seed, EVERYONE, "overlay")
-    return len(resolve(base.overlay, None, rng, allow_disconnected=True).nodes)
 
 
 def _is_given(given: Mapping[str, Any], key: str) -> bool:
