@@ -83,10 +83,7 @@ class _Readable:
         run = self._directory.run(row.cell)
         try:
             [(key, [curve])] = read_curves(alone, self._directory).items()
-            if not curve.points:
-                raise RecordError(
-                    expected="the log of a whole run", got="no round in it", at=str(run)
-                )
+            _check_whole(curve, row, str(run))
             opened = Run.open(run.path)
         except P2PGanError as error:
             self.leave_out(row, error)
@@ -102,6 +99,15 @@ class _Readable:
         )
         told = f"{row.cell.run} is left out of figures: {what} (hint: {remedy})"
         self.damaged.setdefault(row.cell.run, told)
+
+
+def _check_whole(curve: Curve, row: Row, at: str) -> None:
+    """Refuses a log that was cut between two lines, which nobody sees in what is left."""
+    made = max((point.iterations for point in curve.points), default=0)
+    wanted = row.settings.get("iterations", made)
+    if not curve.points or made < wanted:
+        got = f"one of {made}"
+        raise RecordError(expected=f"the log of {wanted} iterations", got=got, at=at)
 
 
 def _draw_samples(

@@ -132,9 +132,13 @@ def test_a_damaged_run_is_trained_again_once_it_is_removed(damaged: ComparisonDi
     assert (results.damaged, results.json) == ([], whole)
 
 
-def test_an_empty_log_is_a_damaged_one(damaged: ComparisonDirectory) -> None:
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_log_that_was_cut_is_a_damaged_one(damaged: ComparisonDirectory, kept: float) -> None:
     for cell in damaged.read().cells:
-        damaged.run(cell).events.write_bytes(b"")
+        events = damaged.run(cell).events
+        lines = events.read_bytes().splitlines(keepends=True)
+        events.write_bytes(b"".join(lines[: int(kept * len(lines))]))
     results = write_results(damaged)
     assert len(results.damaged) == 4
+    assert all("expected the log of 4 iterations, got one of" in told for told in results.damaged)
     assert {path.parent.name for path in results.paths} == {"damaged"}
