@@ -15,7 +15,7 @@ import msgspec
 from p2pgan.config import RunConfig, config_from, keys, merge, nested, value_of
 from p2pgan.errors import ConfigError, nearest
 from p2pgan.mixing.algorithms import ALGORITHMS, Algorithm, algorithm
-from p2pgan.record.comparison import Cell
+from p2pgan.record.comparison import Cell, Manifest
 
 AXES = {"algorithm": "--algorithms", "nodes": "--nodes", "seed": "--seeds"}
 """Keys that are axes of every grid, and the option of each."""
@@ -56,9 +56,10 @@ def plan(base: RunConfig, grid: Grid) -> list[Planned]:
         ConfigError: for axes without a value, unknown algorithms or keys, values that do not fit,
             or a grid without a cell.
     """
-    for key in grid.vary:
+    for key, axis in grid.vary.items():
         _check_key(key)
-    for name, axis in {**msgspec.structs.asdict(grid), **grid.vary}.items():
+        _check_values(key, axis)
+    for name, axis in msgspec.structs.asdict(grid).items():
         if not axis and name != "vary":
             raise ConfigError(expected="at least one value", got="none", at=f"grid: {name}")
     found: dict[str, Planned] = {}
@@ -80,6 +81,22 @@ def plan(base: RunConfig, grid: Grid) -> list[Planned]:
         )
     ordered = in_order([planned.cell for planned in found.values()], list(grid.vary))
     return [found[cell.run] for cell in ordered]
+
+
+def grid_there(manifest: Manifest) -> Grid:
+    """The axes of a comparison: each value that some cell has."""
+    cells = manifest.cells
+    vary: dict[str, tuple[Any, ...]] = {}
+    for key in manifest.vary:
+        values = [cell.vary[key] for cell in cells if key in cell.vary]
+        vary[key] = tuple({repr(value): value for value in values}.values())
+    several = {cell.nodes for cell in cells if cell.nodes > 1}  # one: pooled algorithms have it
+    return Grid(
+        algorithms=tuple(dict.fromkeys(cell.algorithm for cell in cells)),
+        nodes=tuple(sorted(several or {1})),
+        seeds=tuple(sorted({cell.seed for cell in cells})),
+        vary=vary,
+    )
 
 
 def without_a_run(grid: Grid) -> str:
@@ -181,13 +198,29 @@ def _places(values: Sequence[Any]) -> dict[str, int]:
 
 
 def _check_key(key: str) -> None:
+    at = f"--vary {key}"
     if key in AXES:
         hint = f"`{AXES[key]}` gives its values"
-        raise ConfigError(expected="another key", got=f"`{key}`", at="--vary", hint=hint)
+        raise ConfigError(expected="another key", got=f"`{key}`", at=at, hint=hint)
     if key not in keys():
         hint = nearest(key, keys()) or "`docs/reference/configuration.md` lists every key"
         expected = "a key of the configuration"
-        raise ConfigError(expected=expected, got=f"`{key}`", at="--vary", hint=hint)
+        raise ConfigError(expected=expected, got=f"`{key}`", at=at, hint=hint)
+
+
+def _check_values(key: str, values: Sequence[Any]) -> None:
+    """Refuses a value that fits the key in no configuration."""
+    at = f"--vary {key}"
+    if not values:
+        raise ConfigError(expected="at least one value", got="none", at=at)
+    for value in values:
+        try:
+            config_from(nested(key, value), at=at)
+        except ConfigError as error:
+            # A number among texts may be the end of one, as in `ring,watts-strogatz:4,0.1`.
+            is_torn = not isinstance(value, str) and any(isinstance(v, str) for v in values)
+            hint = "put semicolons between values that hold commas" if is_torn else error.hint
+            raise ConfigError(expected=error.expected, got=error.got, at=at, hint=hint) from None
 
 
 def _check_same(first: Cell, second: Cell) -> None:

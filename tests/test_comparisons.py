@@ -1,5 +1,6 @@
 """What a comparison leaves, from run directories alone, and the same each time."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +82,63 @@ def test_the_same_grid_twice_gives_the_same_tables_byte_for_byte(
 def test_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"compare\.toml"):
         write_results(ComparisonDirectory(tmp_path))
+
+
+@pytest.fixture
+def damaged(
+    directory: ComparisonDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ComparisonDirectory:
+    """A copy, of which the figures without networks are not drawn."""
+    monkeypatch.setattr("p2pgan.inspect.comparison_pictures.draw", lambda *drawn: [])
+    there = ComparisonDirectory(tmp_path / "damaged")
+    shutil.copytree(directory.path, there.path)
+    shutil.rmtree(there.figures, ignore_errors=True)
+    return there
+
+
+@pytest.mark.parametrize(
+    ("name", "is_gone"),
+    [
+        *[("events.jsonl", True), ("events.jsonl", False)],
+        *[("run.toml", True), ("run.toml", False), ("overlay.json", False)],
+        *[("nodes/?/checkpoint.safetensors", True), ("nodes/?/checkpoint.safetensors", False)],
+    ],
+)
+def test_a_damaged_run_is_in_the_tables_and_in_no_figure_that_needs_it(
+    damaged: ComparisonDirectory, name: str, is_gone: bool
+) -> None:
+    for broken in list((damaged.path / "runs/gossip-n2-s0").glob(name)):
+        broken.unlink()
+        if not is_gone:
+            broken.write_bytes(b"\xff garbage\n\n")
+    assert not compare(BASE, GRID, damaged, Path("no-data-needed"), Silent())  # type: ignore[arg-type]
+    results = write_results(damaged)
+    [told] = results.damaged
+    assert told.startswith("gossip-n2-s0 is left out of figures: expected ")
+    assert f"remove {damaged.path}/runs/gossip-n2-s0 and run the same command" in told
+    assert "\n" not in told
+    assert "4 runs: 4 finished" in damaged.table("md").read_text()
+    assert damaged.figures / "samples-n2.png" in results.paths
+
+
+def test_a_damaged_run_is_trained_again_once_it_is_removed(damaged: ComparisonDirectory) -> None:
+    whole = write_results(damaged).json
+    there = damaged.path / "runs/gossip-n2-s0"
+    (there / "run.toml").unlink()
+    assert write_results(damaged).damaged
+    shutil.rmtree(there)
+    assert not compare(BASE, GRID, damaged, Path("no-data-needed"), Silent())  # type: ignore[arg-type]
+    results = write_results(damaged)
+    assert (results.damaged, results.json) == ([], whole)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_log_that_was_cut_is_a_damaged_one(damaged: ComparisonDirectory, kept: float) -> None:
+    for cell in damaged.read().cells:
+        events = damaged.run(cell).events
+        lines = events.read_bytes().splitlines(keepends=True)
+        events.write_bytes(b"".join(lines[: int(kept * len(lines))]))
+    results = write_results(damaged)
+    assert len(results.damaged) == 4
+    assert all("expected the log of 4 iterations, got one of" in told for told in results.damaged)
+    assert {path.parent.name for path in results.paths} == {"damaged"}

@@ -6,8 +6,9 @@ import pytest
 
 from p2pgan.config import ExchangeConfig, RunConfig
 from p2pgan.errors import ConfigError
-from p2pgan.grid import Grid, in_order, irrelevant, plan, varied, without_a_run
+from p2pgan.grid import Grid, grid_there, in_order, irrelevant, plan, varied, without_a_run
 from p2pgan.mixing.algorithms import algorithm
+from p2pgan.record.comparison import Manifest
 
 BASE = RunConfig()
 
@@ -123,7 +124,7 @@ def test_cells_are_put_in_order_whatever_order_they_came_in() -> None:
     [
         ({"algorithms": ("gosip",)}, "did you mean `gossip`?"),
         ({"seeds": ()}, "at least one value, got none - at grid: seeds"),
-        ({"vary": {"exchange.fanout": ()}}, "at grid: exchange.fanout"),
+        ({"vary": {"exchange.fanout": ()}}, "at --vary exchange.fanout"),
         ({"vary": {"nodes": (1,)}}, "`--nodes` gives its values"),
         ({"vary": {"exchange.fan": (1,)}}, "did you mean `exchange.fanout`?"),
         ({"vary": {"exchange.fanout": (0,)}}, "exchange.fanout"),
@@ -135,3 +136,35 @@ def test_a_grid_that_makes_no_sense_is_refused(axes: dict[str, Any], told: str) 
     with pytest.raises(ConfigError) as caught:
         names(**{"algorithms": ("gossip",), **axes})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        Grid(algorithms=("centralised", "gossip"), nodes=(2, 10), seeds=(3, 4)),
+        Grid(algorithms=("centralised",), nodes=(1,)),
+        Grid(algorithms=("standalone", "gossip"), nodes=(3,), vary={"overlay": ("star", "ring")}),
+    ],
+)
+def test_the_axes_of_what_is_there(there: Grid) -> None:
+    cells = tuple(planned.cell for planned in plan(BASE, there))
+    assert grid_there(Manifest(vary=tuple(there.vary), cells=cells)) == there
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "told"),
+    [
+        ("overlay", ("ring", "watts-strogatz:2", 0.1), "text, got `0.1` - at --vary overlay"),
+        ("exchange.fanout", (1, 0), "- at --vary exchange.fanout"),
+        ("exchange_every", (1, "x"), "a whole number, got `x` - at --vary exchange_every"),
+        ("exchange.fan", (1,), "- at --vary exchange.fan"),
+        ("seed", (1,), "- at --vary seed"),
+        ("overlay", (), "at least one value, got none - at --vary overlay"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(key: str, values: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        names(vary={key: values})
+    assert told in str(caught.value)
+    are_torn = 0.1 in values
+    assert ("put semicolons between values that hold commas" in str(caught.value)) == are_torn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pgan.cli.options import Layer, Sources, toml_value, with_sources
-from p2pgan.cli.recipes import RecipeArgument, recipe_named
+from p2pgan.cli.recipes import RecipeArgument, recipe_named, usual_nodes
 from p2pgan.config import RunConfig
 from p2pgan.errors import ConfigError
 
@@ -68,8 +68,9 @@ def compare(
 ) -> None:
     """Train a grid of runs, then make one table and figures of them all.
 
-    Runs that are there are not run again: the same command goes on after an interrupt, and with
-    more seeds, nodes or values it extends the comparison. One node is the centralised algorithm.
+    Runs that are there are not run again: the same command goes on after an interrupt. With axes
+    alone a comparison is extended: its settings, and the axes not named, are as they are there.
+    One node is the centralised algorithm.
 
     Example: p2pgan compare --algorithms standalone,gossip,fl-gan --nodes 2,10 --seeds 3
     """
@@ -80,16 +81,20 @@ def compare(
     named = recipe_named(recipe)
     place = out or Path("runs") / "-".join(filter(None, ("compare", recipe)))
     directory, interrupted = ComparisonDirectory(place), False
-    if not draw_only:
-        layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
-        base = sources.config(*layers)
-        grid = grid_of(base, sources.given(), named, (algorithms, nodes, seeds, vary or []))
+    axes: Axes = (algorithms, nodes, seeds, vary or [])
+    if draw_only:
+        _check_nothing_said(sources, axes)
+    else:
+        base, usual = _wanted(sources, named, directory)
+        grid = grid_of(base, sources.given(), usual, axes)
         if left_out := without_a_run(grid):
             typer.echo(left_out, err=True)
         interrupted = _train(base, grid, directory)
     results = write_results(directory)
     if results.mixed:
         typer.echo(f"runs of different code: {'; '.join(results.mixed)}", err=True)
+    for line in results.damaged:
+        typer.echo(line, err=True)
     if json:
         sys.stdout.write(results.json)
     else:
@@ -104,15 +109,63 @@ Axes = tuple[str | None, str | None, int | None, Sequence[str]]
 """`--algorithms`, `--nodes`, `--seeds` and each `--vary`, as typed."""
 
 
-def grid_of(
-    base: RunConfig, given: Mapping[str, Any], named: "Recipe | None", axes: Axes
-) -> "Grid":
-    """The axes: from their options, else from what is said for a single run, else from the recipe.
+def _check_nothing_said(sources: Sources, axes: Axes) -> None:
+    """Refuses what drawing does not heed; the environment may be meant for others."""
+    told = [f"--{key.replace('_', '-')}" for key, v in sources.options.items() if v is not None]
+    told += ["--config"] * (sources.file is not None) + ["--set"] * bool(sources.assignments)
+    names = ("--algorithms", "--nodes", "--seeds", "--vary")
+    told += [name for name, value in zip(names, axes, strict=True) if value]
+    if told:
+        raise typer.BadParameter(
+            f"draws what is there, and takes no settings: leave out {', '.join(told)}.",
+            param_hint="--draw-only",
+        )
+
+
+def _wanted(
+    sources: Sources, named: "Recipe | None", directory: "ComparisonDirectory"
+) -> "tuple[RunConfig, Grid | None]":
+    """The base settings, and the axes that hold where nobody says others; `None`: nobody does.
+
+    A comparison that is there is extended as it is, if nothing but axes and the use of the machine
+    is said.
+
+    Raises:
+        P2PGanError: for what cannot be read.
+    """
+    from p2pgan.grid import AXES, grid_there
+    from p2pgan.record.comparison import decides_runs
+
+    given = sources.given()
+    is_more = any(decides_runs(key) for key in _keys_of(given) if key not in AXES)
+    if named is not None or sources.file is not None or is_more or not directory.is_there:
+        layers = (DEFAULTS, *([] if named is None else [(named.settings, named.at)]))
+        return sources.config(*layers), None if named is None else named.grid
+    manifest = directory.read()
+    there = grid_there(manifest)
+    first = {"seed": there.seeds[0]} if there.seeds else {}
+    layer = {**manifest.base, **first}, str(directory.compare_toml)
+    return sources.config(layer), there
+
+
+def _keys_of(tables: Mapping[str, Any], above: str = "") -> list[str]:
+    """Keys of nested tables, with a dot: `train.loss`."""
+    found: list[str] = []
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            found += _keys_of(value, f"{above}{key}.")
+        else:
+            found.append(above + key)
+    return found
+
+
+def grid_of(base: RunConfig, given: Mapping[str, Any], named: "Grid | None", axes: Axes) -> "Grid":
+    """The axes: from their options, else from what is said for a single run, else as is usual.
 
     Args:
         base: the configuration.
-        given: the part of it that neither defaults nor the recipe said.
-        named: the recipe, if there is one.
+        given: the part of it that somebody said.
+        named: the axes of a recipe, or of the comparison that is there.
         axes: the options.
     Raises:
         ConfigError: for a list that cannot be read.
@@ -120,7 +173,7 @@ def grid_of(
     from p2pgan.grid import Grid
 
     algorithms, nodes, seeds, vary = axes
-    usual = Grid() if named is None else named.grid
+    usual = named or Grid()
     chosen, sizes, all_seeds = usual.algorithms, usual.nodes, usual.seeds
     if algorithms is not None:
         chosen = tuple(_parts(algorithms, ",", "--algorithms"))
@@ -131,20 +184,11 @@ def grid_of(
     elif "nodes" in given:
         sizes = (base.nodes or 1,)
     elif named is None:
-        sizes = (_usual_nodes(base),)
+        sizes = (usual_nodes(base),)
     if seeds is not None or "seed" in given:
         all_seeds = tuple(base.seed + number for number in range(seeds or len(all_seeds)))
     kept = {key: values for key, values in usual.vary.items() if not _is_given(given, key)}
     return Grid(algorithms=chosen, nodes=sizes, seeds=all_seeds, vary=kept | _all_varied(vary))
-
-
-def _usual_nodes(base: RunConfig) -> int:
-    """As many as a single run would have."""
-    from p2pgan.overlay.resolve import resolve
-    from p2pgan.seeds import EVERYONE, stream
-
-    rng = stream(base.seed, EVERYONE, "overlay")
-    return len(resolve(base.overlay, None, rng, allow_disconnected=True).nodes)
 
 
 def _is_given(given: Mapping[str, Any], key: str) -> bool:
@@ -159,8 +203,8 @@ def _all_varied(vary: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         if key in varied:
             raise ConfigError(
                 expected="each key once",
-                got=f"`{key}` again",
-                at="--vary",
+                got="it twice",
+                at=f"--vary {key}",
                 hint=f"all its values in one: `--vary {key}=A,B`",
             )
         varied[key] = values

@@ -64,9 +64,12 @@ class GridProgress:
             self._say(f"{head} interrupted; {GOES_ON}")
             return
         left_s = (time.monotonic() - self._start_s) / self._done * self._left
-        fid = number_text(summary["scores"].get("fid", {}).get("mean"))
+        quality, scored = summary.get("quality"), summary["scores"].get("fid", {})
+        fid = quality["fid"] if quality else scored
+        samples = (quality or scored).get("samples")
+        on = f" on {samples:,} samples" if samples else ""
         took = f"{summary['speed']['wall_s']:.0f} s, about {timedelta(seconds=round(left_s))} left"
-        self._say(f"{head} FID {fid}; {took}")
+        self._say(f"{head} FID {number_text(fid.get('mean'))}{on}; {took}")
 
     def close(self) -> None:
         """Ends the bar, if one is shown."""

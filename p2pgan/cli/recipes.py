@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pgan.cli.options import Layer
+from p2pgan.config import RunConfig
 
 if TYPE_CHECKING:
     from p2pgan.recipes import Recipe
@@ -40,20 +41,38 @@ def recipe_layers(name: str | None) -> tuple[Layer, ...]:
     return () if found is None else ((found.settings, found.at),)
 
 
+def usual_nodes(config: RunConfig) -> int:
+    """As many as a single run has: those of the configuration, or of its overlay.
+
+    Raises:
+        OverlayError: for an overlay that cannot be read.
+    """
+    from p2pgan.overlay.resolve import resolve
+    from p2pgan.seeds import EVERYONE, stream
+
+    rng = stream(config.seed, EVERYONE, "overlay")
+    return len(resolve(config.overlay, config.nodes, rng, allow_disconnected=True).nodes)
+
+
 def print_recipes(*, as_json: bool) -> None:
     """What recipes there are and how large each is, on stdout."""
+    from p2pgan.inspect.text import count_text
     from p2pgan.recipes import names, recipe
     from p2pgan.record.rundir import to_json
 
-    told = [recipe(name).about_it() for name in names()]
+    told = []
+    for found in map(recipe, names()):
+        told.append({**found.about_it(), "simulated_nodes": usual_nodes(found.config)})
     if as_json:
         sys.stdout.write(to_json(told))
         return
     for about in told:
         nodes = ", ".join(map(str, about["nodes"]))
         model = about["model"] or f"the usual model of {about['dataset']}"
-        typer.echo(f"{about['name']}: {about['about']}")
+        name = about["name"]
+        typer.echo(f"{name}: {about['about']}")
         typer.echo(
-            f"    {model}, {about['iterations']:,} iterations, {nodes} nodes; "
-            f"{about['runs']} runs in `p2pgan compare {about['name']}`"
+            f"    {model}, {about['iterations']:,} iterations; "
+            f"{count_text(about['simulated_nodes'], 'node')} in `p2pgan simulate {name}`; "
+            f"{about['runs']} runs of {nodes} nodes in `p2pgan compare {name}`"
         )

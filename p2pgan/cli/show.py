@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pgan.inspect.tables import quality_head
-from p2pgan.inspect.text import count_text, printable
+from p2pgan.inspect.text import bytes_text, count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
@@ -195,7 +195,7 @@ def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
     )
     sent = (
         f"{count_text(traffic['messages'], 'vector')} sent, "
-        f"{traffic['bytes_total'] / 1e6:.1f} MB in all; "
+        f"{bytes_text(traffic['bytes_total'])} in all; "
         f"consensus distance {distances or 'not measured'}"
     )
     took = f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"

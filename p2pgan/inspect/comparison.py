@@ -7,7 +7,7 @@ two runs with the same seed (seconds, speeds) are left out.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
 from typing import Any, Literal, NamedTuple
@@ -46,8 +46,8 @@ SOURCES = (
     Source("quality.classes.mean", "classes"),
     Source("quality.class_kl.mean", "class KL"),
     Source("quality.nearest.mean", "nearest"),
-    Source("consensus.g", "distance G"),
-    Source("consensus.d", "distance D"),
+    Source("consensus.g", "consensus G"),
+    Source("consensus.d", "consensus D"),
     Source("traffic.messages_per_node", "messages per node"),
     Source("traffic.bytes_per_node", "bytes per node"),
     Source("final.rounds", "rounds"),
@@ -62,10 +62,14 @@ SOURCES = (
     *_spread("final.after.quality.ms", "MS"),
     Source("real.fid", "FID of real data"),
     Source("real.ms", "MS of real data"),
+    Source("real.samples", "samples of real data"),
     Source("quality.real.fid", "FID of real data"),
     Source("quality.real.ms", "MS of real data"),
+    Source("quality.real.samples", "samples of real data"),
     Source("quality.real.precision", "precision of real data"),
     Source("quality.real.recall", "recall of real data"),
+    Source("quality.real.classes", "classes of real data"),
+    Source("quality.real.class_kl", "class KL of real data"),
     Source("quality.real.nearest", "nearest of real data"),
 )
 """All figures, in the order of tables. Those that no run has are left out."""
@@ -104,6 +108,16 @@ class Median(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
 
 
+def median_of(figures: Iterable[float | None]) -> Median | None:
+    """Of those that are finite; `None` if there is none."""
+    values = [value for value in figures if value is not None]
+    if not values:
+        return None
+    return Median(
+        median=statistics.median(values), min=min(values), max=max(values), runs=len(values)
+    )
+
+
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that differ in their seed only."""
 
@@ -133,13 +147,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     def median(self, figure: str) -> Median | None:
         """A figure over the seeds; `None` if no run has it."""
-        found = (row.figures.get(figure) for row in self.whole)
-        values = [value for value in found if value is not None]
-        if not values:
-            return None
-        return Median(
-            median=statistics.median(values), min=min(values), max=max(values), runs=len(values)
-        )
+        return median_of(row.figures.get(figure) for row in self.whole)
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,7 @@ HOLLOW: Mapping[str, Any] = {"marker": DIAMOND, "fillstyle": "none", "markersize
 SIDE_STEP = 0.08
 """Between the bars of two algorithms at the same value."""
 
-MEBI = 2**20
+MEGA = 10**6
 
 NODES = "nodes"
 """Name of the figure of nodes at the end."""
@@ -201,8 +201,8 @@ def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path | None:
         here: list[float] = []
         groups = drawn.groups(nodes, combination)
         for group in groups:
-            sent = [p for p in over_seeds(drawn.of(group), _mebibytes, _fid_trained) if p.x > 0]
-            after = after_last_step(drawn.of(group), _mebibytes, _fid)
+            sent = [p for p in over_seeds(drawn.of(group), _megabytes, _fid_trained) if p.x > 0]
+            after = after_last_step(drawn.of(group), _megabytes, _fid)
             last = [after] if after and after.x > 0 else []
             _line(axes, group, [*sent, *last])
             _diamonds(axes, group, last)
@@ -210,7 +210,7 @@ def _traffic(drawn: Drawn, combination: Mapping[str, Any]) -> Path | None:
             if not sent and not last:
                 for point in over_seeds(drawn.of(group), iterations, _fid)[-1:]:
                     _level(axes, group, point)
-        _finish(axes, "FID", nodes, groups, x="MiB sent per node", log=True)
+        _finish(axes, "FID", nodes, groups, x="MB sent per node", log=True)
         _log_x(axes, here)
         places += here
     if not places:
@@ -512,8 +512,8 @@ def _band(drawn: Drawn, what: str = "band") -> str:
     return f"; {what}: least to greatest over seeds" if several else ""
 
 
-def _mebibytes(point: Point) -> float:
-    return point.bytes_per_node / MEBI
+def _megabytes(point: Point) -> float:
+    return point.bytes_per_node / MEGA
 
 
 def _fid_trained(point: Point) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from p2pgan.config import RunConfig, keys, value_of
-from p2pgan.inspect.comparison import TITLES, Comparison, Group, Median
+from p2pgan.inspect.comparison import TITLES, Comparison, Group, Median, median_of
 from p2pgan.inspect.text import bytes_text, count_text, number_text
 from p2pgan.record.comparison import decides_runs
 from p2pgan.record.rundir import to_json
@@ -28,8 +28,16 @@ TOLD = (
 )
 """Keys that the grid in words has a place for; others are named where they are not as usual."""
 
-AS_LEFT = "as left"
-"""Where a key does not matter to an algorithm."""
+SAME = "same"
+"""As in the column before: the key does not matter to the algorithm."""
+
+COORDINATED = ("fl-gan",)
+"""Algorithms in which a coordinator sends as well."""
+
+REAL = "real images"
+
+OF_SEVERAL = (".std", "consensus.g", "consensus.d")
+"""How figures end that one node alone has none of."""
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -102,6 +110,9 @@ def _parts(comparison: Comparison) -> Iterator[str]:
     yield from _pivots(comparison)
     yield f"## All figures at the end{_on_samples(comparison)}"
     yield _full_table(comparison)
+    if some := [name for name in comparison.axis("algorithm") if name in COORDINATED]:
+        told = "messages and bytes per node hold what the coordinator sends, divided over the nodes"
+        yield f"{', '.join(some)}: {told}."
     yield from _last_step(comparison)
     for key in comparison.manifest.vary:
         if len(comparison.values(key)) > 1:
@@ -166,6 +177,8 @@ def _reading_words(comparison: Comparison) -> str:
         words += f" step too, are over {', '.join(parts)} nodes."
     if len(comparison.axis("seed")) > 1:
         words += " Of several seeds: the median (least to greatest)."
+        if any(group.whole and len(group.whole) % 2 == 0 for group in comparison.groups):
+            words += " Of an even number, the median is the mean of the two in the middle."
     floor = [
         group.median(f"{'quality.' if comparison.judged == 'quality' else ''}real.fid")
         for group in comparison.groups
@@ -174,7 +187,7 @@ def _reading_words(comparison: Comparison) -> str:
     if found:
         fid = number_text(statistics.median(found))
         words += f" Real training images in place of generated ones: FID {fid}."
-    return words
+    return f"{words} What precision, recall, class KL and nearest mean: `docs/concepts/scores.md`."
 
 
 def _on_samples(comparison: Comparison) -> str:
@@ -215,7 +228,36 @@ def _full_table(comparison: Comparison) -> str:
         varied = _values(group.vary, keys)
         told = [_text(group, path) for path in figures]
         rows.append([group.algorithm, str(group.nodes), *varied, _runs(group), *told])
+    rows += [
+        [real, "", *([""] * len(keys)), "", *(_of_real(comparison, path) for path in figures)]
+        for real in _real_images(comparison)
+    ]
     return _table([*header, *(TITLES[path] for path in figures)], rows)
+
+
+def _real_images(comparison: Comparison) -> Iterator[str]:
+    """The name of the row of real images, with how many there were; if runs have measured them."""
+    prefix = _prefix_of_real(comparison)
+    if f"{prefix}fid" in comparison.figures:
+        path = f"{prefix}samples"
+        counts = sorted({row.figures[path] or 0 for row in comparison.rows if path in row.figures})
+        on = " or ".join(f"{count:,.0f}" for count in counts)
+        yield f"{REAL} ({on} samples)" if on else REAL
+
+
+def _of_real(comparison: Comparison, path: str) -> str:
+    """What real images get in place of generated ones, over all runs; empty: it is no score."""
+    kind, _, rest = path.partition(".")
+    score, _, what = rest.partition(".")
+    if kind != comparison.judged or what != "mean":
+        return ""
+    real = f"{_prefix_of_real(comparison)}{score}"
+    median = median_of(row.figures.get(real) for row in comparison.rows if row.is_whole)
+    return "" if median is None else _median_text(median, number_text)
+
+
+def _prefix_of_real(comparison: Comparison) -> str:
+    return "quality.real." if comparison.judged == "quality" else "real."
 
 
 def _is_of_end(path: str, prefix: str) -> bool:
@@ -269,7 +311,7 @@ def _rows_by(comparison: Comparison, key: str, figure: str) -> Iterator[tuple[Gr
     for first in comparison.groups:
         if key not in first.vary:
             told = _counted(first, figure)
-            yield first, [told, *([AS_LEFT] * (len(values) - 1))]
+            yield first, [told, *([SAME] * (len(values) - 1))]
             continue
         alike = [group for group in comparison.groups if _differ_in(group, first, key)]
         if alike[0] == first:
@@ -292,6 +334,8 @@ def _values(vary: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 def _text(group: Group, figure: str) -> str:
     """The median over seeds with least and greatest, and what is wrong with some of the runs."""
+    if group.nodes == 1 and group.whole and figure.endswith(OF_SEVERAL):
+        return "-"
     put = bytes_text if figure == "traffic.bytes_per_node" else number_text
     median = group.median(figure)
     missing = len(group.rows) - len(group.whole)

@@ -12,12 +12,12 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def bytes_text(size_bytes: float) -> str:
-    """A size in the unit that leaves one to four digits before the point."""
-    for unit in ("B", "KiB", "MiB"):
-        if abs(size_bytes) < 1024:
+    """A size in the unit that leaves one to three digits before the point; a kB has 1000 B."""
+    for unit in ("B", "kB", "MB"):
+        if abs(size_bytes) < 1000:
             return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} GiB"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
 
 
 def count_text(count: int, noun: str) -> str:

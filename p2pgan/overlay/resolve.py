@@ -31,7 +31,13 @@ def resolve(
 def _found(spec: str, nodes: int | None, rng: np.random.Generator) -> Overlay:
     if spec.partition(":")[0].strip() in generate.names():
         count = generate.default_nodes(spec) if nodes is None else nodes
-        return generate.generate(spec, count, rng)
+        try:
+            return generate.generate(spec, count, rng)
+        except OverlayError as error:
+            hint = error.hint or "say other values or another family with `--overlay`"
+            raise OverlayError(
+                expected=error.expected, got=error.got, at=error.at, hint=hint
+            ) from None
     ready = files.ready()
     if spec not in ready and not files.is_overlay_file(spec):
         known = [*generate.names(), *ready]

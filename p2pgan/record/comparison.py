@@ -72,6 +72,11 @@ class ComparisonDirectory:
         """The table as `md`, `csv` or `json`."""
         return self.path / f"table.{suffix}"
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a comparison has been begun in it."""
+        return self.compare_toml.is_file()
+
     def run(self, cell: Cell) -> RunDirectory:
         """The run directory of a cell, which need not be there yet."""
         return RunDirectory(self.path / "runs" / cell.run)
@@ -83,7 +88,7 @@ class ComparisonDirectory:
             RecordError: if there is no `compare.toml`, or it is not ours.
             ConfigError: if it is not TOML.
         """
-        if not self.compare_toml.is_file():
+        if not self.is_there:
             raise RecordError(
                 expected="a directory of `p2pgan compare`, with a `compare.toml`",
                 got="a folder without it" if self.path.is_dir() else "no such folder",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from p2pgan.config import RunConfig, config_from, keys, read_settings, to_tables, value_of
-from p2pgan.errors import P2PGanError, RecordError, unknown_name
+from p2pgan.errors import ConfigError, P2PGanError, RecordError, unknown_name
 from p2pgan.grid import AXES, Grid, Planned, in_order, plan
 from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
@@ -115,7 +115,12 @@ def _state(
     before = _before(directory)
     cells = [planned.cell for planned in all_planned]
     manifest = _joined(before, base, grid, cells, str(directory.compare_toml))
-    todo = [planned for planned in all_planned if not _is_finished(planned, directory)]
+    known = {cell.run for cell in before.cells} if before else set()
+    todo = [
+        planned
+        for planned in all_planned
+        if not _is_finished(planned, directory, planned.cell.run in known)
+    ]
     for planned in todo:
         _check_ours(planned.cell, before, directory)
     return manifest, todo
@@ -178,17 +183,23 @@ def _joined(
     return Manifest(vary=before.vary, cells=tuple(ordered), base=before.base)
 
 
-def _is_finished(planned: Planned, directory: ComparisonDirectory) -> bool:
+def _is_finished(planned: Planned, directory: ComparisonDirectory, is_known: bool) -> bool:
     """Whether the cell's run is there, whole, and the one that is asked for.
+
+    Of a known cell, `compare.toml` says the same as a `run.toml` that cannot be read.
 
     Raises:
         RecordError: if it is another one, naming a key that differs.
     """
     there = directory.run(planned.cell)
-    if not there.run_toml.is_file():
-        return False
     at = str(there.run_toml)
-    _check_equal(config_from(read_settings(there.run_toml), at=at), planned.config, keys(), at)
+    try:
+        config = config_from(read_settings(there.run_toml), at=at)
+    except ConfigError:
+        if not is_known:
+            return False
+    else:
+        _check_equal(config, planned.config, keys(), at)
     try:
         there.summary.read_bytes()
     except FileNotFoundError:
@@ -210,21 +221,33 @@ def _of_other_code(
 ) -> list[str]:
     """Finished runs that another commit or version has made."""
     now, missing = {"commit": commit() or "", **versions()}, {planned.cell.run for planned in todo}
-    there = [planned.cell for planned in all_planned if planned.cell.run not in missing]
-    return [cell.run for cell in there if directory.run(cell).made_by() != now]
+    others = []
+    for planned in all_planned:
+        if planned.cell.run not in missing:
+            with suppress(ConfigError):  # a damaged one says nothing
+                if directory.run(planned.cell).made_by() != now:
+                    others.append(planned.cell.run)
+    return others
 
 
 def _check_equal(there: RunConfig, asked: RunConfig, of: Sequence[str], at: str) -> None:
-    """Refuses another configuration, the use of the machine apart."""
-    for key in of:
-        if decides_runs(key):
-            was, wanted = value_of(there, key), value_of(asked, key)
-            if was != wanted:
-                raise _another(f"`{key}` to be `{was}`, as it is there", f"`{wanted}`", at)
+    """Refuses another configuration, the use of the machine apart, and names all that differs."""
+    odd = [
+        (key, value_of(there, key), value_of(asked, key))
+        for key in of
+        if decides_runs(key) and value_of(there, key) != value_of(asked, key)
+    ]
+    if odd:
+        was = " and ".join(f"`{key}` to be `{value}`" for key, value, _ in odd)
+        as_there = "as it is there" if len(odd) == 1 else "as they are there"
+        raise _another(f"{was}, {as_there}", " and ".join(f"`{wanted}`" for *_, wanted in odd), at)
 
 
 def _another(expected: str, got: str, at: str) -> RecordError:
-    hint = "choose another place with `--out` for another comparison"
+    hint = (
+        "with axes alone, the settings there are taken; "
+        "choose another place with `--out` for another comparison"
+    )
     return RecordError(expected=expected, got=got, at=at, hint=hint)
 
 

@@ -58,7 +58,8 @@ def grid(
     sources = Sources(options)
     layers = [] if of is None else [(of.settings, of.at)]
     base = sources.config(*layers)
-    return grid_of(base, sources.given(), of, (algorithms, nodes, seeds, vary))
+    usual = None if of is None else of.grid
+    return grid_of(base, sources.given(), usual, (algorithms, nodes, seeds, vary))
 
 
 def test_its_own_options_are_these(app: typer.Typer) -> None:
@@ -100,6 +101,47 @@ def test_drawing_only_needs_no_settings_and_trains_nothing(
     assert (tmp_path / "here/table.md").read_text() == table
 
 
+def test_drawing_only_where_nothing_is(app: typer.Typer, tmp_path: Path) -> None:
+    assert "no such folder" in complaint(app, "--out", "here", "--draw-only")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seeds", "7", "-i", "4"], "leave out --iterations, --seeds."),
+        (["--set", "train.loss=hinge", "--vary", "images=9"], "leave out --set, --vary."),
+        (["--config", "mine.toml", "--exchange-every", "2"], "--exchange-every, --config."),
+    ],
+)
+def test_drawing_only_refuses_settings(app: typer.Typer, arguments: list[str], told: str) -> None:
+    result = run(app, "--out", "here", "--draw-only", *arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_axes_alone_extend_what_is_there(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *SMALL, "--seed", "3", "--vary", "exchange.fanout=1")
+    result = run(app, "--out", "here", "--seeds", "2", "--device", "cpu")
+    assert "2 runs to train; 2 runs already there" in result.stderr
+    runs = {path.name for path in (tmp_path / "here/runs").iterdir()}
+    gossip = {f"gossip-n2-exchange.fanout-1-s{seed}" for seed in (3, 4)}
+    assert runs == {"centralised-n1-s3", "centralised-n1-s4", *gossip}
+    assert "0 runs to train; 4 runs already there" in run(app, "--out", "here").stderr
+
+
+def test_a_setting_beside_the_axes_is_of_another_comparison(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(app, *SMALL)
+    told = complaint(app, "--out", "here", "--seeds", "2", "-i", "8")
+    assert "expected `iterations` to be `4` and `exchange_every` to be `2` and `score." in told
+    assert "as they are there, got `8` and `None` and `500` - at here/compare.toml" in told
+    assert "with axes alone, the settings there are taken" in told
+    monkeypatch.setenv("P2PGAN_ITERATIONS", "8")
+    assert "expected `iterations` to be `4`" in complaint(app, "--out", "here", "--seeds", "2")
+
+
 def test_one_node_that_has_no_run_is_told(app: typer.Typer) -> None:
     result = run(app, *TINY, "--algorithms", "gossip", "--nodes", "1,2", "--out", "here")
     assert "nothing is run with 1 node" in result.stderr
@@ -113,6 +155,15 @@ def test_runs_of_other_code_are_told(app: typer.Typer, tmp_path: Path) -> None:
     assert "older (1 run)" in run(app, "--out", "here", "--draw-only").stderr
     told = run(app, *SMALL, "--seeds", "2").stderr
     assert "1 run there of other code than this (commit or versions), such as gossip-n2-s0" in told
+
+
+def test_a_damaged_run_is_told_and_the_table_is_shown(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *SMALL)
+    (tmp_path / "here/runs/gossip-n2-s0/events.jsonl").unlink()
+    for arguments in (SMALL, ["--out", "here", "--draw-only"]):
+        result = run(app, *arguments)
+        assert (result.exit_code, "| gossip |" in result.stdout) == (0, True)
+        assert "gossip-n2-s0 is left out of figures" in result.stderr.splitlines()[-1]
 
 
 def test_an_interrupt_leaves_tables_and_is_status_130(
@@ -195,15 +246,18 @@ def test_what_is_said_of_a_key_replaces_a_recipes_axis(tmp_path: Path) -> None:
         (["--vary", "exchange.fanout"], "KEY=VALUE,VALUE"),
         (["--vary", "exchange.fan=1"], "did you mean `exchange.fanout`?"),
         (
-            ["--vary", "batch_size=4", "--vary", "batch_size=8"],
-            "expected each key once, got `batch_size` again",
+            ["--vary", "overlay=ring,watts-strogatz:2,0.1"],
+            "at --vary overlay (hint: put semicolons",
         ),
+        (["--vary", "overlay=ring,star:x"], "in the run `"),
         (["--vary", "seed=1"], "`--seeds` gives its values"),
-        (["--vary", "images=9", "--vary", "images=8"], "each key once, got `images` again"),
+        (
+            ["--vary", "images=9", "--vary", "images=8"],
+            "each key once, got it twice - at --vary images",
+        ),
         (["chapter5"], "did you mean `chapter4`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),
         (["--dataset", "mnist"], "p2pgan data download mnist"),
-        (["--draw-only"], "no such folder"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(

@@ -14,7 +14,7 @@ RUNS = plan(RunConfig(iterations=50), Grid(algorithms=("centralised", "gossip"),
 
 
 def summary(fid: float | None = 12.3456, *, interrupted: bool = False) -> dict[str, Any]:
-    scores = {"fid": {"mean": fid}}
+    scores = {"fid": {"mean": fid, "samples": 500}}
     return {"scores": scores, "interrupted": interrupted, "speed": {"wall_s": 61.6}}
 
 
@@ -45,9 +45,19 @@ def test_a_line_for_each_run_and_the_time_that_is_left(
     play(progress, RUNS[1], summary(None))
     assert text.getvalue().splitlines() == [
         "2 runs to train; 1 run already there",
-        "[1/2] centralised-n1-s0: FID 12.35; 62 s, about 0:03:00 left",
-        "[2/2] gossip-n3-s0: FID -; 62 s, about 0:00:00 left",
+        "[1/2] centralised-n1-s0: FID 12.35 on 500 samples; 62 s, about 0:03:00 left",
+        "[2/2] gossip-n3-s0: FID - on 500 samples; 62 s, about 0:00:00 left",
     ]
+
+
+def test_the_thorough_measurement_is_told_if_there_is_one(
+    progress: GridProgress, text: io.StringIO
+) -> None:
+    """As the table has it."""
+    progress.planned(RUNS, finished=0)
+    quality = {"fid": {"mean": 7.0}, "samples": 10_000}
+    play(progress, RUNS[0], {**summary(), "quality": quality})
+    assert "FID 7 on 10,000 samples;" in text.getvalue()
 
 
 def test_what_is_interrupted_or_replaced_is_told(progress: GridProgress, text: io.StringIO) -> None:

@@ -14,8 +14,9 @@ def test_the_list_has_every_recipe_and_its_size(capsys: pytest.CaptureFixture[st
     print_recipes(as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[::2]] == names()
-    assert (
-        "20,000 iterations, 1, 2, 10, 100 nodes; 39 runs in `p2pgan compare chapter4`" in lines[1]
+    assert lines[1].endswith(
+        "20,000 iterations; 10 nodes in `p2pgan simulate chapter4`; "
+        "39 runs of 1, 2, 10, 100 nodes in `p2pgan compare chapter4`"
     )
 
 
@@ -24,6 +25,7 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(capsys.readouterr().out)
     assert [about["name"] for about in document] == names()
     assert document[0]["model"] == "cnn-mnist-ch4"
+    assert [about["simulated_nodes"] for about in document] == [10] * len(names())
 
 
 def test_every_other_source_is_above_a_recipe() -> None:

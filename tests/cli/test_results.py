@@ -161,3 +161,13 @@ def test_networks_that_are_not_those_of_run_toml(run: Path, tmp_path: Path) -> N
     text = complaint(CheckpointError, "sample", copy, "--node", 0, "--out", tmp_path / "x.png")
     assert "`mlp-mnist`" in text
     assert "`mlp-digits`" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--quality"]])
+def test_nodes_without_networks_are_named(run: Path, tmp_path: Path, options: list[str]) -> None:
+    assert invoke("score", run, "--samples", 40, *options).stderr == ""
+    there = shutil.copytree(run, tmp_path / "run")
+    (there / "nodes/1/checkpoint.safetensors").unlink()
+    result = invoke("score", there, "--samples", 40, "--json", *options)
+    assert result.stderr == "without saved networks, and not scored: 1\n"
+    assert json.loads(result.stdout)["nodes"].keys() == {"0"}

@@ -125,9 +125,10 @@ def test_all_figures_have_a_row_per_cell(grid: ComparisonDirectory) -> None:
     assert header[:5] == ["algorithm", "nodes", "runs", "FID", "sd of FID"]
     assert header[-1] == "bytes per node"
     by_name = {row[0]: row for row in body}
-    assert by_name["centralised"][2:5] == ["2", "40.5 (40 to 41)", "1"]
+    assert by_name["centralised"][2:5] == ["2", "40.5 (40 to 41)", "-"]
+    assert by_name["gossip"][4] == "1"
     assert by_name["gossip"][2] == "2, 1 diverged"
-    assert by_name["gossip"][-1] == "2.0 MiB"
+    assert by_name["gossip"][-1] == "2.1 MB"
     assert by_name["standalone"][2] == "0 of 2"
 
 
@@ -162,7 +163,7 @@ def test_values_of_a_varied_key_stand_side_by_side(
     header, _, *body = rows(text, "## By `fanout`, on 500 samples\n\nFID:")
     assert header == ["algorithm", "nodes", "`overlay`", "1", "4"]
     assert body == [
-        ["standalone", "3", "any", "300", "as left"],
+        ["standalone", "3", "any", "300", "same"],
         ["gossip", "3", "ring", "100", "25"],
         ["gossip", "3", "star", "101", "26"],
     ]
@@ -203,10 +204,60 @@ def test_the_thorough_measurement_has_its_sample_size(
     add("gossip", 3, summary=summary(40.0, quality={**quality, "nodes": ["0", "1", "2"]}))
     text = to_markdown(read(comparison))
     assert rows(text, "## FID at the end, on 10,000 samples")[2] == ["gossip", "7"]
-    header, _, body = rows(text, "## All figures at the end, on 10,000 samples")
+    header, _, body, _ = rows(text, "## All figures at the end, on 10,000 samples")
     assert dict(zip(header, body, strict=True))["precision"] == "0.75"
     assert "in place of generated ones: FID 2." in text
     assert "sd is over the nodes. Real" in text
     add("gossip", 9, summary=summary(40.0, quality={**quality, "nodes": ["0", "8"]}))
     add("gossip", 5, summary=summary(40.0, quality={**quality, "nodes": ["0", "4"]}))
     assert "last step too, are over 2 of 5, 2 of 9 nodes." in to_markdown(read(comparison))
+
+
+def test_one_node_has_no_spread_and_no_distance(comparison: ComparisonDirectory, add: Add) -> None:
+    distances = {"consensus": {"g": 0.0, "d": 0.0}}
+    add("centralised", 1, summary=summary(40.0, **distances))
+    add("fl-gan", 3, summary=summary(50.0, **distances))
+    header, _, one, several, _ = rows(to_markdown(read(comparison)), "## All figures")
+    by_title = dict(zip(header, zip(one, several, strict=True), strict=True))
+    for title in ("consensus G", "consensus D"):
+        assert by_title[title] == ("-", "0")
+    for title in ("sd of FID", "sd of MS"):
+        assert by_title[title][0] == "-" != by_title[title][1]
+
+
+def test_the_last_row_is_of_real_images(comparison: ComparisonDirectory, add: Add) -> None:
+    add("gossip", 3, 0, summary=summary(40.0, real={"fid": 9.0, "ms": 9.5, "samples": 400}))
+    header, *_, last = rows(to_markdown(read(comparison)), "## All figures")
+    found = dict(zip(header, last, strict=True))
+    assert found["algorithm"] == "real images (400 samples)"
+    assert (found["FID"], found["MS"], found["sd of FID"], found["nodes"]) == ("9", "9.5", "", "")
+    quality = {
+        "samples": 10_000,
+        "fid": {"mean": 7.0, "std": 0.5},
+        "class_kl": {"mean": 0.5},
+        "real": {"fid": 2.0, "class_kl": 0.01, "samples": 1_797},
+    }
+    add("gossip", 3, 1, summary=summary(40.0, quality=quality))
+    header, *_, last = rows(to_markdown(read(comparison)), "## All figures")
+    found = dict(zip(header, last, strict=True))
+    assert found["algorithm"] == "real images (1,797 samples)"
+    assert (found["FID"], found["class KL"]) == ("2", "0.01")
+
+
+@pytest.mark.parametrize(("seeds", "is_told"), [(1, False), (2, True), (3, False), (4, True)])
+def test_the_middle_of_an_even_number_is_told(
+    comparison: ComparisonDirectory, add: Add, seeds: int, is_told: bool
+) -> None:
+    for seed in range(seeds):
+        add("gossip", 3, seed, summary=summary(40.0))
+    text = to_markdown(read(comparison))
+    assert ("the median is the mean of the two in the middle" in text) == is_told
+    assert "`docs/concepts/scores.md`" in text
+
+
+def test_what_a_coordinator_sends_is_told(comparison: ComparisonDirectory, add: Add) -> None:
+    told = "fl-gan: messages and bytes per node hold what the coordinator sends"
+    add("gossip", 3, summary=summary(40.0))
+    assert told not in to_markdown(read(comparison))
+    add("fl-gan", 3, summary=summary(40.0))
+    assert told in to_markdown(read(comparison))

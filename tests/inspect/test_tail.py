@@ -47,7 +47,7 @@ def record(body: Any, node: str = "n3", kind: str = "") -> Record:
     [
         (
             VectorSent(peer="n4", round=2, nets=["G", "D"], exchange="x-1", bytes=2048),
-            "vector_sent      peer=n4 round=2 nets=G+D exchange=x-1 bytes=2.0KiB",
+            "vector_sent      peer=n4 round=2 nets=G+D exchange=x-1 bytes=2.0kB",
         ),
         (
             VectorMixed(

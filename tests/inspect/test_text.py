@@ -23,7 +23,7 @@ def test_any_names_can_be_sorted(names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**20, "1.0 MiB"), (2**42, "4096.0 GiB")],
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**6, "1.0 MB"), (4 * 10**12, "4000.0 GB")],
 )
 def test_sizes(size: int, text: str) -> None:
     assert bytes_text(size) == text

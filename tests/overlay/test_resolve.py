@@ -95,3 +95,10 @@ def test_a_disconnected_draw_names_the_way_out() -> None:
 def test_the_generator_decides_a_random_family() -> None:
     one, two, three = (resolved("random-regular", 20, seed=seed) for seed in (1, 1, 2))
     assert one.neighbor_indices() == two.neighbor_indices() != three.neighbor_indices()
+
+
+def test_values_that_do_not_fit_name_the_option() -> None:
+    """As where a recipe has chosen them."""
+    with pytest.raises(OverlayError, match="from 2 to 3, got `4`") as caught:
+        resolved("watts-strogatz:4,0.2", 4)
+    assert "`--overlay`" in caught.value.hint
