@@ -195,7 +195,7 @@ def test_what_a_last_step_left_is_a_diamond_in_the_key(
     left: dict[str, Any] = {"round": 4, "iterations": 10}
     lines = of_seed({"0": 50.0, "1": 60.0})
     lines += [(node, Scores(fid=20.0, ms=6.0, samples=50, **left)) for node in "01"]
-    lines += [("0", VectorSent(peer="1", round=4, nets=["G"], bytes=2**21, exchange="x"))]
+    lines += [("0", VectorSent(peer="1", round=4, nets=["G"], bytes=2_000_000, exchange="x"))]
     relog(cell, [*lines, ("", Consensus(g=0.0, d=0.0, **left))])
     drawn(comparison)
     for name, x in (("scores", 10), ("consensus", 1), ("traffic", 1.0)):
