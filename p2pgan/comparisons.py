@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from p2pgan.errors import P2PGanError, RecordError
-from p2pgan.inspect.comparison import Comparison, Row, read
-from p2pgan.inspect.comparison_curves import Curve, read_curves
+from p2pgan.inspect.comparison import Comparison, Group, Row, read
+from p2pgan.inspect.comparison_curves import Curve, Judged, read_curve
 from p2pgan.inspect.comparison_tables import overview, to_csv, to_document, to_markdown
 from p2pgan.inspect.text import number_text
 from p2pgan.record.comparison import ComparisonDirectory
@@ -73,21 +71,21 @@ class _Readable:
         self.runs: dict[str, tuple[Run, Curve]] = {}
         """By name."""
         self.curves: dict[str, list[Curve]] = {group.key: [] for group in comparison.groups}
-        """By the key of a group, as `read_curves` has them."""
-        for row in comparison.rows:
-            if row.is_whole:
-                self._read(msgspec.structs.replace(comparison, rows=(row,)), row)
+        """Of each group, by its key."""
+        for group in comparison.groups:
+            for row in group.whole:
+                self._read(group, row, comparison.judged)
 
-    def _read(self, alone: Comparison, row: Row) -> None:
+    def _read(self, group: Group, row: Row, judged: Judged) -> None:
         run = self._directory.run(row.cell)
         try:
-            [(key, [curve])] = read_curves(alone, self._directory).items()
+            curve = read_curve(run, group.nodes, judged)
             _check_whole(curve, row, str(run))
             opened = Run.open(run.path)
         except P2PGanError as error:
             self.leave_out(row, error)
             return
-        self.curves[key].append(curve)
+        self.curves[group.key].append(curve)
         self.runs[row.cell.run] = opened, curve
 
     def leave_out(self, row: Row, error: P2PGanError) -> None:

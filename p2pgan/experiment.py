@@ -35,7 +35,7 @@ from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
-from p2pgan.seeds import EVERYONE, Purpose, stream
+from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import NETS, Net
 
 DEFAULT_EXCHANGE_EVERY = 20
@@ -211,7 +211,8 @@ class Experiment:
         draw, and they come from a stream of their own: scoring changes nothing in training. Both
         scores of a generator that has diverged are NaN.
         """
-        images_KCHW = self._generated(vector_P, node, self.config.score.samples, "scores")
+        rng = stream(self.config.seed, node, "scores")
+        images_KCHW = self._generated(vector_P, self.config.score.samples, rng)
         if not images_KCHW.isfinite().all():
             return Scores(fid=math.nan, ms=math.nan, samples=len(images_KCHW))
         return score(self.scorer, self.reference, images_KCHW)
@@ -232,14 +233,7 @@ class Experiment:
         if judge not in self._judged_on:
             self._judged_on[judge] = reference(self.scorer, chosen)
         real = self._judged_on[judge]
-        with products_in(self.config.engine.precision):
-            images_KCHW = images(
-                self.model,
-                vector_P,
-                self.config.score.samples,
-                rng,
-                conditional=self.config.train.conditional,
-            )
+        images_KCHW = self._generated(vector_P, self.config.score.samples, rng)
         if not images_KCHW.isfinite().all():
             return math.inf
         return score(self.scorer, real, images_KCHW).fid
@@ -263,8 +257,10 @@ class Experiment:
 
         As with `score`, the latents are the same at every call, and a stream of their own.
         """
-        samples = self.config.score.final_samples
-        return self.yardstick.quality(self._generated(vector_P, node, samples, "quality"))
+        rng = stream(self.config.seed, node, "quality")
+        return self.yardstick.quality(
+            self._generated(vector_P, self.config.score.final_samples, rng)
+        )
 
     def quality_real(self) -> Quality:
         """Quality of training images in place of generated ones: what a perfect generator gets.
@@ -275,15 +271,10 @@ class Experiment:
         chosen = _choose(self.whole.images, self.config.score.final_samples, rng)
         return self.yardstick.real(chosen)
 
-    def _generated(self, vector_P: Tensor, node: str, samples: int, purpose: Purpose) -> Tensor:
+    def _generated(self, vector_P: Tensor, samples: int, rng: np.random.Generator) -> Tensor:
+        conditional = self.config.train.conditional
         with products_in(self.config.engine.precision):
-            return images(
-                self.model,
-                vector_P,
-                samples,
-                stream(self.config.seed, node, purpose),
-                conditional=self.config.train.conditional,
-            )
+            return images(self.model, vector_P, samples, rng, conditional=conditional)
 
     @cached_property
     def _judged_on(self) -> dict[str, Reference]:

@@ -8,9 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from p2pgan.inspect.comparison import Comparison
 from p2pgan.inspect.summary import spread
-from p2pgan.record.comparison import ComparisonDirectory
 from p2pgan.record.rundir import Log, records_of
 from p2pgan.record.schema import Consensus, Quality, Scores, VectorSent
 
@@ -61,19 +59,6 @@ Value = Callable[[Point], float | None]
 
 Curves = Mapping[str, Sequence[Curve]]
 """Curves of the whole runs of each group, by its key."""
-
-
-def read_curves(comparison: Comparison, directory: ComparisonDirectory) -> Curves:
-    """Curves of all whole runs; the end is judged as in the tables.
-
-    Raises:
-        RecordError: if a log cannot be read.
-    """
-    judged = comparison.judged
-    return {
-        group.key: [read_curve(directory.run(row.cell), group.nodes, judged) for row in group.whole]
-        for group in comparison.groups
-    }
 
 
 def read_curve(log: Log, nodes: int, judged: Judged = "scores") -> Curve:

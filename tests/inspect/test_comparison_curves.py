@@ -16,7 +16,6 @@ from p2pgan.inspect.comparison_curves import (
     iterations,
     over_seeds,
     read_curve,
-    read_curves,
     rounds,
 )
 from p2pgan.record.comparison import Cell, ComparisonDirectory
@@ -28,7 +27,8 @@ def test_a_curve_has_scores_distances_and_bytes_so_far(
     comparison: ComparisonDirectory, add: Callable[..., Cell]
 ) -> None:
     add("gossip", 2, summary={})
-    [[curve]] = read_curves(read(comparison), comparison).values()
+    [row] = read(comparison).rows
+    curve = read_curve(comparison.run(row.cell), 2)
     first, second = curve.points
     assert (first.round, first.iterations, first.fid, first.ms) == (2, 20, 50.5, 5.0)
     assert (first.bytes_per_node, second.bytes_per_node) == (2 * 2**20, 4 * 2**20)

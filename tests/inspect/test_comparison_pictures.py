@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from p2pgan.inspect.comparison import read
-from p2pgan.inspect.comparison_curves import read_curves
+from p2pgan.inspect.comparison_curves import read_curve
 from p2pgan.inspect.comparison_pictures import COLOR_OF, STYLES, draw, file_name, title_of
 from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory
@@ -25,7 +25,14 @@ def summary(fid: float | None) -> dict[str, object]:
 
 def drawn(directory: ComparisonDirectory) -> list[Path]:
     comparison = read(directory)
-    return draw(comparison, read_curves(comparison, directory), directory.figures)
+    curves = {
+        group.key: [
+            read_curve(directory.run(row.cell), group.nodes, comparison.judged)
+            for row in group.whole
+        ]
+        for group in comparison.groups
+    }
+    return draw(comparison, curves, directory.figures)
 
 
 def names(paths: list[Path]) -> set[str]:
