@@ -156,6 +156,101 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _check_least("daemon.threads", self.threads, 1)
 
 
+class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the two systems with a coordinator share: how long it waits, and what it keeps."""
+
+    deadline_first_s: float = 30.0
+    """Seconds that the coordinator waits for answers while too few have come to tell the usual."""
+    deadline_min_s: float = 1.0
+    """Shortest deadline, however regular the answers are."""
+    deadline_spread: float = 6.0
+    """The deadline is the median time of an answer plus so many times the spread (1.48 times the
+    median absolute deviation, which is the standard deviation of a normal distribution)."""
+    lost_after_s: float = 30.0
+    """Seconds after which a worker that owes an answer is given up, with its discriminator."""
+    wait_s: float = 60.0
+    """Seconds that a worker waits for a coordinator that is gone, before it saves and stops."""
+    checkpoint_every: int = 1
+    """Rounds between two checkpoints of the coordinator, which it can be started again from; 0:
+    only at the end."""
+    lose_every: int = 0
+    """Simulations: iterations after which a worker is lost, chosen at random, with its shard and
+    its discriminator (thesis, figure 5.6: `I / n`). 0: never."""
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_first_s", "deadline_min_s", "lost_after_s"):
+            value = getattr(self, name)
+            _check(0 < value < math.inf, f"coordinator.{name}", "more than 0 seconds", value)
+        spread, wait_s = self.deadline_spread, self.wait_s
+        _check(0 <= spread < math.inf, "coordinator.deadline_spread", "0 or more", spread)
+        _check(0 <= wait_s < math.inf, "coordinator.wait_s", "0 or more seconds", wait_s)
+        _check_least("coordinator.checkpoint_every", self.checkpoint_every, 0)
+        _check_least("coordinator.lose_every", self.lose_every, 0)
+
+
+class FederatedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """FL-GAN: who takes part in a round, and what becomes of their networks."""
+
+    fraction: float = 1.0
+    """C: share of the workers whose networks make a round; at least one."""
+    over_selection: float = 1.3
+    """Daemons: so many times more workers are asked, and the first to answer make the round. Nobody
+    is slow in lockstep, where none are asked in vain."""
+    weighting: Literal["samples", "uniform"] = "samples"
+    """Weight of a worker in the mean: the size of its shard, or the same for all."""
+    send: Literal["weights", "deltas"] = "weights"
+    """What a worker sends back: its networks, or what the round has changed in them."""
+    momentum: float = 0.0
+    """Of the coordinator's own step along the mean change; 0: the plain mean."""
+
+    def __post_init__(self) -> None:
+        fraction, over = self.fraction, self.over_selection
+        _check(0 < fraction <= 1, "fl.fraction", "a share in (0, 1]", fraction)
+        _check(1 <= over < math.inf, "fl.over_selection", "1 or more", over)
+        _check(0 <= self.momentum < 1, "fl.momentum", "a decay in [0, 1)", self.momentum)
+
+
+class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """MD-GAN: one generator at the coordinator, discriminators that move between workers."""
+
+    discriminators: int | None = None
+    """n: discriminators, at most one per worker; `None`: one on each."""
+    batches: int | str = "log"
+    """k: batches that the coordinator generates per iteration, a number up to n or `log`, the whole
+    part of the natural logarithm of n (at least 1)."""
+    moves: bool = True
+    """Whether discriminators move to random workers after every round."""
+    moments: Literal["travel", "reset"] = "travel"
+    """What becomes of Adam's moments of discriminators that move: they go along, at three times the
+    traffic, or start again at 0."""
+    initial: Literal["different", "same"] = "different"
+    """Initial weights of the discriminators: drawn for each, or once for all."""
+    models: tuple[str, ...] = ()
+    """Models whose discriminators are dealt out in turn; empty: the run's own. They must be for the
+    same images."""
+    asynchronous: bool = False
+    """Whether the coordinator applies each feedback as it comes and waits for no other."""
+    staleness: Literal["none", "delay", "parameter"] = "none"
+    """Asynchronous: what divides the step of a late feedback. `delay`: the generator's updates
+    since its batches were made. `parameter`: of those the ones that changed that very parameter
+    (AdaComp), which differs where feedback is sparse."""
+    share: float = 1.0
+    """Share of the feedback's values that a worker sends, the largest in absolute value; below 1,
+    each goes with its position."""
+
+    def __post_init__(self) -> None:
+        if self.discriminators is not None:
+            _check_least("md.discriminators", self.discriminators, 1)
+        is_number = isinstance(self.batches, int) or self.batches.isdecimal()
+        _check(
+            self.batches == "log" or (is_number and int(self.batches) >= 1),
+            "md.batches",
+            "`log` or a whole number of at least 1",
+            self.batches,
+        )
+        _check(0 < self.share <= 1, "md.share", "a share in (0, 1]", self.share)
+
+
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the machine is used. A step differs by rounding only, which a long training amplifies as
     it does another seed; the same threads, blocks and processes repeat a run to the bit."""
@@ -193,7 +288,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Everything that decides a run, the machine apart."""
 
     algorithm: str = "gossip"
-    """`standalone`, `centralised`, `gossip`, `gossip-ind` or `fl-gan`."""
+    """`standalone`, `centralised`, `gossip`, `gossip-ind`, `fl-gan` or `md-gan`."""
     nodes: int | None = None
     """Number of nodes; `None`: those of the overlay file, else 10."""
     overlay: str = "complete"
@@ -227,6 +322,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     train: TrainConfig = TrainConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     score: ScoreConfig = ScoreConfig()
+    coordinator: CoordinatorConfig = CoordinatorConfig()
+    fl: FederatedConfig = FederatedConfig()
+    md: SplitConfig = SplitConfig()
     daemon: DaemonConfig = DaemonConfig()
     engine: EngineConfig = EngineConfig()
 

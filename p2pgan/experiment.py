@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from p2pgan.checks import check_enough, check_fits, check_judges, check_parties, check_scorer
 from p2pgan.config import RunConfig
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
-from p2pgan.errors import ConfigError, DataError
+from p2pgan.errors import ConfigError
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs
 from p2pgan.gan.latents import GPU_AT_ONCE, LatentSource, LatentStreams, to_device
@@ -32,7 +33,7 @@ from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
-from p2pgan.mixing.algorithms import Algorithm, algorithm
+from p2pgan.mixing.algorithms import COORDINATOR, Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
 from p2pgan.seeds import EVERYONE, stream
@@ -46,9 +47,6 @@ SCORES_PER_RUN = 10
 
 JUDGED_IMAGES = 1000
 """Images of a shard that a vote rests on, if there are as many."""
-
-JUDGED_IMAGES_MIN = 2
-"""FID needs a covariance."""
 
 BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
@@ -103,11 +101,13 @@ class Experiment:
     def architecture(self) -> str:
         """A short hash of what peers must have in common to exchange vectors."""
         config = self.config
-        agreed = (
+        agreed: tuple[object, ...] = (
             config.train.conditional,  # the same vectors, but other latents
             config.exchange.moments,  # other vectors, or another use of the same
             config.final,  # to who takes another last step, its messages are faults
         )
+        if self.algorithm.has_coordinator:  # who sends what, and of which size
+            agreed += (self.dataset.name, config.batch_size, config.fl, config.md)
         parts = (self.model.name, self.model.digest(), self.algorithm.name, *agreed)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
@@ -183,12 +183,26 @@ class Experiment:
         )
 
     def _inputs(self, nodes: Sequence[str]) -> Inputs:
+        assert self.config.batch_size is not None
+        return Inputs(
+            batches=self.batches(nodes),
+            latents=self.latents(nodes),
+            batch=self.config.batch_size,
+        )
+
+    def batches(self, nodes: Sequence[str]) -> "ShardBatches":
+        """Real images of these nodes, each one's stream at its start."""
         config, seed = self.config, self.config.seed
         assert config.batch_size is not None
         samplers = [
             BatchSampler(self.shards[node], config.batch_size, stream(seed, node, "batches"))
             for node in nodes
         ]
+        return ShardBatches(self.dataset, samplers, self.device)
+
+    def latents(self, nodes: Sequence[str]) -> LatentSource:
+        """Latents of these nodes, each one's streams at their start."""
+        seed = self.config.seed
         streams = [
             LatentStreams(
                 latents=stream(seed, node, "latents"),
@@ -197,12 +211,8 @@ class Experiment:
             )
             for node in nodes
         ]
-        classes = self.model.classes if config.train.conditional else 0
-        return Inputs(
-            batches=ShardBatches(self.dataset, samplers, self.device),
-            latents=LatentSource(streams, self.model.latent, classes=classes, device=self.device),
-            batch=config.batch_size,
-        )
+        classes = self.model.classes if self.config.train.conditional else 0
+        return LatentSource(streams, self.model.latent, classes=classes, device=self.device)
 
     def score(self, vector_P: Tensor, node: str) -> Scores:
         """Scores of one node's generator.
@@ -351,15 +361,17 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
         dataset = whole.reduced(config.images, stream(config.seed, EVERYONE, "images"))
     pair = model(config.model or USUAL_MODEL[dataset.name])
     batch_size = config.batch_size or pair.batch_size
-    _check_fits(pair, dataset, config, batch_size)
+    check_fits(pair, dataset, config, batch_size)
     if not chosen.is_pooled:
-        _check_enough(config, dataset, batch_size)
+        check_enough(config, dataset, batch_size)
     overlay = _overlay(config, chosen)
     rng = stream(config.seed, EVERYONE, "partition")
     scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
     shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
     check_shards(shards, batch_size, overlay.nodes)
-    _check_judges(config, overlay, shards)
+    check_judges(config, overlay, shards)
+    if chosen.is_split:
+        check_parties(config, pair, len(overlay.nodes))
     resolved = msgspec.structs.replace(
         config,
         nodes=len(overlay.nodes),
@@ -371,7 +383,7 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     )
     by_node = dict(zip(overlay.nodes, shards, strict=True))
     experiment = Experiment(resolved, chosen, overlay, dataset, by_node, pair, whole)
-    _check_scorer(experiment.scorer, dataset)
+    check_scorer(experiment.scorer, dataset)
     return experiment
 
 
@@ -379,6 +391,14 @@ def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
     rng = stream(config.seed, EVERYONE, "overlay")
     if chosen.is_pooled:
         return resolve("complete", 1, rng, allow_disconnected=False)
+    if not chosen.has_coordinator:
+        return resolve(
+            config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected
+        )
+    found = resolve(config.overlay, None, rng, allow_disconnected=True)
+    if COORDINATOR in found.nodes:
+        workers = found.without(COORDINATOR)
+        return workers if config.nodes is None else workers.first(config.nodes)
     return resolve(config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected)
 
 
@@ -396,72 +416,6 @@ def _device(config: RunConfig) -> str:
             expected="a CUDA device", got="none", at="--device", hint="`--device cpu` runs anywhere"
         )
     return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _check_fits(pair: Model, dataset: Dataset, config: RunConfig, batch_size: int) -> None:
-    if pair.image_shape != dataset.image_shape:
-        raise ConfigError(
-            expected=f"a model for images of {dataset.image_shape}",
-            got=f"`{pair.name}`, for {pair.image_shape}",
-            at="--model",
-            hint=f"`{USUAL_MODEL[dataset.name]}` is the usual model of `{dataset.name}`",
-        )
-    if config.train.conditional and not pair.classes:
-        raise ConfigError(
-            expected="a model with class outputs",
-            got=f"`{pair.name}`, which has none",
-            at="train.conditional",
-            hint="`mlp-mnist`, `cnn-mnist` and `cnn-cifar10` have them",
-        )
-    batch_min = max(network.batch_min for network in pair.networks.values())
-    if batch_size < batch_min:
-        raise ConfigError(
-            expected=f"batches of at least {batch_min} images, for batch norm",
-            got=f"`{batch_size}`",
-            at="--batch-size",
-        )
-
-
-def _check_scorer(scorer: Scorer, dataset: Dataset) -> None:
-    """Refuses a scorer of other images now, and not after the first rounds."""
-    if scorer.image_shape not in (None, dataset.image_shape):
-        raise ConfigError(
-            expected=f"a scorer of images of {dataset.image_shape}",
-            got=f"`{scorer.name}`, of {scorer.image_shape}",
-            at="score.scorer",
-            hint=f"`{dataset.name}` is the scorer of that data set",
-        )
-
-
-def _check_enough(config: RunConfig, dataset: Dataset, batch_size: int) -> None:
-    """Refuses far too many nodes before an overlay of all of them is made."""
-    most = len(dataset.images) // batch_size
-    if most == 0:
-        raise DataError(
-            expected=f"at most {len(dataset.images)}, the images of `{dataset.name}`",
-            got=f"`{batch_size}`",
-            at="--batch-size",
-        )
-    if config.nodes is not None and config.nodes > most:
-        raise DataError(
-            expected=f"at most {most} nodes, for {len(dataset.images)} images and batches of "
-            f"{batch_size}",
-            got=f"`{config.nodes}`",
-            at="--nodes",
-            hint="take fewer nodes or a smaller `--batch-size`",
-        )
-
-
-def _check_judges(config: RunConfig, overlay: Overlay, shards: Sequence[np.ndarray]) -> None:
-    """Refuses shards that nobody can judge on, before the training and not after it."""
-    sizes = [len(shard) for shard in shards]
-    if config.final == "agree" and len(sizes) > 1 and min(sizes) < JUDGED_IMAGES_MIN:
-        raise DataError(
-            expected=f"at least {JUDGED_IMAGES_MIN} images in every shard, to judge on",
-            got=f"`{min(sizes)}`",
-            at=f"node {overlay.nodes[sizes.index(min(sizes))]}, with `final=agree`",
-            hint="take fewer nodes, a more even `--partition` or another `--final`",
-        )
 
 
 def _choose(images_u8: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:

@@ -27,6 +27,11 @@ Purpose = Literal[
     "judgement",
     "judges",
     "rehearsal",
+    "discriminators",
+    "moves",
+    "faults",
+    "selection",
+    "arrivals",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 

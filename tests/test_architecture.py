@@ -21,8 +21,8 @@ PACKAGE = "p2pgan"
 BOTTOM = {"errors", "types", "seeds", "config", "files", "__init__"}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
 SHELLS = {"sim", "daemon"}
-BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "experiment"}
-BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons"}
+BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "experiment"}
+BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons", "parties"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BOTTOM, BOTTOM),
@@ -31,7 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inspect": BOTTOM | {"record"},  # it reads the log, and nothing else
     "grid": BOTTOM | {"record", "mixing"},
     "recipes": BOTTOM | {"grid"},
-    "experiment": BOTTOM | SIBLINGS,
+    "checks": BOTTOM | SIBLINGS,
+    "experiment": BOTTOM | SIBLINGS | {"checks"},
+    "parties": BELOW_RUNS,
     "runs": BELOW_RUNS,
     "comparisons": BELOW_RUNS | {"runs"},
     "sim": BELOW_SHELLS,

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgan.config import (
+    CoordinatorConfig,
     DaemonConfig,
     EngineConfig,
     ExchangeConfig,
+    FederatedConfig,
     RunConfig,
     ScoreConfig,
+    SplitConfig,
     TrainConfig,
     config_from,
     keys,
@@ -167,7 +170,10 @@ def test_keys_name_every_field() -> None:
         keys()
     )
     assert not {"train", "exchange", "score", "daemon", "engine"} & set(keys())
-    structs = (TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig, EngineConfig)
+    structs = (
+        *(TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig, EngineConfig),
+        *(CoordinatorConfig, FederatedConfig, SplitConfig),
+    )
     tables = len(structs)
     assert len(keys()) == len(msgspec.structs.fields(RunConfig)) - tables + sum(
         len(msgspec.structs.fields(struct)) for struct in structs

@@ -89,7 +89,7 @@ def _section(title: str, prefix: str, node: ast.ClassDef, fields: dict[str, list
 def _default(value: ast.expr) -> str:
     """As TOML writes it; `None` stands for a key that is left out."""
     found = ast.literal_eval(value) if not isinstance(value, ast.Call) else None
-    if found is None:
+    if found is None or found == ():
         return "–"
     return f"`{str(found).lower()}`" if isinstance(found, bool) else f"`{found}`"
 
@@ -99,7 +99,9 @@ def _type(annotation: str) -> str:
     plain = annotation.removesuffix(" | None")
     if plain.startswith("Literal["):
         return ", ".join(f"`{choice}`" for choice in ast.literal_eval(plain[len("Literal") :]))
-    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}[plain]
+    words = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
+    words["tuple[str, ...]"] = "list of texts"
+    return words.get(plain) or " or ".join(words[part] for part in plain.split(" | "))
 
 
 def commands_page() -> str:

@@ -1,7 +1,8 @@
 """A block of nodes: the training step, for all of them in one batched computation.
 
 This is the only training step. Gradients are taken layer by layer with pullbacks instead of being
-recorded by autograd, which for small networks takes longer than the networks' own products.
+recorded by autograd, which for small networks takes longer than the networks' own products. The
+discriminators' side is a class of its own, since MD-GAN trains it without a generator beside it.
 
 Shape letters: N nodes (of the block), B batch, O outputs of the discriminator, K steps.
 """
@@ -91,17 +92,95 @@ class Game:
     conditional: bool
 
 
+class Critics:
+    """The discriminators of some nodes: how they learn, and what they tell a generator."""
+
+    def __init__(self, game: Game, player: Player) -> None:
+        self.game, self.player = game, player
+
+    def learn(
+        self, real: Batch, fake: Tensor, labels_NB: Tensor, proportions: Iterator[Tensor]
+    ) -> DiscriminatorStep:
+        """One discriminator step of every node.
+
+        Args:
+            real: a batch of each node's own images.
+            fake: generated images `(N, B, C, H, W)`.
+            labels_NB: what they were asked to be.
+            proportions: where a gradient penalty looks, `(N, B)`.
+        """
+        extra, penalty_N = self._penalty(real.images, fake, proportions)
+        labels = (real.labels_NB, labels_NB)
+        if self.player.network.couples_samples:
+            passes = [self.player(images) for images in (real.images, fake)]
+            judged = [Judged(y, own) for (y, _), own in zip(passes, labels, strict=True)]
+            gradients = self._gradients(*judged)
+            tapes = [tape for _, tape in passes]
+        else:  # real and generated images in one pass
+            y, tape = self.player(torch.cat([real.images, fake], 1))
+            halves = y.tensor_split(2, 1)
+            judged = [Judged(half, own) for half, own in zip(halves, labels, strict=True)]
+            gradients, tapes = [torch.cat(self._gradients(*judged), 1)], [tape]
+        self.player.descend(list(zip(tapes, gradients, strict=True)), extra)
+        return DiscriminatorStep(judged[0], judged[1], penalty_N)
+
+    def feedback(self, fake: Tensor, labels_NB: Tensor) -> tuple[Judged, Tensor]:
+        """What the generator's loss gains with every value of its images, `(N, B, C, H, W)`.
+
+        It is the gradient of the batch's mean loss, so it carries `1 / B`. Thesis, section 5.2.2:
+        the vectors `e_q = ∂B̃ / ∂x_q`.
+
+        Args:
+            fake: generated images `(N, B, C, H, W)`.
+            labels_NB: what they were asked to be.
+        """
+        y, tape = self.player(fake)
+        judged = Judged(y, labels_NB)
+        gradient = judged.gradient(self.game.loss.fooling, conditional=self.game.conditional)
+        return judged, self.player.pull(tape, gradient)
+
+    def _gradients(self, real: Judged, fake: Judged) -> list[Tensor]:
+        loss, conditional = self.game.loss, self.game.conditional
+        return [
+            real.gradient(loss.real, conditional=conditional),
+            fake.gradient(loss.fake, conditional=conditional),
+        ]
+
+    def _penalty(
+        self, real: Tensor, fake: Tensor, proportions: Iterator[Tensor]
+    ) -> tuple[Sequence[Tensor] | None, Tensor | None]:
+        """The penalty's gradients, in vector order, and its value `(N,)`; by autograd, since it
+        holds a gradient itself."""
+        penalty, network = self.game.loss.penalty, self.player.network
+        if penalty is None:
+            return None, None
+        # Copies: training runs in inference mode, whose tensors autograd does not take.
+        with torch.inference_mode(False), torch.enable_grad():
+            tensors = [tensor.clone() for tensor in self.player.tensors]
+            trained = [tensor.requires_grad_() for tensor in tensors[: network.trained]]
+            penalty_N = self.game.penalty_weight * penalty(
+                lambda x: network.apply(tensors, x, training=True)[..., 0],
+                real.clone(),
+                fake.clone(),
+                next(proportions).clone(),
+            )
+            gradients = torch.autograd.grad(
+                penalty_N.sum(), trained, allow_unused=True, materialize_grads=True
+            )
+        return [gradient.contiguous() for gradient in gradients], penalty_N.detach()
+
+
 class Block:
     """Some nodes of a cohort, with their networks laid out for training."""
 
     def __init__(self, game: Game, generator: Player, discriminator: Player) -> None:
         self._game = game
-        self.generator, self.discriminator = generator, discriminator
+        self.generator, self.critics = generator, Critics(game, discriminator)
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
         """While entered, the nodes' networks are in the block's hands; then they are given back."""
-        players = (self.generator, self.discriminator)
+        players = (self.generator, self.critics.player)
         for player in players:
             player.load()
         try:
@@ -113,7 +192,7 @@ class Block:
     def forget(self) -> None:
         """Starts both optimisers again. Not while entered."""
         self.generator.forget()
-        self.discriminator.forget()
+        self.critics.player.forget()
 
     def iterate(self, feed: Feed) -> tuple[list[DiscriminatorStep], Judged]:
         """`L` discriminator steps and a generator step.
@@ -128,58 +207,12 @@ class Block:
     def _discriminator_step(self, feed: Feed) -> DiscriminatorStep:
         batch, latents = next(feed.real), next(feed.latents)
         generated, _ = self.generator(latents.z_NBZ)
-        extra, penalty_N = self._penalty(batch.images, generated, feed)
-        labels = (batch.labels_NB, latents.labels_NB)
-        if self.discriminator.network.couples_samples:
-            passes = [self.discriminator(images) for images in (batch.images, generated)]
-            real, fake = (Judged(y, own) for (y, _), own in zip(passes, labels, strict=True))
-            gradients = self._gradients(real, fake)
-            tapes = [tape for _, tape in passes]
-        else:  # real and generated images in one pass
-            y, tape = self.discriminator(torch.cat([batch.images, generated], 1))
-            halves = y.tensor_split(2, 1)
-            real, fake = (Judged(half, own) for half, own in zip(halves, labels, strict=True))
-            gradients, tapes = [torch.cat(self._gradients(real, fake), 1)], [tape]
-        self.discriminator.descend(list(zip(tapes, gradients, strict=True)), extra)
-        return DiscriminatorStep(real, fake, penalty_N)
+        return self.critics.learn(batch, generated, latents.labels_NB, feed.proportions)
 
     def _generator_step(self, feed: Feed) -> Judged:
         latents = next(feed.latents)
-        generated, own_tape = self.generator(latents.z_NBZ)
-        y, tape = self.discriminator(generated)
-        fake = Judged(y, latents.labels_NB)
-        gradient = fake.gradient(self._game.loss.fooling, conditional=self._game.conditional)
-        gradient_x = self.discriminator.pull(tape, gradient)
-        self.generator.descend([(own_tape, gradient_x)])
+        generated, tape = self.generator(latents.z_NBZ)
+        judged, gradient_x = self.critics.feedback(generated, latents.labels_NB)
+        self.generator.descend([(tape, gradient_x)])
         self.generator.follow()
-        return fake
-
-    def _gradients(self, real: Judged, fake: Judged) -> list[Tensor]:
-        loss, conditional = self._game.loss, self._game.conditional
-        return [
-            real.gradient(loss.real, conditional=conditional),
-            fake.gradient(loss.fake, conditional=conditional),
-        ]
-
-    def _penalty(
-        self, real: Tensor, fake: Tensor, feed: Feed
-    ) -> tuple[Sequence[Tensor] | None, Tensor | None]:
-        """The penalty's gradients, in vector order, and its value `(N,)`; by autograd, since it
-        holds a gradient itself."""
-        penalty, network = self._game.loss.penalty, self.discriminator.network
-        if penalty is None:
-            return None, None
-        # Copies: training runs in inference mode, whose tensors autograd does not take.
-        with torch.inference_mode(False), torch.enable_grad():
-            tensors = [tensor.clone() for tensor in self.discriminator.tensors]
-            trained = [tensor.requires_grad_() for tensor in tensors[: network.trained]]
-            penalty_N = self._game.penalty_weight * penalty(
-                lambda x: network.apply(tensors, x, training=True)[..., 0],
-                real.clone(),
-                fake.clone(),
-                next(feed.proportions).clone(),
-            )
-            gradients = torch.autograd.grad(
-                penalty_N.sum(), trained, allow_unused=True, materialize_grads=True
-            )
-        return [gradient.contiguous() for gradient in gradients], penalty_N.detach()
+        return judged

@@ -17,6 +17,7 @@ from torch import Tensor
 from p2pgan.gan.adam import Adam
 from p2pgan.gan.layers import Layer, Pullback
 from p2pgan.gan.networks import Network
+from p2pgan.gan.staleness import Staleness
 
 Tape = Sequence[Pullback]
 """What a forward pass leaves for its gradients: one pullback per layer."""
@@ -108,6 +109,15 @@ class Player:
             for mean, buffer in zip(self._mean[trained:], self.tensors[trained:], strict=True):
                 mean.copy_(buffer)
 
+    @property
+    def steps(self) -> int:
+        """Steps that Adam has made."""
+        return int(self._count)
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self._count.fill_(count)
+
     def forget(self) -> None:
         """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""
         for views in self._moments:
@@ -132,13 +142,17 @@ class Player:
         return gradient
 
     def descend(
-        self, passes: Sequence[tuple[Tape, Tensor]], extra: Sequence[Tensor] | None = None
+        self,
+        passes: Sequence[tuple[Tape, Tensor]],
+        extra: Sequence[Tensor] | None = None,
+        staleness: Staleness | None = None,
     ) -> None:
         """One Adam step of every node, layer by layer from the last one down.
 
         Args:
             passes: forward passes with the gradients of their outputs; their sum counts.
             extra: a further gradient of every trained tensor, in vector order.
+            staleness: shortens the step.
         """
         self._count += 1
         gradients = [gradient for _, gradient in passes]
@@ -154,8 +168,18 @@ class Player:
                 if pulled is not None:
                     gradients[i] = pulled
             if trained:
-                tensors = placed.tensors[: placed.trained]
-                self._adam.step(tensors, _sum(total), placed.moments, self._count)
+                self._step(placed, _sum(total), staleness)
+
+    def _step(self, placed: Placed, gradients: list[Tensor], staleness: Staleness | None) -> None:
+        tensors = placed.tensors[: placed.trained]
+
+        def take() -> None:
+            self._adam.step(tensors, gradients, placed.moments, self._count)
+
+        if staleness is None:
+            take()
+        else:
+            staleness.step(placed.positions[: placed.trained], tensors, gradients, take)
 
 
 def _give_back(views: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:

@@ -25,6 +25,9 @@ class Algorithm:
     """Everyone sends to the coordinator and gets the mean back, whatever the overlay."""
     is_pooled: bool = False
     """One node holds all the data."""
+    is_split: bool = False
+    """The coordinator has the only generator, and the nodes have discriminators (MD-GAN, thesis
+    chapter 5)."""
 
     def draw(self, config: ExchangeConfig, *, lockstep: bool) -> Draw:
         """The draw of each group's exchange.
@@ -58,6 +61,7 @@ ALGORITHMS = {
         Algorithm(name="gossip", groups=(("G", "D"),)),
         Algorithm(name="gossip-ind", groups=(("G",), ("D",))),
         Algorithm(name="fl-gan", groups=(("G", "D"),), has_coordinator=True),
+        Algorithm(name="md-gan", has_coordinator=True, is_split=True),
     )
 }
 

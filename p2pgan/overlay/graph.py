@@ -123,6 +123,36 @@ class Overlay:
         graph.add_edges_from(self.graph.subgraph(kept).edges(data=True))
         return Overlay(self.name, graph)
 
+    def without(self, node: str) -> "Overlay":
+        """The subgraph on all other nodes, perhaps in several pieces.
+
+        Raises:
+            OverlayError: if there is no such node, or no other.
+        """
+        self._check_known(node)
+        if len(self.nodes) == 1:
+            raise OverlayError(
+                expected="other nodes", got=f"`{node}` alone", at=f"overlay `{self.name}`"
+            )
+        graph = nx.Graph(self.graph)
+        graph.remove_node(node)
+        return Overlay(self.name, graph)
+
+    def with_hub(self, hub: str) -> "Overlay":
+        """A star: the same nodes, each joined to a further one and to no other.
+
+        Raises:
+            OverlayError: if a node has that id already.
+        """
+        if hub in self._index:
+            raise OverlayError(expected=f"no node `{hub}`", got="one", at=f"overlay `{self.name}`")
+        graph = nx.Graph()
+        graph.graph["description"] = f"The nodes of {self.name} around `{hub}`."
+        graph.add_node(hub)
+        graph.add_nodes_from(self.graph.nodes(data=True))
+        graph.add_edges_from((hub, node) for node in self.nodes)
+        return Overlay(self.name, graph)
+
     def components(self) -> list[tuple[str, ...]]:
         """The connected pieces, each in node order, in the order of their first nodes."""
         pieces = (sorted(piece, key=self._index.__getitem__) for piece in self._pieces())

@@ -41,6 +41,9 @@ class Arrival:
     purpose: Purpose = "mix"
     origin: str = ""
     """Who has trained them; empty where they are to be mixed."""
+    slot: int = 0
+    number: int = 0
+    """As in `Chunk`."""
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
@@ -63,6 +66,10 @@ class Order(Protocol):
     def purpose(self) -> Purpose: ...
     @property
     def origin(self) -> str: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def number(self) -> int: ...
 
 
 def split(data: bytes, order: Order, *, chunk_bytes: int) -> Iterator[tuple[Chunk, memoryview]]:
@@ -88,6 +95,8 @@ def split(data: bytes, order: Order, *, chunk_bytes: int) -> Iterator[tuple[Chun
             digest=digest,
             purpose=order.purpose,
             origin=order.origin,
+            slot=order.slot,
+            number=order.number,
         )
         yield head, memoryview(data)[index * step : (index + 1) * step]
 
@@ -170,6 +179,8 @@ class Assembler:
             data=data,
             purpose=first.purpose,
             origin=first.origin,
+            slot=first.slot,
+            number=first.number,
         )
 
     def _error(self, reason: str, expected: str, got: str) -> VectorError:

@@ -120,6 +120,55 @@ class AdoptingDone(WorkDone):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Packed(WorkDone):
+    """`Pack` is done."""
+
+    data: bytes = field(repr=False)
+    number: int = 0
+    """Adam's steps so far of a discriminator; images that an update rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragingDone(WorkDone):
+    """`Average` is done."""
+
+    weights: tuple[tuple[str, float], ...]
+    """Share of each update in the mean, by exchange id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated(WorkDone):
+    """`Generate` is done."""
+
+    payloads: tuple[bytes, ...] = field(repr=False)
+    """What each slot of the instruction is to be sent, in its order: the batch to learn from and
+    the batch to judge, each `B C H W` float32 and, if conditional, `B` labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningDone(WorkDone):
+    """`Learn` is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscriminatorReady(WorkDone):
+    """`MakeDiscriminator` or `TakeDiscriminator` is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticismDone(WorkDone):
+    """`Criticise` is done."""
+
+    data: bytes = field(repr=False)
+    """The feedback, as it is to be sent."""
+    loss_g: float
+    """Of the batch that was judged."""
+    loss_d: float
+    """Mean over the `L` steps."""
+    train_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringDone(WorkDone):
     """`Score` is done."""
 

@@ -46,8 +46,11 @@ class SendVector(Instruction):
     purpose: Purpose = "mix"
     origin: str = ""
     """Who has trained them; empty where they are to be mixed."""
+    slot: int = 0
+    number: int = 0
+    """As in `Chunk`."""
     data: bytes = field(default=b"", repr=False)
-    """Their bytes, as they came; empty: our own networks."""
+    """The bytes to send; empty: our own networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,72 @@ class Adopt(Instruction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pack(Instruction):
+    """Copy what is to be sent, then tell `Packed`: a worker's update of FL-GAN, or in MD-GAN its
+    discriminator with its moments, if they travel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Average(Instruction):
+    """FL-GAN's coordinator: make the next model of the updates, then tell `AveragingDone`."""
+
+    updates: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate(Instruction):
+    """MD-GAN's coordinator: generate batches for these discriminators, then tell `Generated`.
+
+    They are kept until their feedback is learned, or until batches are made for the same slots.
+    """
+
+    iteration: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What one discriminator says of the batch that it was sent to judge."""
+
+    slot: int
+    data: bytes = field(repr=False)
+    """As it came: `B C H W` float32, or the largest values and then their positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn(Instruction):
+    """MD-GAN's coordinator: one step of the generator, then tell `LearningDone`."""
+
+    iteration: int
+    """Of the batches that the feedback is about."""
+    feedback: tuple[Feedback, ...]
+    """In order of slots, at least one; the gradient is their mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeDiscriminator(Instruction):
+    """MD-GAN's worker: begin with that discriminator's initial weights, then tell
+    `DiscriminatorReady`."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeDiscriminator(Instruction):
+    """MD-GAN's worker: go on with a discriminator that came, then tell `DiscriminatorReady`."""
+
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criticise(Instruction):
+    """MD-GAN's worker: `L` steps of the discriminator and the feedback on the batches that came,
+    then tell `CriticismDone`."""
+
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score(Instruction):
     """Score the generator, then tell `ScoringDone`."""
 
@@ -91,6 +160,9 @@ class Score(Instruction):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save(Instruction):
     """Save the networks, then tell `SavingDone`."""
+
+    state: bytes = b""
+    """What the machine needs to go on from there; empty: nobody goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

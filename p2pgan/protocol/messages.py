@@ -16,7 +16,7 @@ import msgspec
 
 from p2pgan.types import Net
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Raised by every change that an older peer would misread."""
 
 MAX_NAME_CHARS: Final = 128
@@ -70,9 +70,14 @@ Score = Annotated[float, msgspec.Meta(ge=0, le=MAX_SCORE)]
 Ballot = tuple[Name, Name, Score]
 """Origin, judge and score of a vote."""
 
-Purpose = Literal["mix", "average", "judge", "adopt"]
-"""What a vector is sent for: to be averaged with the receiver's, during the training or after it,
-to be scored on its shard, or to take the place of its pair if it is better."""
+Purpose = Literal[
+    "mix", "average", "judge", "adopt", "model", "update", "batches", "feedback", "move"
+]
+"""What a vector is sent for. `mix`, `average`: to be averaged with the receiver's, during the
+training or after it. `judge`, `adopt`: to be scored on its shard, or to take the place of its pair
+if it is better. FL-GAN: `model`, the coordinator's networks for a round, and `update`, what a
+worker made of them. MD-GAN: `batches`, two batches of generated images, `feedback`, what a
+discriminator says of one of them, and `move`, a discriminator on its way to another worker."""
 
 RefusalCode = Literal[
     "protocol",
@@ -132,8 +137,10 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     """
 
     exchange: ExchangeId
-    nets: Annotated[Nets, msgspec.Meta(min_length=1, max_length=MAX_NETS)]
+    nets: Annotated[Nets, msgspec.Meta(max_length=MAX_NETS)]
+    """Networks that it carries; none where it carries images or what is said of them."""
     round: Count
+    """The sender's round; of batches and feedback the global iteration."""
     index: Count
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
     total_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_VECTOR_BYTES)]
@@ -142,6 +149,10 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     purpose: Purpose = "mix"
     origin: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
     """Who has trained the networks; empty where they are to be mixed."""
+    slot: Count = 0
+    """Number of the discriminator that batches, feedback or a move belong to, from 0."""
+    number: Count = 0
+    """Adam's steps so far of a discriminator that moves; images that an update rests on."""
 
 
 class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):

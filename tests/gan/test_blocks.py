@@ -119,7 +119,7 @@ def test_real_and_generated_images_share_a_pass_unless_samples_are_coupled(
 
     class Watching:
         network = pair.discriminator
-        descend = block.discriminator.descend
+        descend = block.critics.player.descend
 
         def __call__(self, x: Tensor) -> Any:
             seen.append(x.shape[1])
@@ -128,8 +128,8 @@ def test_real_and_generated_images_share_a_pass_unless_samples_are_coupled(
         def pull(self, *_: Any) -> Any:
             return torch.zeros(NODES, BATCH, *pair.image_shape)
 
-    watched = block.discriminator
-    monkeypatch.setattr(block, "discriminator", Watching())
+    watched = block.critics.player
+    monkeypatch.setattr(block.critics, "player", Watching())
     with torch.no_grad():
         block.iterate(make_feed(pair))
     assert seen == [*passes, BATCH]  # the last one is the generator's

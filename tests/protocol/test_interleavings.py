@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.messages import (
+    PROTOCOL_VERSION,
     Chunk,
     Hello,
     Leave,
@@ -65,7 +66,7 @@ messages = st.one_of(
     st.builds(
         Hello,
         clock=st.integers(0, 2**62),
-        protocol=st.sampled_from([1, 2]),
+        protocol=st.sampled_from([1, PROTOCOL_VERSION]),
         run=st.sampled_from(["run", "other"]),
         node=names,
         architecture=st.sampled_from(["same", "other"]),

@@ -8,7 +8,7 @@ from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.core import Core, Settings
 from p2pgan.protocol.links import MAX_FAULTS, Identity
-from p2pgan.protocol.messages import Hello, Refuse, Welcome
+from p2pgan.protocol.messages import PROTOCOL_VERSION, Hello, Refuse, Welcome
 from p2pgan.protocol.neighborhood import MAX_REFUSALS_RECORDED, Neighborhood
 
 
@@ -32,7 +32,9 @@ def neighborhood(core: Core) -> Neighborhood:
 
 
 def hello(node: str, boot: str = "theirs", run: str = "run") -> Hello:
-    return Hello(clock=0, protocol=2, run=run, node=node, architecture="same", boot=boot)
+    return Hello(
+        clock=0, protocol=PROTOCOL_VERSION, run=run, node=node, architecture="same", boot=boot
+    )
 
 
 def call(neighborhood: Neighborhood, route: bytes, message: Hello) -> None:

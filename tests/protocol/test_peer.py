@@ -10,7 +10,16 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import digest_of
 from p2pgan.protocol.links import MAX_FAULTS
-from p2pgan.protocol.messages import Chunk, Hello, Leave, LeaveAck, Refuse, VectorAck, Welcome
+from p2pgan.protocol.messages import (
+    PROTOCOL_VERSION,
+    Chunk,
+    Hello,
+    Leave,
+    LeaveAck,
+    Refuse,
+    VectorAck,
+    Welcome,
+)
 
 PAIR = [("A", "B")]
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
@@ -145,7 +154,13 @@ def test_a_disagreement_is_refused_on_both_sides(
 
 
 def hello(node: str = "B", **changes: Any) -> Hello:
-    fields = {"clock": 1, "protocol": 2, "run": "run", "node": node, "architecture": "same"}
+    fields = {
+        "clock": 1,
+        "protocol": PROTOCOL_VERSION,
+        "run": "run",
+        "node": node,
+        "architecture": "same",
+    }
     return Hello(**{**fields, "boot": f"{node}-boot-of-this-test", **changes})
 
 

@@ -1,0 +1,120 @@
+"""What a configuration stands for in MD-GAN: the coordinator's generator, the discriminators.
+
+Simulator and daemons take them from here, from the same streams, as they take everything else from
+`p2pgan.experiment`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from p2pgan.config import RunConfig
+from p2pgan.experiment import Experiment, ShardBatches
+from p2pgan.gan.adam import Adam
+from p2pgan.gan.blocks import Critics, Game
+from p2pgan.gan.latents import LatentSource
+from p2pgan.gan.losses import loss
+from p2pgan.gan.models import model
+from p2pgan.gan.networks import Network
+from p2pgan.gan.players import Player
+from p2pgan.gan.split import Source
+from p2pgan.mixing.algorithms import COORDINATOR
+from p2pgan.mixing.moves import batch_count
+from p2pgan.seeds import EVERYONE, stream
+
+
+@dataclass(frozen=True)
+class Parties:
+    """The two sides of a run of MD-GAN; `slot` is the number of a discriminator, from 0."""
+
+    experiment: Experiment
+
+    @property
+    def config(self) -> RunConfig:
+        return self.experiment.config
+
+    @property
+    def discriminators(self) -> int:
+        """n."""
+        return self.config.md.discriminators or len(self.experiment.nodes)
+
+    @property
+    def batches(self) -> int:
+        """k: batches generated in an iteration."""
+        return batch_count(self.config.md.batches, self.discriminators)
+
+    @cached_property
+    def kinds(self) -> tuple[Network, ...]:
+        """The discriminators' architectures, dealt to slots in turn."""
+        names = self.config.md.models
+        return tuple(model(name).discriminator for name in names) or (
+            self.experiment.model.discriminator,
+        )
+
+    def network(self, slot: int) -> Network:
+        """Architecture of a discriminator."""
+        return self.kinds[slot % len(self.kinds)]
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int, int]:
+        """`(B, C, H, W)`."""
+        assert self.config.batch_size is not None
+        return (self.config.batch_size, *self.experiment.model.image_shape)
+
+    def generator_row(self) -> Tensor:
+        """The generator at the start, `(1, P)`, or with `train.ema` once more behind itself."""
+        row = self.experiment.initial_rows(1)["G"]
+        size = self.experiment.model.generator.size
+        return torch.cat([row[:, :size], row[:, -size:]], 1) if self.config.train.ema else row
+
+    def source(self, row_1E: Tensor) -> Source:
+        """The generator's side, its networks in that row and its streams at their start."""
+        config = self.config.train
+        player = Player(self.experiment.model.generator, row_1E, self.adam("G"), config.ema)
+        player.load()
+        latents = self._latents([COORDINATOR])
+        return Source(player, latents, self.batch_shape[0], self.config.md.staleness)
+
+    def discriminator_row(self, slot: int) -> Tensor:
+        """A discriminator at the start, with Adam's moments behind it, which are 0: `(1, 3P)`."""
+        node = str(slot) if self.config.md.initial == "different" else EVERYONE
+        rng = stream(self.config.seed, node, "discriminators")
+        vector_P = self.network(slot).initial_vector(rng, self.config.train.init)
+        row = torch.cat([vector_P, torch.zeros(2 * len(vector_P))])
+        return row[None].to(self.experiment.device)
+
+    def critics(self, network: Network, rows_NE: Tensor) -> Critics:
+        """Discriminators of one architecture, in rows as `discriminator_row` makes them; loaded."""
+        player = Player(network, rows_NE, self.adam("D"))
+        player.load()
+        return Critics(self.game, player)
+
+    def real(self, workers: Sequence[str]) -> ShardBatches:
+        """The workers' own images, from their streams' start."""
+        return self.experiment.batches(workers)
+
+    def proportions(self, workers: Sequence[str]) -> LatentSource:
+        """Where gradient penalties look, from the workers' streams' start."""
+        return self._latents(workers)
+
+    @property
+    def game(self) -> Game:
+        config = self.config.train
+        return Game(
+            loss(config.loss),
+            config.gradient_penalty,
+            config.discriminator_steps,
+            config.conditional,
+        )
+
+    def adam(self, net: str) -> Adam:
+        """The optimiser of one side."""
+        config = self.config.train
+        rate = config.learning_rate_g if net == "G" else config.learning_rate_d
+        return Adam(rate or self.experiment.model.learning_rate, config.beta1, config.beta2)
+
+    def _latents(self, nodes: Sequence[str]) -> LatentSource:
+        return self.experiment.latents(nodes)
