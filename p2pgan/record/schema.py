@@ -139,6 +139,8 @@ class _Vector(Body, frozen=True, kw_only=True):
     """Networks that it carries."""
     exchange: str
     """Id of this vector on its way, the same at both ends and unique in the run."""
+    purpose: str | None = None
+    """What it is for, where it is not for gossip: `model`, `update`, `move`, …"""
     staleness_rounds: int | None = None
     """Receiver's round less `round`; negative if the sender is ahead."""
     weight: float | None = None
@@ -182,6 +184,30 @@ class VectorDropped(_Vector, frozen=True, kw_only=True):
     """Why it was not used."""
     bytes: int | None = None
     """Size of the vector as sent, headers not counted; left out where it is not known."""
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of one kind, counted."""
+
+    messages: int
+    """Whole ones: a vector in many chunks is one."""
+    payload_bytes: int
+    """Of their vectors, images or feedback, headers not counted."""
+    bytes: int | None = None
+    """Of all frames that ZeroMQ was given, headers included; left out where nothing was sent over a
+    network."""
+
+
+class Traffic(Body, frozen=True, kw_only=True):
+    """What a node has sent and received since its last such record, or its start."""
+
+    round: int
+    """Rounds finished."""
+    sent: dict[str, Tally]
+    """By kind of message: what a vector is for (`mix`, `judge`, `adopt`, `average`, `model`,
+    `update`, `batches`, `feedback`, `move`), or the name of a message without one (`hello`, …)."""
+    received: dict[str, Tally]
+    """By kind of message, as `sent`."""
 
 
 class RoundFinished(Body, frozen=True, kw_only=True):
@@ -325,6 +351,7 @@ AnyBody = (
     | VectorMixed
     | VectorJudged
     | VectorDropped
+    | Traffic
     | RoundFinished
     | Agreed
     | Scores
