@@ -123,3 +123,10 @@ def check_parties(config: RunConfig, pair: Model, workers: int) -> None:
             at="md.staleness",
             hint="set `md.asynchronous=true`",
         )
+    lose_every = config.coordinator.lose_every
+    if lose_every and lose_every * workers < config.iterations:
+        raise ConfigError(
+            expected=f"at least {-(-config.iterations // workers)}, so that a worker is left",
+            got=f"`{lose_every}`",
+            at="coordinator.lose_every",
+        )

@@ -174,8 +174,8 @@ class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Rounds between two checkpoints of the coordinator, which it can be started again from; 0:
     only at the end."""
     lose_every: int = 0
-    """Simulations: iterations after which a worker is lost, chosen at random, with its shard and
-    its discriminator (thesis, figure 5.6: `I / n`). 0: never."""
+    """MD-GAN simulated: iterations after which a random worker is lost, with its shard and its
+    discriminator (thesis, figure 5.6: `I / n`). 0: never."""
 
     def __post_init__(self) -> None:
         for name in ("deadline_first_s", "deadline_min_s", "lost_after_s"):

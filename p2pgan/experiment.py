@@ -260,7 +260,12 @@ class Experiment:
     @property
     def measured_nodes(self) -> list[str]:
         """The nodes whose quality is measured at the end."""
-        return spread_out(self.nodes, self.config.score.final_nodes)
+        return spread_out(self.generators, self.config.score.final_nodes)
+
+    @property
+    def generators(self) -> tuple[str, ...]:
+        """Who has a generator: all nodes, or the coordinator alone."""
+        return (COORDINATOR,) if self.algorithm.is_split else self.nodes
 
     def quality(self, vector_P: Tensor, node: str) -> Quality:
         """Quality of one node's generator, on `score.final_samples` images.
@@ -327,7 +332,7 @@ class ShardBatches:
         self._samplers = samplers
         self._pixels_at_once = PIXELS_AT_ONCE * (GPU_AT_ONCE if self._images.is_cuda else 1)
 
-    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+    def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
         """`count` batches of each of these nodes (by index)."""
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)

@@ -12,7 +12,7 @@ from p2pgan.cli.show import STOPPING, RoundBar
 from p2pgan.grid import Planned
 from p2pgan.inspect.text import count_text, number_text, printable
 from p2pgan.record.comparison import Cell
-from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.simulation import Simulation
 
 GOES_ON = "the same command goes on; the run that was interrupted starts again"
 
@@ -48,7 +48,7 @@ class GridProgress:
         self._bar = RoundBar(self._console, f"[{self._number}/{self._count}] {planned.cell.run}: ")
         self._bar.start()
 
-    def on_round(self, simulation: Lockstep) -> None:
+    def on_round(self, simulation: Simulation) -> None:
         if self._bar is not None:
             self._bar.show(simulation)
 

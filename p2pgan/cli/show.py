@@ -18,7 +18,7 @@ from p2pgan.inspect.tables import quality_head
 from p2pgan.inspect.text import bytes_text, count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.runs import Run
-from p2pgan.sim.lockstep import Lockstep
+from p2pgan.sim.simulation import Simulation
 
 QUALITY_TITLES = {
     "fid": "FID (lower is better)",
@@ -53,7 +53,7 @@ class RoundBar(Progress):
         if self._costs:
             yield Text(self._costs, no_wrap=True, overflow="ellipsis")
 
-    def show(self, simulation: Lockstep) -> None:
+    def show(self, simulation: Simulation) -> None:
         """How far the simulation is, how fast, how good, and when it will end."""
         done, experiment = simulation.round, simulation.experiment
         speed = simulation.iterations * len(experiment.nodes) / max(simulation.busy_s, 1e-9)
@@ -78,7 +78,7 @@ STOPPING = "Stopping after this round; Ctrl-C again stops at once."
 
 
 @contextmanager
-def round_progress() -> Iterator[tuple[Callable[[Lockstep], None], Callable[[], None]]]:
+def round_progress() -> Iterator[tuple[Callable[[Simulation], None], Callable[[], None]]]:
     """A bar over the rounds of a simulation, if stderr is a terminal.
 
     Yields what is to be told after every round, and at an interrupt that waits for one.

@@ -100,13 +100,13 @@ class Source:
         labels_KB = torch.cat([latents.labels_NB for latents in drawn])
         return self._made(z_KBZ, labels_KB)
 
-    def again(self, batches: Batches) -> Batches:
-        """The same latents through the generator as it is now; the reading stays the old one.
+    def again(self, batches: Batches, count: int) -> Batches:
+        """The first batches made again by the generator as it is now; the reading stays the old.
 
         Gradients have to be taken where the generator is: it may have moved since the batches were
         made, and to keep it as it was would take a copy for every discriminator.
         """
-        made = self._made(batches.z_KBZ, batches.labels_KB)
+        made = self._made(batches.z_KBZ[:count], batches.labels_KB[:count])
         return Batches(made.images, made.labels_KB, made.z_KBZ, made.tapes, batches.reading)
 
     def learn(self, batches: Batches, feedback_KBCHW: Tensor) -> None:

@@ -14,8 +14,8 @@ from p2pgan.grid import AXES, Grid, Planned, in_order, plan
 from p2pgan.mixing.algorithms import ALGORITHMS
 from p2pgan.record.comparison import Cell, ComparisonDirectory, Manifest, decides_runs
 from p2pgan.runs import commit, versions
-from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import Finished, prepared, simulate
+from p2pgan.sim.simulation import Simulation
 
 LOCK = ".lock"
 """In the directory; held while cells are run."""
@@ -36,7 +36,7 @@ class Watcher(Protocol):
     def started(self, planned: Planned) -> None:
         """This cell begins."""
 
-    def on_round(self, simulation: Lockstep) -> None:
+    def on_round(self, simulation: Simulation) -> None:
         """A round of it is over."""
 
     def on_interrupt(self) -> None:

@@ -7,15 +7,12 @@ Several processes may play it together, each with a share of the nodes; for one 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
@@ -24,73 +21,27 @@ from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.mixing.rules import copying_rows, mixing_rows
 from p2pgan.record import schema
-from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.writer import RecordWriter
-from p2pgan.runs import Costs, LastStep, Standing
+from p2pgan.runs import LastStep
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.crew import Crew, trainees
 from p2pgan.sim.election import Election
 from p2pgan.sim.exchange_log import Entry, ExchangeLog
-from p2pgan.sim.shares import Shares
+from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
 from p2pgan.types import NETS, Net
 
-BYTES_PER_VALUE = 4
-"""Vectors are float32."""
 
+class Lockstep(Simulation):
+    """A run in which every node has a generator and a discriminator.
 
-@dataclass
-class Lockstep:
-    """One simulated run, and where it stands.
-
-    `run` trains to the end and may be interrupted anywhere between two rounds' instructions;
-    `save` then keeps what there is.
+    Its arguments are those of `Simulation`.
     """
 
-    experiment: Experiment
-    shares: Shares
-    """Which nodes are trained here."""
-    directory: RunDirectory
-    records: RecordWriter | None
-    """`None`: another process keeps the log."""
-    time_s: Callable[[], float]
-    """A monotonic clock, for the speed in the summary."""
-    on_round: Callable[["Lockstep"], None]
-    """Told after every round."""
-
-    round: int = 0
-    """Rounds finished; those of the last step are not among them."""
-    last_rounds: int = 0
-    """Rounds of the last step, which are numbered on from the others."""
-    last_step: LastStep | None = None
-    """Once it is over, if there is one."""
-    iterations: int = 0
-    """Iterations of each node so far."""
-    messages: int = 0
-    """Vectors sent; counted where the log is kept."""
-    bytes_total: int = 0
-    """Their bytes."""
-    costs: Costs = field(default_factory=Costs)
-    """Where the time went so far."""
-    saved_iterations: int | None = None
-    """Iterations of each node in the checkpoints on disk; `None`: there are none."""
-
-    def __post_init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         experiment = self.experiment
         self.cohort = trainees(experiment, [experiment.nodes[i] for i in self.shares.own])
-        self.scores: list[Scores] = []
-        """The last ones, of every node."""
-        self.scored_round: int | None = None
-        """The round that `scores` and `consensus` belong to; `None`: nobody has been scored."""
-        self.consensus: dict[Net, float] = {}
-        self.quality: dict[str, Quality] = {}
-        """The last one of every measured node; empty: nobody has been measured."""
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds of training and exchanging; scoring, logging and start-up left out."""
-        return self.costs.train_s + self.costs.exchange_s
 
     def run(self) -> None:
         """All rounds, from the first; scores after those that are due."""
@@ -127,7 +78,7 @@ class Lockstep:
             ]
             self.consensus = {net: self.shares.consensus_distance(vectors[net]) for net in vectors}
         with self._timed("log_s"):
-            self._record_scores()
+            self._record_scores(dict(zip(nodes, self.scores, strict=True)))
         self.scored_round = self.round
 
     def measure(self) -> None:
@@ -158,14 +109,6 @@ class Lockstep:
             body = schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round)
             for node in self.experiment.nodes:
                 self._record(body, node)
-
-    def standing(self, *, measured: bool = True) -> Standing:
-        """What the nodes were worth when they were last looked at, with or without the quality."""
-        return Standing(
-            scores=[(scores.fid, scores.ms) for scores in self.scores],
-            consensus=dict(self.consensus),
-            quality=dict(self.quality) if measured else {},
-        )
 
     def close(self) -> None:
         """Ends the processes that train, if there are any."""
@@ -268,11 +211,6 @@ class Lockstep:
             self._flush()
         self.on_round(self)
 
-    def _is_saved_now(self) -> bool:
-        """Whether a checkpoint is due after this round; the last round's is `save`'s."""
-        every = self.experiment.config.engine.checkpoint_every
-        return every > 0 and self.round % every == 0 and self.round < self.experiment.rounds
-
     def _save(self) -> None:
         matrices: dict[str, Tensor] = {net: self.cohort.vectors[net] for net in NETS}
         if self.experiment.config.train.ema:
@@ -355,40 +293,3 @@ class Lockstep:
                 exchange_s=exchange_s,
             )
             self._record(body, node)
-
-    def _record_scores(self) -> None:
-        when = {"round": self.round + self.last_rounds, "iterations": self.iterations}
-        final = self.experiment.config.final
-        after = final if self.last_rounds and final != "none" else None
-        for node, scores in zip(self.experiment.nodes, self.scores, strict=True):
-            body = schema.Scores(
-                fid=scores.fid, ms=scores.ms, samples=scores.samples, after=after, **when
-            )
-            self._record(body, node)
-        self._record(schema.Consensus(g=self.consensus["G"], d=self.consensus["D"], **when))
-
-    def _record_quality(self) -> None:
-        for node, quality in self.quality.items():
-            figures: dict[str, Any] = asdict(quality)
-            round_ = self.round + self.last_rounds
-            body = schema.Quality(round=round_, iterations=self.iterations, **figures)
-            self._record(body, node)
-
-    def _record(self, body: schema.Body, node: str = EVERYONE) -> None:
-        # All nodes step together, so one count of rounds is a Lamport clock for all of them.
-        if self.records is not None:
-            self.records.write(body, node=node, clock=self.round + self.last_rounds)
-
-    def _flush(self) -> None:
-        if self.records is not None:
-            self.records.flush()
-
-    @contextmanager
-    def _timed(self, part: Literal["train_s", "exchange_s", "score_s", "log_s"]) -> Iterator[None]:
-        """Adds the time of what is done within to a part of the costs."""
-        start_s = self.time_s()
-        yield
-        if self.experiment.device.type == "cuda":
-            torch.cuda.synchronize()  # what was asked of the GPU belongs here
-        parts = asdict(self.costs)
-        self.costs = Costs(**parts | {part: parts[part] + self.time_s() - start_s})

@@ -24,6 +24,8 @@ from p2pgan.sim.interrupt import Interrupt, terminable
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.ranks import Alone, Ranks
 from p2pgan.sim.shares import Shares
+from p2pgan.sim.simulation import Simulation
+from p2pgan.sim.split import SplitRun
 
 RECORDS_AT_ONCE = 1000
 """Records that may wait in memory; at the end of a round none does."""
@@ -44,7 +46,7 @@ def simulate(
     config: RunConfig,
     data_dir: Path,
     out: Path | None,
-    on_round: Callable[[Lockstep], None],
+    on_round: Callable[[Simulation], None],
     on_interrupt: Callable[[], None] = lambda: None,
     ranks: Ranks | None = None,
 ) -> Finished:
@@ -84,9 +86,9 @@ class _Run:
 
     ranks: Ranks
     start_s: float
-    on_round: Callable[[Lockstep], None]
+    on_round: Callable[[Simulation], None]
     interrupt: Interrupt
-    simulation: Lockstep | None = None
+    simulation: Simulation | None = None
     """Once there is something to train."""
     is_agreed: bool = False
     """Whether all processes know of an interrupt, and are at the end of the same round."""
@@ -101,7 +103,8 @@ class _Run:
         with self._log(directory) if ranks.is_first else nullcontext() as records:
             if records is not None:
                 records.write(run_started(experiment.config))
-            simulation = Lockstep(
+            kind = SplitRun if experiment.algorithm.is_split else Lockstep
+            simulation = kind(
                 experiment, shares, directory, records, time.monotonic, self._after_round
             )
             self.simulation = simulation
@@ -144,7 +147,7 @@ class _Run:
             flush_every=RECORDS_AT_ONCE,
         )
 
-    def _play(self, simulation: Lockstep) -> bool:
+    def _play(self, simulation: Simulation) -> bool:
         """Plays to the end or to an interrupt; whether one has cut it short."""
         try:
             simulation.run()
@@ -156,7 +159,7 @@ class _Run:
             return not (self.is_agreed and _is_whole(simulation))
         return False
 
-    def _after_round(self, simulation: Lockstep) -> None:
+    def _after_round(self, simulation: Simulation) -> None:
         wanted = False
         try:
             self.on_round(simulation)
@@ -167,7 +170,7 @@ class _Run:
         if self.is_agreed:
             raise KeyboardInterrupt
 
-    def _close(self, simulation: Lockstep, interrupted: bool) -> dict[str, Any]:
+    def _close(self, simulation: Simulation, interrupted: bool) -> dict[str, Any]:
         """Writes the summary; the same at every process."""
         outcome = Outcome(
             rounds=simulation.round,
@@ -222,7 +225,7 @@ def fingerprint(experiment: Experiment) -> str:
     return digest.hexdigest()
 
 
-def _is_whole(simulation: Lockstep) -> bool:
+def _is_whole(simulation: Simulation) -> bool:
     """Whether nothing comes after the round that is over."""
     experiment = simulation.experiment
     more = experiment.config.score.final_samples or experiment.config.final != "none"
