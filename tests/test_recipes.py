@@ -14,6 +14,8 @@ PROMISED = {
     "quickstart",
     *("chapter4", "chapter4-small", "chapter4-by-class"),
     *("chapter4-digits", "chapter4-small-digits", "chapter4-by-class-digits"),
+    *("chapter5", "chapter5-small", "chapter5-digits", "chapter5-colour"),
+    *("chapter5-moves", "chapter5-places", "chapter5-faults", "chapter5-late"),
 }
 """Scripts rely on these names."""
 
@@ -38,6 +40,23 @@ def test_chapter_4_is_of_full_size() -> None:
     assert (found.config.dataset, found.config.model) == ("mnist", "cnn-mnist-ch4")
     assert (found.config.iterations, found.config.exchange_every) == (20_000, 200)
     assert (found.grid.nodes, len(found.grid.seeds)) == ((1, 2, 10, 100), 3)
+
+
+def test_chapter_5_is_of_full_size() -> None:
+    """Section 5.3.1 of the thesis, but for k = n, which it leaves out as well."""
+    found = recipe("chapter5")
+    assert (found.config.dataset, found.config.model) == ("mnist", "mlp-mnist")
+    assert (found.config.iterations, found.config.exchange_epochs) == (50_000, 1)
+    assert found.config.train.conditional
+    assert found.grid.vary["batch_size"] == (10, 100)
+
+
+def test_all_workers_but_the_last_are_lost_on_time() -> None:
+    """Figure 5.6: one every `I / n` iterations."""
+    found = recipe("chapter5-faults")
+    n = found.config.md.discriminators
+    assert n is not None
+    assert found.grid.vary["coordinator.lose_every"] == (0, found.config.iterations // n)
 
 
 @pytest.mark.parametrize("name", ["chapter4", "chapter4-small", "chapter4-by-class"])
