@@ -31,8 +31,11 @@ TOLD = (
 SAME = "same"
 """As in the column before: the key does not matter to the algorithm."""
 
-COORDINATED = ("fl-gan",)
+COORDINATED = ("fl-gan", "md-gan")
 """Algorithms in which a coordinator sends as well."""
+
+ONE_GENERATOR = ("md-gan",)
+"""Algorithms in which the coordinator alone has a generator."""
 
 REAL = "real images"
 
@@ -160,9 +163,14 @@ def _shared_words(comparison: Comparison) -> str:
         value = reduce(lambda table, name: table.get(name, {}), key.split("."), base)
         is_said = key in TOLD or key in vary or not decides_runs(key)
         is_replaced = key == "exchange_epochs" and "exchange_every" in vary
-        if not (is_said or is_replaced) and value not in ({}, value_of(usual, key)):
+        if not (is_said or is_replaced) and value not in ({}, _plain_value(value_of(usual, key))):
             told.append(f"`{key}` {_value(value)}")
     return ", ".join(filter(None, told))
+
+
+def _plain_value(value: Any) -> Any:
+    """As TOML and JSON have it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _put(words: str, value: Any) -> str:
@@ -171,10 +179,13 @@ def _put(words: str, value: Any) -> str:
 
 def _reading_words(comparison: Comparison) -> str:
     words = "Figures are means over the nodes of a run, and sd is over the nodes."
-    sizes = sorted({(row.cell.nodes, row.measured) for row in comparison.rows})
+    several = [row for row in comparison.rows if row.cell.algorithm not in ONE_GENERATOR]
+    sizes = sorted({(row.cell.nodes, row.measured) for row in several})
     if parts := [f"{some} of {nodes}" for nodes, some in sizes if 0 < some < nodes]:
         words += " Means and sd of FID, MS and what else is measured at the end, before a last"
         words += f" step too, are over {', '.join(parts)} nodes."
+    if single := [name for name in comparison.axis("algorithm") if name in ONE_GENERATOR]:
+        words += f" {', '.join(single)} has one generator, the coordinator's."
     if len(comparison.axis("seed")) > 1:
         words += " Of several seeds: the median (least to greatest)."
         if any(group.whole and len(group.whole) % 2 == 0 for group in comparison.groups):
@@ -334,10 +345,14 @@ def _values(vary: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 def _text(group: Group, figure: str) -> str:
     """The median over seeds with least and greatest, and what is wrong with some of the runs."""
-    if group.nodes == 1 and group.whole and figure.endswith(OF_SEVERAL):
-        return "-"
     put = bytes_text if figure == "traffic.bytes_per_node" else number_text
     median = group.median(figure)
+    is_single = group.nodes == 1 or (
+        # Discriminators, of which there are several, have a distance if they are of one kind.
+        group.algorithm in ONE_GENERATOR and (median is None or figure.endswith(".std"))
+    )
+    if is_single and group.whole and figure.endswith(OF_SEVERAL):
+        return "-"
     missing = len(group.rows) - len(group.whole)
     lost = sum(row.figures.get(figure, 0.0) is None for row in group.whole)
     told = "" if median is None else _median_text(median, put)
