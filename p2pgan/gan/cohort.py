@@ -8,7 +8,7 @@ nodes' networks and takes them block by block (`p2pgan.gan.plan`); a block holds
 Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,6 +46,11 @@ class Losses:
 
     d: np.ndarray
     g: np.ndarray
+
+    @classmethod
+    def missing(cls, nodes: int) -> "Losses":
+        """Those of nodes that stood still: no numbers."""
+        return cls(*np.full((2, nodes), np.nan, np.float32))
 
     @classmethod
     def joined(cls, parts: Sequence["Losses"]) -> "Losses":
@@ -131,18 +136,26 @@ class Cohort:
             for nodes in blocks(model, len(rows["G"]), machine)
         }
 
-    def train(self, iterations: int) -> Losses:
+    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
         """So many iterations (at least 1) of every node: `L` discriminator steps, a generator step.
 
         After an exception, a `KeyboardInterrupt` among them, nodes have done unequal numbers.
+
+        Args:
+            iterations: how many.
+            nodes: the indices of those that train, whole blocks; the others stand still, draw
+                nothing, and have losses that are no numbers. `None`: all.
         """
         assert iterations >= 1
+        trained = range(len(self.judged)) if nodes is None else frozenset(nodes)
         self._reset_if_due(iterations)
         with products_in(self._precision), calls_on(self._threads), torch.inference_mode():
             return Losses.joined(
                 [
-                    self._train_block(block, nodes, iterations)
-                    for nodes, block in self.blocks.items()
+                    self._train_block(block, places, iterations)
+                    if _is_trained(places, trained)
+                    else Losses.missing(len(places))
+                    for places, block in self.blocks.items()
                 ]
             )
 
@@ -197,6 +210,12 @@ def calls_on(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _is_trained(block: range, trained: Collection[int]) -> bool:
+    count = sum(node in trained for node in block)
+    assert count in (0, len(block)), "a block trains as a whole"
+    return count > 0
 
 
 def _stacked(judged: Sequence[Judged]) -> Judged:

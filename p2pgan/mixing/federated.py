@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -86,7 +87,7 @@ def mean(updates: Sequence[Tensor], weights_K: np.ndarray) -> Tensor:
     return weighted_sums(w_1K, torch.stack(list(updates)))[0]
 
 
-def mean_rows(chosen: Sequence[int], weights_K: np.ndarray, nodes: int) -> Rows:
+def mean_rows(chosen: Sequence[int], weights_K: npt.ArrayLike, nodes: int) -> Rows:
     """`W` by which all nodes get the mean of some: one row for everybody.
 
     Args:
@@ -96,7 +97,8 @@ def mean_rows(chosen: Sequence[int], weights_K: np.ndarray, nodes: int) -> Rows:
     """
     columns = np.asarray(chosen, dtype=np.int64)
     starts = np.array([0, len(columns)])
-    w_1N = csr_array((np.asarray(weights_K), columns, starts), shape=(1, nodes))
+    weights = np.asarray(weights_K, dtype=np.float64)
+    w_1N = csr_array((weights, columns, starts), shape=(1, nodes))
     return Rows(w_1N, np.zeros(nodes, dtype=np.int64))
 
 
