@@ -128,11 +128,12 @@ class Experiment:
 
     @property
     def machine(self) -> Machine:
-        """What a simulation may use. Where nodes stand still, each is a block of its own."""
+        """What a simulation may use."""
         engine = self.config.engine
         return Machine(
             threads=engine.threads or torch.get_num_threads(),
-            block_nodes=engine.block_nodes if self.round_nodes == len(self.nodes) else 1,
+            block_nodes=engine.block_nodes,
+            share=self.round_nodes / len(self.nodes),
             is_gpu=self.device.type == "cuda",
             precision=engine.precision,
         )
@@ -335,7 +336,7 @@ class ShardBatches:
         self._samplers = samplers
         self._pixels_at_once = PIXELS_AT_ONCE * (GPU_AT_ONCE if self._images.is_cuda else 1)
 
-    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+    def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
         """`count` batches of each of these nodes (by index)."""
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)

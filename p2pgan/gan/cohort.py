@@ -33,7 +33,7 @@ from p2pgan.types import NETS, Net
 class Inputs:
     """What N nodes train on."""
 
-    batches: Callable[[range, int], Iterator[Batch]]
+    batches: Callable[[Sequence[int], int], Iterator[Batch]]
     """Of some nodes (by index) so many batches of each one's own data."""
     latents: LatentSource
     batch: int
@@ -143,19 +143,17 @@ class Cohort:
 
         Args:
             iterations: how many.
-            nodes: the indices of those that train, whole blocks; the others stand still, draw
-                nothing, and have losses that are no numbers. `None`: all.
+            nodes: the indices of those that train; the others stand still, draw nothing, and have
+                losses that are no numbers. `None`: all.
         """
         assert iterations >= 1
         trained = range(len(self.judged)) if nodes is None else frozenset(nodes)
-        self._reset_if_due(iterations)
         with products_in(self._precision), calls_on(self._threads), torch.inference_mode():
+            self._reset_if_due(iterations)
             return Losses.joined(
                 [
-                    self._train_block(block, places, iterations)
-                    if _is_trained(places, trained)
-                    else Losses.missing(len(places))
-                    for places, block in self.blocks.items()
+                    self._train_some(block, nodes, trained, iterations)
+                    for nodes, block in self.blocks.items()
                 ]
             )
 
@@ -169,16 +167,29 @@ class Cohort:
                     block.forget()
         self._iterations += iterations
 
-    def _train_block(self, block: Block, nodes: range, iterations: int) -> Losses:
-        feed = self._feed(nodes, iterations)
-        with block.loaded():
+    def _train_some(
+        self, block: Block, nodes: range, trained: Collection[int], iterations: int
+    ) -> Losses:
+        """Those of a block's nodes that are to be trained."""
+        places = [place for place, node in enumerate(nodes) if node in trained]
+        losses = Losses.missing(len(nodes))
+        if places:
+            of_places = self._train_block(block, nodes, places, iterations)
+            losses.d[places], losses.g[places] = of_places.d, of_places.g
+        return losses
+
+    def _train_block(
+        self, block: Block, nodes: range, places: Sequence[int], iterations: int
+    ) -> Losses:
+        feed = self._feed([nodes[place] for place in places], iterations)
+        with block.loaded(places):
             steps = [block.iterate(feed) for _ in range(iterations)]
         return self._losses(
             [step for discriminator_steps, _ in steps for step in discriminator_steps],
             [judged for _, judged in steps],
         )
 
-    def _feed(self, nodes: range, iterations: int) -> Feed:
+    def _feed(self, nodes: Sequence[int], iterations: int) -> Feed:
         inputs, steps = self._inputs, self._game.discriminator_steps
         return Feed(
             real=inputs.batches(nodes, iterations * steps),
@@ -210,12 +221,6 @@ def calls_on(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _is_trained(block: range, trained: Collection[int]) -> bool:
-    count = sum(node in trained for node in block)
-    assert count in (0, len(block)), "a block trains as a whole"
-    return count > 0
 
 
 def _stacked(judged: Sequence[Judged]) -> Judged:

@@ -27,7 +27,7 @@ def test_steps_are_those_of_torchs_optimiser(dtype: torch.dtype) -> None:
             leaf.grad = gradient.clone()
         reference.step()
         count += 1
-        adam.step(mine, gradients, moments, count)
+        adam.step(mine, gradients, moments, [count])
     for got, wanted in zip(mine, theirs, strict=True):
         torch.testing.assert_close(got, wanted.detach(), rtol=1e-6, atol=1e-7)
 
@@ -36,7 +36,7 @@ def test_the_first_step_is_the_learning_rate_against_the_gradients_sign() -> Non
     """Kingma and Ba 2015: bias correction makes the first moments the gradient itself."""
     parameter, gradient = torch.zeros(4), torch.tensor([2.0, -3.0, 1e-3, 0.0])
     moments = ([torch.zeros(4)], [torch.zeros(4)])
-    Adam(0.1, 0.5, 0.999).step([parameter], [gradient], moments, torch.ones(()))
+    Adam(0.1, 0.5, 0.999).step([parameter], [gradient], moments, [torch.ones(())])
     torch.testing.assert_close(parameter, torch.tensor([-0.1, 0.1, -0.1, 0.0]), rtol=1e-4, atol=0)
 
 
@@ -44,4 +44,4 @@ def test_strided_memory_is_our_own_mistake() -> None:
     wide = torch.zeros(4, 4)
     moments = ([torch.zeros(4, 2)], [torch.zeros(4, 2)])
     with pytest.raises(AssertionError):
-        Adam(0.1, 0.5, 0.999).step([wide[:, :2]], [torch.ones(4, 2)], moments, torch.ones(()))
+        Adam(0.1, 0.5, 0.999).step([wide[:, :2]], [torch.ones(4, 2)], moments, [torch.ones(())])

@@ -165,7 +165,7 @@ def test_all_with_equal_shards_are_the_uniform_mean_to_the_bit(simulated: Simula
 
 def test_what_is_sent_makes_no_difference_in_lockstep(simulated: Simulate) -> None:
     one, other = (
-        simulated(send, **SETTINGS, fl=FederatedConfig(send=send, fraction=0.5))  # type: ignore[arg-type]
+        simulated(send, **SETTINGS, fl=FederatedConfig(send=send, fraction=0.5))
         for send in ("weights", "deltas")
     )
     assert all(torch.equal(saved(one, 0)[net], saved(other, 0)[net]) for net in NETS)
