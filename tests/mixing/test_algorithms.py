@@ -136,3 +136,7 @@ def test_fixed_points_are_as_configured() -> None:
 def test_daemons_cannot_agree_on_a_permutation() -> None:
     with pytest.raises(ConfigError, match=r"`push` or `auto`, got `permutation`"):
         algorithm("gossip").draw(ExchangeConfig(draw="permutation"), lockstep=False)
+
+
+def test_who_makes_a_mean_of_whole_networks() -> None:
+    assert [name for name, value in ALGORITHMS.items() if value.is_federated] == ["fl-gan"]
