@@ -1,10 +1,10 @@
 """FL-GAN in lockstep: who makes a round, and what the coordinator makes of it.
 
 The rules are those of the daemons (`p2pgan.mixing.federated`). Two things differ from daemons:
-nobody is slow, so that no more are asked than make the round; and every node holds the
-current networks at the end of a round, where real workers get them when they are selected next,
-which costs nothing here and is not counted. `fl.send` is not looked at in lockstep: it changes the
-networks by rounding, and traffic not at all.
+nobody is slow, so that no more are asked than make the round; and every node holds the current
+networks at the end of a round, where real workers get them when they are selected next, which costs
+nothing here and is not counted. `fl.send` is not looked at in lockstep: it changes the networks by
+rounding, and traffic not at all.
 """
 
 from collections.abc import Mapping

@@ -45,7 +45,8 @@ def exchange(
 
 
 def test_names() -> None:
-    assert set(ALGORITHMS) == {"standalone", "centralised", "gossip", "gossip-ind", "fl-gan"}
+    gossip = {"gossip", "gossip-ind"}
+    assert set(ALGORITHMS) == {"standalone", "centralised", *gossip, "fl-gan", "md-gan"}
     assert all(algorithm(name).name == name for name in ALGORITHMS)
     with pytest.raises(ConfigError, match="did you mean `gossip-ind`"):
         algorithm("gosip-ind")
