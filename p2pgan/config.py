@@ -199,9 +199,11 @@ class FederatedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     weighting: Literal["samples", "uniform"] = "samples"
     """Weight of a worker in the mean: the size of its shard, or the same for all."""
     send: Literal["weights", "deltas"] = "weights"
-    """What a worker sends back: its networks, or what the round has changed in them."""
+    """What a worker sends back: its networks, or what the round has changed in them. The mean is
+    the same up to rounding, and so is the traffic; in lockstep it makes no difference."""
     momentum: float = 0.0
-    """Of the coordinator's own step along the mean change; 0: the plain mean."""
+    """β of the coordinator's own step `v <- β v + mean change`, `x <- x + v` (Hsu et al. 2019), in
+    which changes of earlier rounds go on; 0: the plain mean."""
 
     def __post_init__(self) -> None:
         fraction, over = self.fraction, self.over_selection
@@ -305,7 +307,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     model: str | None = None
     """A pair of networks, such as `mlp-digits`; `None`: the data set's usual one."""
     iterations: int = 3000
-    """Generator steps per node."""
+    """Generator steps per node; with `fl.fraction`, of a node that takes part in every round."""
     exchange_every: int | None = None
     """Iterations between two exchanges; `None`: `exchange_epochs` decides, else 20."""
     exchange_epochs: float | None = None

@@ -33,6 +33,7 @@ from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
+from p2pgan.mixing import federated
 from p2pgan.mixing.algorithms import COORDINATOR, Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
@@ -90,6 +91,13 @@ class Experiment:
         """Rounds of the run; the last one may be shorter, and ends with an exchange as well."""
         return -(-self.config.iterations // self.exchange_every)
 
+    @property
+    def round_nodes(self) -> int:
+        """Nodes that train in a round: all, or those that FL-GAN's coordinator selects."""
+        nodes = len(self.nodes)
+        is_federated = self.algorithm.is_federated
+        return federated.count(self.config.fl.fraction, nodes) if is_federated else nodes
+
     def is_scored(self, round_: int) -> bool:
         """Whether scores are due after that round (counted from 1); always after the last."""
         every = self.config.score.every
@@ -125,6 +133,7 @@ class Experiment:
         return Machine(
             threads=engine.threads or torch.get_num_threads(),
             block_nodes=engine.block_nodes,
+            share=self.round_nodes / len(self.nodes),
             is_gpu=self.device.type == "cuda",
             precision=engine.precision,
         )

@@ -139,13 +139,28 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
     draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}
     draws.add("exchange.fanout")
     exchanges = {*draws, *PERIODS, *(key for key in keys() if key.startswith("exchange."))}
+    others = _of_other_systems(chosen)
     if chosen.is_pooled:
-        return {*exchanges, "partition", "final"}
+        return {*exchanges, *others, "partition", "final"}
     if config.final != "none":
-        return set()
+        return others
+    if chosen.is_split:  # moves have a period too
+        return {*(exchanges - set(PERIODS)), *others}
     if not chosen.groups:
-        return exchanges
-    return draws if chosen.has_coordinator else set()
+        return {*exchanges, *others}
+    return {*draws, *others} if chosen.has_coordinator else others
+
+
+def _of_other_systems(chosen: Algorithm) -> set[str]:
+    """Keys of the tables that belong to other algorithms, or to daemons alone.
+
+    Of FL-GAN's, a simulation does not ask how much is sent how, nor how long anybody is waited for.
+    """
+    read = {"md.", "coordinator."} if chosen.is_split else set()
+    if chosen.is_federated:
+        read = {"fl.fraction", "fl.weighting", "fl.momentum"}
+    tables = ("fl.", "md.", "coordinator.")
+    return {key for key in keys() if key.startswith(tables) and not key.startswith(tuple(read))}
 
 
 def _combinations(vary: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

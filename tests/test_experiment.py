@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig, TrainConfig
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
@@ -205,6 +205,13 @@ def test_scores_are_due(rounds: int, every: int | None, scored: list[int]) -> No
 def test_epochs_become_iterations_of_the_mean_shard(epochs: float, every: int) -> None:
     """1600 training images on 3 nodes are 533 each, 33 batches of 16."""
     assert experiment(exchange_epochs=epochs).exchange_every == every
+
+
+def test_fl_gan_alone_lets_nodes_stand_still() -> None:
+    for name, count in (("fl-gan", 2), ("gossip", 5), ("standalone", 5)):
+        prepared = experiment(algorithm=name, nodes=5, fl=FederatedConfig(fraction=0.4))
+        assert prepared.round_nodes == count
+        assert prepared.machine.share == count / 5
 
 
 def test_epochs_of_unequal_shards_are_common_to_all() -> None:

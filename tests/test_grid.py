@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from p2pgan.config import ExchangeConfig, RunConfig
+from p2pgan.config import ExchangeConfig, RunConfig, keys
 from p2pgan.errors import ConfigError
 from p2pgan.grid import Grid, grid_there, in_order, irrelevant, plan, varied, without_a_run
 from p2pgan.mixing.algorithms import algorithm
@@ -79,16 +79,43 @@ def test_what_cannot_matter_to_an_algorithm_stays_at_its_base_value() -> None:
     }
 
 
+SYSTEMS = {"fl", "md", "coordinator"}
+"""Tables of systems with a coordinator."""
+
+
+@pytest.mark.parametrize("final", ["none", "average"])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("fl-gan", {"fl.fraction", "fl.weighting", "fl.momentum"}),
+        ("md-gan", {key for key in keys() if key.startswith(("md.", "coordinator."))}),
+        ("gossip", set()),
+        ("standalone", set()),
+        ("centralised", set()),
+    ],
+)
+def test_settings_of_a_system_matter_to_it_alone(final: str, name: str, read: set[str]) -> None:
+    spared = irrelevant(algorithm(name), varied(BASE, {"final": final}))
+    of_systems = {key for key in keys() if key.partition(".")[0] in SYSTEMS}
+    assert of_systems - spared == read
+
+
+def test_a_period_of_moves_matters() -> None:
+    spared = irrelevant(algorithm("md-gan"), BASE)
+    assert {"exchange.moments", "overlay"} <= spared
+    assert not {"exchange_every", "exchange_epochs"} & spared
+
+
 def test_a_last_step_makes_the_overlay_matter_to_all_who_have_peers() -> None:
     agree = varied(BASE, {"final": "agree"})
-    assert irrelevant(algorithm("standalone"), agree) == set()
+    assert {key.partition(".")[0] for key in irrelevant(algorithm("standalone"), agree)} == SYSTEMS
     assert "overlay" in irrelevant(algorithm("centralised"), agree)
     [alone] = plan(agree, Grid(algorithms=("centralised",)))
     assert alone.config.final == "none"
 
 
 def test_gossip_and_moments_of_the_coordinators_algorithm_matter() -> None:
-    assert irrelevant(algorithm("gossip"), BASE) == set()
+    assert {key.partition(".")[0] for key in irrelevant(algorithm("gossip"), BASE)} == SYSTEMS
     assert "exchange.moments" not in irrelevant(algorithm("fl-gan"), BASE)
     assert "exchange_every" not in irrelevant(algorithm("fl-gan"), BASE)
 

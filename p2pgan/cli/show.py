@@ -56,7 +56,7 @@ class RoundBar(Progress):
     def show(self, simulation: Simulation) -> None:
         """How far the simulation is, how fast, how good, and when it will end."""
         done, experiment = simulation.round, simulation.experiment
-        speed = simulation.iterations * len(experiment.nodes) / max(simulation.busy_s, 1e-9)
+        speed = simulation.iterations * experiment.round_nodes / max(simulation.busy_s, 1e-9)
         costs = asdict(simulation.costs)
         left_s = sum(costs.values()) / done * (experiment.rounds - done)
         figures = [f"{speed:,.0f} node-iterations/s", f"{timedelta(seconds=round(left_s))} left"]

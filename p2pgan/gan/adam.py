@@ -7,6 +7,7 @@ there: they are then still in the cache, and never all in memory.
 Source: Kingma and Ba 2015, algorithm 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ class Adam:
         parameters: list[Tensor],
         gradients: list[Tensor],
         moments: tuple[list[Tensor], list[Tensor]],
-        count: Tensor,
+        counts: Sequence[Tensor],
     ) -> None:
         """One step of some tensors, in place.
 
@@ -35,17 +36,21 @@ class Adam:
             parameters: what is trained; contiguous, as all that follow.
             gradients: of the same shapes.
             moments: running means of gradients and of their squares, of the same shapes.
-            count: steps so far, this one included; float32 scalar on the parameters' device.
+            counts: steps so far, this one included; float32 scalars on the parameters' device: one
+                for all nodes, or one for each row of the tensors.
         """
         # The kernel walks through memory, whatever the strides say.
         assert all(tensor.is_contiguous() for tensor in (*parameters, *gradients))
+        tensors = [parameters, gradients, *moments]
+        if len(counts) > 1:
+            tensors = [[row for tensor in part for row in tensor.unbind()] for part in tensors]
         torch._fused_adam_(
-            parameters,
-            gradients,
-            moments[0],
-            moments[1],
+            tensors[0],
+            tensors[1],
+            tensors[2],
+            tensors[3],
             [],
-            [count] * len(parameters),
+            [*counts] * len(parameters),
             lr=self.learning_rate,
             beta1=self.beta1,
             beta2=self.beta2,

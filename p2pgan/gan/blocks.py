@@ -178,11 +178,15 @@ class Block:
         self.generator, self.critics = generator, Critics(game, discriminator)
 
     @contextmanager
-    def loaded(self) -> Iterator[None]:
-        """While entered, the nodes' networks are in the block's hands; then they are given back."""
+    def loaded(self, places: Sequence[int] | None = None) -> Iterator[None]:
+        """While entered, the nodes' networks are in the block's hands; then they are given back.
+
+        Args:
+            places: of the nodes that are trained, as in `Player.load`; `None`: all.
+        """
         players = (self.generator, self.critics.player)
         for player in players:
-            player.load()
+            player.load(places)
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ nodes' networks and takes them block by block (`p2pgan.gan.plan`); a block holds
 Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from p2pgan.types import NETS, Net
 class Inputs:
     """What N nodes train on."""
 
-    batches: Callable[[range, int], Iterator[Batch]]
+    batches: Callable[[Sequence[int], int], Iterator[Batch]]
     """Of some nodes (by index) so many batches of each one's own data."""
     latents: LatentSource
     batch: int
@@ -46,6 +46,11 @@ class Losses:
 
     d: np.ndarray
     g: np.ndarray
+
+    @classmethod
+    def missing(cls, nodes: int) -> "Losses":
+        """Those of nodes that stood still: no numbers."""
+        return cls(*np.full((2, nodes), np.nan, np.float32))
 
     @classmethod
     def joined(cls, parts: Sequence["Losses"]) -> "Losses":
@@ -131,17 +136,23 @@ class Cohort:
             for nodes in blocks(model, len(rows["G"]), machine)
         }
 
-    def train(self, iterations: int) -> Losses:
+    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
         """So many iterations (at least 1) of every node: `L` discriminator steps, a generator step.
 
         After an exception, a `KeyboardInterrupt` among them, nodes have done unequal numbers.
+
+        Args:
+            iterations: how many.
+            nodes: the indices of those that train; the others stand still, draw nothing, and have
+                losses that are no numbers. `None`: all.
         """
         assert iterations >= 1
-        self._reset_if_due(iterations)
+        trained = range(len(self.judged)) if nodes is None else frozenset(nodes)
         with products_in(self._precision), calls_on(self._threads), torch.inference_mode():
+            self._reset_if_due(iterations)
             return Losses.joined(
                 [
-                    self._train_block(block, nodes, iterations)
+                    self._train_some(block, nodes, trained, iterations)
                     for nodes, block in self.blocks.items()
                 ]
             )
@@ -156,9 +167,22 @@ class Cohort:
                     block.forget()
         self._iterations += iterations
 
-    def _train_block(self, block: Block, nodes: range, iterations: int) -> Losses:
-        feed = self._feed(nodes, iterations)
-        with block.loaded():
+    def _train_some(
+        self, block: Block, nodes: range, trained: Collection[int], iterations: int
+    ) -> Losses:
+        """Those of a block's nodes that are to be trained."""
+        places = [place for place, node in enumerate(nodes) if node in trained]
+        losses = Losses.missing(len(nodes))
+        if places:
+            of_places = self._train_block(block, nodes, places, iterations)
+            losses.d[places], losses.g[places] = of_places.d, of_places.g
+        return losses
+
+    def _train_block(
+        self, block: Block, nodes: range, places: Sequence[int], iterations: int
+    ) -> Losses:
+        feed = self._feed([nodes[place] for place in places], iterations)
+        with block.loaded(places):
             steps = [block.iterate(feed) for _ in range(iterations)]
         return mean_losses(
             self._game,
@@ -166,7 +190,7 @@ class Cohort:
             [judged for _, judged in steps],
         )
 
-    def _feed(self, nodes: range, iterations: int) -> Feed:
+    def _feed(self, nodes: Sequence[int], iterations: int) -> Feed:
         inputs, steps = self._inputs, self._game.discriminator_steps
         return Feed(
             real=inputs.batches(nodes, iterations * steps),

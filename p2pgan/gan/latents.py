@@ -65,7 +65,7 @@ class LatentSource:
         self._device = torch.device(device)
         self._dtype = dtype
 
-    def draws(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
+    def draws(self, nodes: Sequence[int], count: int, batch: int) -> Iterator[Latents]:
         """`count` times `batch` latents of each of these nodes (by index)."""
         values = VALUES_AT_ONCE * (GPU_AT_ONCE if self._device.type == "cuda" else 1)
         at_once = max(1, values // (len(nodes) * batch * self._latent))
@@ -77,7 +77,7 @@ class LatentSource:
         rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
         return to_device(np.stack(rows), self._device).to(self._dtype)
 
-    def _drawn(self, nodes: range, count: int, batch: int) -> Iterator[Latents]:
+    def _drawn(self, nodes: Sequence[int], count: int, batch: int) -> Iterator[Latents]:
         """As `draws`, all in memory at a time."""
         z_KNBZ = np.empty((count, len(nodes), batch, self._latent), np.float32)
         labels_KNB = np.zeros((count, len(nodes), batch), np.int64)

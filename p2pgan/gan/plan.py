@@ -44,6 +44,8 @@ class Machine:
     """A GPU takes all nodes in one block: it is only busy when there is much to do at once. While
     they are trained, their networks are in its memory twice."""
     precision: Precision = "float32"
+    share: float = 1.0
+    """Of the nodes that train in a round; the others of a block take no room in the cache."""
 
 
 def node_bytes(model: Model) -> int:
@@ -58,7 +60,7 @@ def blocks(model: Model, nodes: int, machine: Machine) -> tuple[range, ...]:
     elif machine.is_gpu:
         most = nodes
     else:
-        most = max(1, BLOCK_BYTES_MAX // node_bytes(model))
+        most = max(1, int(BLOCK_BYTES_MAX // node_bytes(model) / machine.share))
     return even(nodes, -(-nodes // most))
 
 
@@ -67,7 +69,7 @@ def workers(model: Model, nodes: int, machine: Machine) -> int:
     if machine.is_gpu:
         return 1
     least = -(-BLOCK_BYTES_MIN // node_bytes(model))  # nodes of a process
-    return max(1, min(machine.threads, nodes // least))
+    return max(1, min(machine.threads, int(nodes * machine.share) // least))
 
 
 def threads_of_calls(model: Model, batch: int, machine: Machine) -> int:

@@ -38,6 +38,16 @@ class Placed:
     """Adam's first and second, of the trained ones; there while it is trained."""
 
 
+@dataclass
+class Clock:
+    """How many steps a node has made, or several that have made all of them together."""
+
+    steps: Tensor
+    """Adam's; float32 scalar on the network's device."""
+    followed: int = 0
+    """The running mean's."""
+
+
 class Player:
     """One network of a block's nodes, with its optimiser."""
 
@@ -57,9 +67,8 @@ class Player:
         self._adam, self._ema = adam, ema
         vector_NP, *moments_NP = torch.split(rows_NE.detach(), network.size, 1)
         self._means = network.views(moments_NP.pop()) if ema else []
-        self._followed = 0
         self._views = network.views(vector_NP)
-        self._count = torch.zeros((), device=rows_NE.device)
+        self._clocks = [Clock(torch.zeros((), device=rows_NE.device))] * len(rows_NE)
         self._layers = [
             Placed(layer, list(slots), sum(i < network.trained for i in slots))
             for layer, slots in network.placed
@@ -71,13 +80,17 @@ class Player:
             for _ in range(2)
         ]
 
-    def load(self) -> None:
-        """Takes the networks, and all that lies with them, as they are now."""
-        self.tensors = [view.contiguous() for view in self._views]
-        self._mean = [view.contiguous() for view in self._means]
-        first, second = self._loaded = [
-            [view.contiguous() for view in views] for views in self._moments
-        ]
+    def load(self, places: Sequence[int] | None = None) -> None:
+        """Takes the networks, and all that lies with them, as they are now.
+
+        Args:
+            places: the nodes that are to be trained, by row, rising; the others stay as they are.
+                `None`: all.
+        """
+        self._choose(range(len(self._clocks)) if places is None else places)
+        self.tensors = self._taken(self._views)
+        self._mean = self._taken(self._means)
+        first, second = self._loaded = [self._taken(views) for views in self._moments]
         for placed in self._layers:
             trained = placed.positions[: placed.trained]
             placed.tensors = [self.tensors[i] for i in placed.positions]
@@ -85,13 +98,35 @@ class Player:
 
     def store(self) -> None:
         """Gives all of it back, and the memory that it took."""
-        _give_back(self._views, self.tensors)
-        _give_back(self._means, self._mean)
+        self._give_back(self._views, self.tensors)
+        self._give_back(self._means, self._mean)
         for views, tensors in zip(self._moments, self._loaded, strict=True):
-            _give_back(views, tensors)
+            self._give_back(views, tensors)
         self.tensors, self._mean, self._loaded = [], [], []
         for placed in self._layers:
             placed.tensors, placed.moments = [], ([], [])
+
+    def _choose(self, places: Sequence[int]) -> None:
+        """From the first time that not all are trained, every node has a clock of its own."""
+        self._chosen: Tensor | None = None
+        if len(places) < len(self._clocks):
+            self._chosen = torch.tensor(places, device=self._clocks[0].steps.device)
+            if self._clocks[0] is self._clocks[-1]:
+                self._clocks = [Clock(c.steps.clone(), c.followed) for c in self._clocks]
+        running = [self._clocks[place] for place in places]
+        self._running = running[:1] if running[0] is running[-1] else running
+
+    def _taken(self, views: Sequence[Tensor]) -> list[Tensor]:
+        if self._chosen is None:
+            return [view.contiguous() for view in views]
+        return [view.index_select(0, self._chosen) for view in views]
+
+    def _give_back(self, views: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+        for view, tensor in zip(views, tensors, strict=True):
+            if self._chosen is not None:
+                view.index_copy_(0, self._chosen, tensor)
+            elif view.data_ptr() != tensor.data_ptr():
+                view.copy_(tensor)
 
     def follow(self) -> None:
         """Moves the running mean, if there is one, towards the network as it is now.
@@ -102,28 +137,36 @@ class Player:
         the decay `min(e, t / (t + 9))`.
         """
         if self._ema:
-            self._followed += 1
-            decay = min(self._ema, self._followed / (self._followed + 9))
             trained = self.network.trained
-            torch._foreach_lerp_(self._mean[:trained], self.tensors[:trained], 1 - decay)
+            for place, clock in enumerate(self._running):
+                clock.followed += 1
+                decay = min(self._ema, clock.followed / (clock.followed + 9))
+                rows = slice(place, place + 1) if len(self._running) > 1 else slice(None)
+                means, tensors = (
+                    [tensor[rows] for tensor in part[:trained]]
+                    for part in (self._mean, self.tensors)
+                )
+                torch._foreach_lerp_(means, tensors, 1 - decay)
             for mean, buffer in zip(self._mean[trained:], self.tensors[trained:], strict=True):
                 mean.copy_(buffer)
 
     @property
     def steps(self) -> int:
-        """Steps that Adam has made."""
-        return int(self._count)
+        """Steps that Adam has made, where all nodes have made the same."""
+        assert self._clocks[0] is self._clocks[-1]
+        return int(self._clocks[0].steps)
 
     @steps.setter
     def steps(self, count: int) -> None:
-        self._count.fill_(count)
+        for clock in self._clocks:
+            clock.steps.fill_(count)
 
     def forget(self) -> None:
         """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""
         for views in self._moments:
             for view in views:
                 view.zero_()
-        self._count.zero_()
+        self.steps = 0
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tape]:
         """The network of every node on its inputs `(N, B, ...)`, with what gradients need."""
@@ -154,7 +197,8 @@ class Player:
             extra: a further gradient of every trained tensor, in vector order.
             staleness: shortens the step.
         """
-        self._count += 1
+        for clock in self._running:
+            clock.steps += 1
         gradients = [gradient for _, gradient in passes]
         for number in range(len(self._layers) - 1, self._first - 1, -1):
             placed = self._layers[number]
@@ -172,20 +216,15 @@ class Player:
 
     def _step(self, placed: Placed, gradients: list[Tensor], staleness: Staleness | None) -> None:
         tensors = placed.tensors[: placed.trained]
+        counts = [clock.steps for clock in self._running]
 
         def take() -> None:
-            self._adam.step(tensors, gradients, placed.moments, self._count)
+            self._adam.step(tensors, gradients, placed.moments, counts)
 
         if staleness is None:
             take()
         else:
             staleness.step(placed.positions[: placed.trained], tensors, gradients, take)
-
-
-def _give_back(views: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-    for view, tensor in zip(views, tensors, strict=True):
-        if view.data_ptr() != tensor.data_ptr():
-            view.copy_(tensor)
 
 
 def _sum(parts: Sequence[list[Tensor]]) -> list[Tensor]:

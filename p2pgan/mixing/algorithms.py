@@ -29,6 +29,11 @@ class Algorithm:
     """The coordinator has the only generator, and the nodes have discriminators (MD-GAN, thesis
     chapter 5)."""
 
+    @property
+    def is_federated(self) -> bool:
+        """Whether the coordinator makes a mean of whole networks, of some of the nodes or all."""
+        return self.has_coordinator and not self.is_split
+
     def draw(self, config: ExchangeConfig, *, lockstep: bool) -> Draw:
         """The draw of each group's exchange.
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Final, Protocol
 
@@ -45,8 +45,8 @@ class Trainees(Protocol):
     judged: Tensor
     """The generators that are scored and sampled, `(N, P)`."""
 
-    def train(self, iterations: int) -> Losses:
-        """So many iterations of every node."""
+    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
+        """So many iterations of every node, or of those with these indices."""
 
 
 def trainees(experiment: Experiment, nodes: Sequence[str]) -> "Trainees":
@@ -73,12 +73,13 @@ class Crew:
         self.vectors, self.exchanged, self.judged = parts
         self._workers: list[multiprocessing.process.BaseProcess] = []
         self._channels: list[Connection] = []
-        for share in even(len(nodes), count):
+        self._shares = even(len(nodes), count)
+        for share in self._shares:
             own = {net: matrix[share.start : share.stop] for net, matrix in rows.items()}
             self._start(experiment, [nodes[index] for index in share], own)
 
-    def train(self, iterations: int) -> Losses:
-        """So many iterations (at least 1) of every node, as `Cohort.train`.
+    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
+        """So many iterations (at least 1) of every node or of some, as `Cohort.train`.
 
         After an exception, a `KeyboardInterrupt` among them, the workers are gone.
 
@@ -86,9 +87,11 @@ class Crew:
             RankLostError: if a worker fails or dies.
         """
         assert iterations >= 1
+        wanted = range(self._shares[-1].stop) if nodes is None else frozenset(nodes)
         try:
-            for index in range(len(self._workers)):
-                self._order(index, iterations)
+            for index, share in enumerate(self._shares):
+                trained = [place for place, node in enumerate(share) if node in wanted]
+                self._order(index, iterations, trained)
             return Losses.joined(self._answers())
         except BaseException:
             self.close()
@@ -115,9 +118,9 @@ class Crew:
         self._workers.append(worker)
         self._channels.append(ours)
 
-    def _order(self, index: int, iterations: int) -> None:
+    def _order(self, index: int, iterations: int, trained: Sequence[int]) -> None:
         try:
-            self._channels[index].send_bytes(iterations.to_bytes(8))
+            self._channels[index].send_bytes(np.array([iterations, *trained], np.int64).tobytes())
         except BrokenPipeError:
             raise self._lost(index, "") from None
 
@@ -181,7 +184,8 @@ def _work(
         torch.set_num_threads(1)
         cohort = experiment.cohort(nodes, threads=1, rows=rows)
         while True:
-            losses = cohort.train(int.from_bytes(channel.recv_bytes()))
+            iterations, *trained = np.frombuffer(channel.recv_bytes(), np.int64).tolist()
+            losses = cohort.train(iterations, trained)
             channel.send_bytes(DONE + losses.d.tobytes() + losses.g.tobytes())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

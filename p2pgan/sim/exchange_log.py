@@ -1,6 +1,6 @@
 """The records of a lockstep exchange: what daemons would have logged of the same vectors."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from p2pgan.mixing.algorithms import COORDINATOR
@@ -39,12 +39,27 @@ class ExchangeLog:
                 weight = arrival_weight(len(sources))
                 yield from self._passage(self._nodes[source], self._nodes[receiver], weight)
 
-    def through_coordinator(self) -> Iterator[Entry]:
-        """Everyone sends to the coordinator, which sends the mean back; it replaces the vector."""
-        for node in self._nodes:
-            yield from self._passage(node, COORDINATOR, 1 / len(self._nodes))
-        for node in self._nodes:
-            yield from self._passage(COORDINATOR, node, 1.0)
+    def through_coordinator(self, weights: Mapping[int, float] | None = None) -> Iterator[Entry]:
+        """Nodes send to the coordinator, which sends its vector to them; it replaces theirs.
+
+        Where all take part, it sends the mean at the end of the round. Otherwise those who take
+        part have got its vector at the start, and who gets the mean shows in the next round.
+
+        Args:
+            weights: of those who take part, by index; `None`: of all, the same.
+        """
+        if weights is None:
+            weights = dict.fromkeys(range(len(self._nodes)), 1 / len(self._nodes))
+        if len(weights) < len(self._nodes):
+            yield from self._from_coordinator(weights)
+        for index, weight in weights.items():
+            yield from self._passage(self._nodes[index], COORDINATOR, weight)
+        if len(weights) == len(self._nodes):
+            yield from self._from_coordinator(weights)
+
+    def _from_coordinator(self, receivers: Iterable[int]) -> Iterator[Entry]:
+        for index in receivers:
+            yield from self._passage(COORDINATOR, self._nodes[index], 1.0)
 
     def judged(self, source: int, receiver: int, score: float) -> Iterator[Entry]:
         """A pair reaches its receiver, who votes on it."""

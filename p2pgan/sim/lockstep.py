@@ -6,7 +6,7 @@ rules and the training step are those of the daemons.
 Several processes may play it together, each with a share of the nodes; for one it is the same code.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.cohort import Losses
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
 from p2pgan.mixing.agreement import Schedule, judging
@@ -26,8 +27,12 @@ from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.crew import Crew, trainees
 from p2pgan.sim.election import Election
 from p2pgan.sim.exchange_log import Entry, ExchangeLog
+from p2pgan.sim.federation import Federation, Weights
 from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
 from p2pgan.types import NETS, Net
+
+Heard = Arrivals | Weights
+"""Whom each node heard from, or who made the mean that all of them got."""
 
 
 class Lockstep(Simulation):
@@ -42,6 +47,12 @@ class Lockstep(Simulation):
         self.cohort = trainees(experiment, [experiment.nodes[i] for i in self.shares.own])
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
+        self._iterations_N = np.zeros(len(experiment.nodes), dtype=np.int64)
+        self._federation = (
+            Federation(experiment, self.shares, self.cohort.exchanged)
+            if experiment.algorithm.is_federated
+            else None
+        )
 
     def run(self) -> None:
         """All rounds, from the first; scores after those that are due."""
@@ -106,8 +117,8 @@ class Lockstep(Simulation):
         """
         with self._timed("log_s"):
             self._save()
-            body = schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round)
-            for node in self.experiment.nodes:
+            for node, count in zip(self.experiment.nodes, self._iterations_N.tolist(), strict=True):
+                body = schema.NodeStopped(reason=reason, iterations=count, rounds=self.round)
                 self._record(body, node)
 
     def close(self) -> None:
@@ -232,25 +243,45 @@ class Lockstep(Simulation):
 
     def _play_round(self) -> None:
         before = self.costs
-        iterations = self.experiment.config.iterations - self.iterations
+        weights = self._federation.select() if self._federation else None
+        trained = list(range(self.shares.nodes) if weights is None else weights)
         with self._timed("train_s"):
-            losses = self.cohort.train(min(self.experiment.exchange_every, iterations))
-        self.iterations += min(self.experiment.exchange_every, iterations)
+            losses = self._train(trained)
         self.round += 1
+        groups = self.experiment.algorithm.groups
         with self._timed("exchange_s"):
-            exchanges = [(nets, self._exchange(nets)) for nets in self.experiment.algorithm.groups]
+            exchanges = [(nets, self._exchange(nets, weights)) for nets in groups]
         train_s = self.costs.train_s - before.train_s
         exchange_s = self.costs.exchange_s - before.exchange_s
         with self._timed("exchange_s"):  # if this takes time, it is waiting for other processes
             own = [(d, g, train_s, exchange_s) for d, g in zip(losses.d, losses.g, strict=True)]
             figures_NK = self.shares.gather(np.array(own, dtype=np.float64))
         with self._timed("log_s"):
-            for nets, arrivals in exchanges:
-                self._record_exchange(nets, arrivals)
-            self._record_round(figures_NK)
+            for nets, heard in exchanges:
+                self._record_exchange(nets, heard)
+            self._record_round(figures_NK, trained)
 
-    def _exchange(self, nets: tuple[Net, ...]) -> Arrivals:
-        """One group of networks changes hands: draw and mix; who heard from whom."""
+    def _train(self, trained: Sequence[int]) -> Losses:
+        """The iterations of a round, of these nodes; losses of the own ones."""
+        left = self.experiment.config.iterations - self.iterations
+        iterations = min(self.experiment.exchange_every, left)
+        own = self.shares.own
+        losses = self.cohort.train(iterations, [i - own.start for i in trained if i in own])
+        self.iterations += iterations
+        self._iterations_N[trained] += iterations
+        return losses
+
+    def _exchange(self, nets: tuple[Net, ...], weights: Weights | None = None) -> Heard:
+        """One group of networks changes hands: draw and mix; who heard from whom.
+
+        Args:
+            nets: the group.
+            weights: of those who make the coordinator's mean; `None`: the draw decides.
+        """
+        if self._federation and weights is not None:
+            for net in nets:
+                self._federation.average(net, weights)
+            return weights
         arrivals = self._arrivals()
         rows = mixing_rows(arrivals)
         for net in nets:
@@ -261,13 +292,15 @@ class Lockstep(Simulation):
         """Who hears from whom next."""
         return self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
 
-    def _record_exchange(self, nets: tuple[Net, ...], arrivals: Arrivals) -> None:
+    def _record_exchange(self, nets: tuple[Net, ...], heard: Heard) -> None:
         log = self._exchange_log(nets)
-        self._record_entries(log, self._entries(log, arrivals))
+        self._record_entries(log, self._entries(log, heard))
 
-    def _entries(self, log: ExchangeLog, arrivals: Arrivals) -> Iterator[Entry]:
+    def _entries(self, log: ExchangeLog, heard: Heard) -> Iterator[Entry]:
+        if isinstance(heard, Mapping):
+            return log.through_coordinator(heard)
         through_coordinator = self.experiment.algorithm.has_coordinator
-        return log.through_coordinator() if through_coordinator else log.between_nodes(arrivals)
+        return log.through_coordinator() if through_coordinator else log.between_nodes(heard)
 
     def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
         size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)
@@ -281,15 +314,15 @@ class Lockstep(Simulation):
         self.messages += log.messages
         self.bytes_total += log.messages * log.bytes
 
-    def _record_round(self, figures_NK: np.ndarray) -> None:
-        for node, figures in zip(self.experiment.nodes, figures_NK.tolist(), strict=True):
-            loss_d, loss_g, train_s, exchange_s = figures
+    def _record_round(self, figures_NK: np.ndarray, trained: Sequence[int]) -> None:
+        for index in trained:
+            loss_d, loss_g, train_s, exchange_s = figures_NK[index].tolist()
             body = schema.RoundFinished(
                 round=self.round,
-                iterations=self.iterations,
+                iterations=int(self._iterations_N[index]),
                 loss_d=loss_d,
                 loss_g=loss_g,
                 train_s=train_s,
                 exchange_s=exchange_s,
             )
-            self._record(body, node)
+            self._record(body, self.experiment.nodes[index])

@@ -175,7 +175,7 @@ class _Run:
         outcome = Outcome(
             rounds=simulation.round,
             iterations=simulation.iterations,
-            node_iterations=simulation.iterations * len(simulation.experiment.nodes),
+            node_iterations=simulation.iterations * simulation.experiment.round_nodes,
             standing=simulation.standing(measured=not interrupted),
             last_step=simulation.last_step,
             messages=simulation.messages,

@@ -6,6 +6,7 @@ float64, where they agree to `TOLERANCE`. (In float32 they need not: Adam divide
 own size, so where the true one is 0, as at a bias before batch norm, it makes steps of rounding.)
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -141,18 +142,19 @@ def some_data(pair: Model, nodes: int, batches: int, batch: int = 5) -> Data:
 
 
 class Replay:
-    """Hands out recorded batches, to each block of nodes from where it stopped."""
+    """Hands out recorded batches, to each node from where it stopped."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
-        self.taken: dict[range, int] = {}
+        self.taken: Counter[int] = Counter()
 
-    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
-        begin = self.taken.get(nodes, 0)
-        self.taken[nodes] = begin + count
-        rows = slice(nodes.start, nodes.stop)
-        for images, labels in self.data[begin : begin + count]:
-            yield Batch(images[rows], labels[rows])
+    def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
+        begins = [(self.taken[node], node) for node in nodes]
+        self.taken.update(dict.fromkeys(nodes, count))
+        for number in range(count):
+            own = [[part[node] for part in self.data[begin + number]] for begin, node in begins]
+            images, labels = map(torch.stack, zip(*own, strict=True))
+            yield Batch(images, labels)
 
 
 def streams(nodes: Sequence[int]) -> list[LatentStreams]:
@@ -195,10 +197,13 @@ def make_cohort(
     dtype = torch.float64 if precise else torch.float32
     classes = pair.classes * config.conditional
     batches = replay([(images[rows].to(dtype), labels[rows]) for images, labels in data])
+    start = {net: vectors.to(dtype) for net, vectors in initial(pair, nodes).items()}
+    if config.ema:
+        start["G"] = start["G"].repeat(1, 2)
     return Cohort(
         pair,
         config,
-        {net: vectors.to(dtype) for net, vectors in initial(pair, nodes).items()},
+        start,
         Inputs(
             batches,
             LatentSource(streams(nodes), pair.latent, classes=classes, dtype=dtype),
@@ -517,11 +522,54 @@ def test_the_result_does_not_depend_on_how_nodes_are_cut(pair: Model, block_node
         np.testing.assert_allclose(mine.g, wanted.g, rtol=1e-6)
 
 
+SOME = [[0, 2, 3], [2], [0, 1, 2, 3, 4], [1, 4], [0, 2, 4]]
+"""Who trains, round after round; nodes then differ in the steps that they have made."""
+
+
+@pytest.mark.parametrize("block_nodes", [1, 3, 5])
+@pytest.mark.parametrize("pair", [DIGITS, CONV], ids=lambda pair: pair.name)
+@pytest.mark.parametrize(("loss", "ema"), [("nonsaturating", 0.5), ("wgan-gp", 0.0)])
+def test_some_nodes_train_as_if_the_others_were_not_there(
+    pair: Model, block_nodes: int, loss: str, ema: float
+) -> None:
+    """Against cohorts of one, each with its own count of steps; who stands still stays as it is."""
+    config, data = TrainConfig(loss=loss, ema=ema), some_data(pair, 5, 10)
+    machine = Machine(block_nodes=block_nodes)
+    cohort = make_cohort(pair, config, data, range(5), precise=True, machine=machine)
+    alone = [make_cohort(pair, config, data, [node], precise=True) for node in range(5)]
+    for chosen in SOME:
+        before = {net: cohort.vectors[net].clone() for net in NETS}
+        losses = cohort.train(2, chosen)
+        for node in range(5):
+            if node in chosen:
+                own = alone[node].train(2)
+                assert losses.d[node] == pytest.approx(own.d[0], rel=1e-5)
+                assert losses.g[node] == pytest.approx(own.g[0], rel=1e-5)
+            else:
+                assert np.isnan([losses.d[node], losses.g[node]]).all()
+                assert all(
+                    torch.equal(cohort.vectors[net][node], before[net][node]) for net in NETS
+                )
+    for node, single in enumerate(alone):
+        for net in NETS:
+            assert (cohort.vectors[net][node] - single.vectors[net][0]).abs().max() < TOLERANCE
+        assert (cohort.judged[node] - single.judged[0]).abs().max() < TOLERANCE
+
+
+def test_nobody_trains_and_nothing_happens() -> None:
+    """As on a rank none of whose nodes was selected."""
+    cohort = make_cohort(DIGITS, TrainConfig(), some_data(DIGITS, 2, 1), range(2))
+    losses = cohort.train(1, [])
+    assert np.isnan(losses.d).all()
+    assert losses.d.shape == losses.g.shape == (2,)
+    assert torch.equal(cohort.vectors["G"], initial(DIGITS, range(2))["G"])
+
+
 def test_after_an_error_the_networks_are_still_there_and_finite() -> None:
     """Ctrl-C in the middle of a round: what is saved then is no half of a network."""
 
     class Failing(Replay):
-        def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+        def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
             yield from super().__call__(nodes, 2)
             raise KeyboardInterrupt
 

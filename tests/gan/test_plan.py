@@ -71,6 +71,19 @@ def test_plans(name: str, nodes: int, cut: list[int], processes: int) -> None:
     assert workers(model(name), nodes, machine) == processes
 
 
+@pytest.mark.parametrize(
+    ("nodes", "share", "cut", "processes"),
+    [(20, 1.0, [6, 7, 7], 2), (20, 0.5, [10, 10], 2), (20, 0.2, [20], 1), (100, 0.1, [50, 50], 2)],
+)
+def test_blocks_are_larger_where_few_of_their_nodes_train(
+    nodes: int, share: float, cut: list[int], processes: int
+) -> None:
+    """What trains at a time is to fit the cache, and to keep a process busy."""
+    machine = Machine(threads=2, share=share)
+    assert sizes(blocks(model("mlp-digits"), nodes, machine)) == cut
+    assert workers(model("mlp-digits"), nodes, machine) == processes
+
+
 @pytest.mark.parametrize(("name", "shared"), [("mlp-digits", 1), ("cnn-mnist-ch4", 2)])
 def test_calls_are_shared_among_threads_only_if_they_are_large(name: str, shared: int) -> None:
     """Threads that wait for each other tens of times an iteration cost more than they bring."""

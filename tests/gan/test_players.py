@@ -60,6 +60,31 @@ def test_a_player_takes_its_rows_as_they_are_at_that_time() -> None:
     assert all((tensor == 7).all() for tensor in player.tensors)
 
 
+@pytest.mark.parametrize("places", [[1, 3], [0], [0, 1, 2, 3]], ids=str)
+def test_a_player_takes_some_of_its_rows(places: list[int]) -> None:
+    whole, expected = vectors(), vectors()
+    player = Player(NETWORK, whole, Adam(1e-2, 0.5, 0.999))
+    player.load(places)
+    for tensor in player.tensors:
+        assert tensor.is_contiguous()
+        assert len(tensor) == len(places)
+        tensor.add_(1)
+    player.store()
+    expected[places] += 1
+    assert torch.equal(whole, expected)
+
+
+def test_nodes_have_one_count_of_steps_until_some_train_without_the_others() -> None:
+    player = player_of(vectors())
+    player.store()
+    player.steps = 5
+    assert player.steps == 5
+    player.load([0, 2])
+    player.store()
+    with pytest.raises(AssertionError):
+        assert player.steps
+
+
 def test_a_lone_node_is_trained_where_it_lies() -> None:
     """A daemon copies nothing."""
     alone = vectors(1)

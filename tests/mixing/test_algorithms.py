@@ -45,7 +45,8 @@ def exchange(
 
 
 def test_names() -> None:
-    assert set(ALGORITHMS) == {"standalone", "centralised", "gossip", "gossip-ind", "fl-gan"}
+    gossip = {"gossip", "gossip-ind"}
+    assert set(ALGORITHMS) == {"standalone", "centralised", *gossip, "fl-gan", "md-gan"}
     assert all(algorithm(name).name == name for name in ALGORITHMS)
     with pytest.raises(ConfigError, match="did you mean `gossip-ind`"):
         algorithm("gosip-ind")
@@ -136,3 +137,7 @@ def test_fixed_points_are_as_configured() -> None:
 def test_daemons_cannot_agree_on_a_permutation() -> None:
     with pytest.raises(ConfigError, match=r"`push` or `auto`, got `permutation`"):
         algorithm("gossip").draw(ExchangeConfig(draw="permutation"), lockstep=False)
+
+
+def test_who_makes_a_mean_of_whole_networks() -> None:
+    assert [name for name, value in ALGORITHMS.items() if value.is_federated] == ["fl-gan"]

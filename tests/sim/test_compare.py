@@ -333,6 +333,10 @@ def test_what_a_grid_leaves_at_its_base_value_changes_no_run(tmp_path: Path, nam
         "exchange.draw": "push",
         "exchange.fanout": 2,
         "exchange.moments": "reset",
+        "fl.send": "deltas",
+        "fl.over_selection": 2.0,
+        "md.batches": 2,
+        "coordinator.lose_every": 3,
     }
     chosen = algorithm(name)
     spared = irrelevant(chosen, BASE) & others.keys()

@@ -73,6 +73,24 @@ def test_a_crew_equals_a_cohort(loss: str, ema: float) -> None:
         crew.close()
 
 
+def test_a_crew_trains_some_of_its_nodes_as_a_cohort_does() -> None:
+    """Also where a worker has none of them."""
+    prepared = experiment()
+    cohort, crew = prepared.cohort(prepared.nodes), Crew(prepared, prepared.nodes, 2)
+    try:
+        for chosen in ([0, 1], [1, 3, 4], [4]):
+            mine, wanted = crew.train(2, chosen), cohort.train(2, chosen)
+            still = [node not in chosen for node in range(5)]
+            assert np.isnan(mine.d).tolist() == np.isnan(mine.g).tolist() == still
+            np.testing.assert_allclose(mine.d, wanted.d, rtol=1e-4)
+            for net in NETS:
+                torch.testing.assert_close(
+                    crew.vectors[net], cohort.vectors[net], rtol=0, atol=1e-4
+                )
+    finally:
+        crew.close()
+
+
 def test_two_crews_of_one_seed_are_the_same_to_the_bit() -> None:
     def trained() -> torch.Tensor:
         prepared = experiment()

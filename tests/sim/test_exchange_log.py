@@ -69,6 +69,29 @@ def test_the_coordinator_hears_all_and_answers_all() -> None:
     assert log.messages == 6
 
 
+def test_who_takes_part_has_got_the_model_before_and_the_others_get_nothing() -> None:
+    log = ExchangeLog(NODES, 1, ("G", "D"), 8)
+    entries = list(log.through_coordinator({0: 0.25, 2: 0.75}))
+    assert [row for row in rows(entries) if row[1] == "VectorMixed"] == [
+        ("a", "VectorMixed", "coordinator", 1.0),
+        ("c", "VectorMixed", "coordinator", 1.0),
+        ("coordinator", "VectorMixed", "a", 0.25),
+        ("coordinator", "VectorMixed", "c", 0.75),
+    ]
+    assert log.messages == 4
+
+
+def test_where_all_take_part_the_mean_goes_back_at_once() -> None:
+    log = ExchangeLog(NODES, 1, ("G", "D"), 8)
+    entries = list(log.through_coordinator({0: 0.25, 1: 0.25, 2: 0.5}))
+    mixed = [row for row in rows(entries) if row[1] == "VectorMixed"]
+    assert [(node, weight) for node, _, _, weight in mixed] == [
+        *[("coordinator", weight) for weight in (0.25, 0.25, 0.5)],
+        *[(node, 1.0) for node in NODES],
+    ]
+    assert log.messages == 6
+
+
 def test_exchanges_have_ids_of_their_own() -> None:
     names = []
     for round_ in (1, 2):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig
 from p2pgan.experiment import prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
@@ -138,7 +138,8 @@ def test_vectors_travel_along_edges_only(simulated: Simulate) -> None:
 
 
 def test_fl_gan_goes_through_the_coordinator(simulated: Simulate) -> None:
-    finished = simulated(algorithm="fl-gan", overlay="ring")
+    fl = FederatedConfig(weighting="uniform")
+    finished = simulated(algorithm="fl-gan", overlay="ring", fl=fl)
     pairs = {(node, body.peer) for node, body in bodies(finished, VectorSent)}
     assert pairs == {(n, "coordinator") for n in "012"} | {("coordinator", n) for n in "012"}
     weights = {(node == "coordinator", b.weight) for node, b in bodies(finished, VectorMixed)}
