@@ -26,6 +26,7 @@ from p2pgan.gan.quality import Quality
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import Scores
 from p2pgan.inspect.summary import quality_statistics, score_statistics, summarise, traffic
+from p2pgan.inspect.traffic import vectors_of
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.record import schema
@@ -171,6 +172,9 @@ class Outcome:
     """If there was one, and it came to its end."""
     costs: Costs | None = None
     """Where the time went, if somebody measured it (the lockstep simulator does)."""
+    kinds: Mapping[str, schema.Tally] = field(default_factory=dict)
+    """What all nodes sent, by kind of message. In MD-GAN `messages` and `bytes_total` follow from
+    it, since its batches and feedback are no networks."""
 
 
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
@@ -204,13 +208,21 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "quality": quality_summary(experiment, outcome.standing.quality),
         "consensus": after["consensus"],
         "final": _final(outcome.last_step, after, samples),
-        "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
+        "traffic": _traffic(experiment, outcome),
         "speed": {
             "wall_s": outcome.wall_s,
             "node_iterations_per_s": speed,
             **(asdict(outcome.costs) if outcome.costs else {}),
         },
     }
+
+
+def _traffic(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+    messages, bytes_total = outcome.messages, outcome.bytes_total
+    if experiment.algorithm.is_split:
+        sent = vectors_of(outcome.kinds)
+        messages, bytes_total = sent.messages, sent.payload_bytes
+    return traffic(messages, bytes_total, len(experiment.nodes), outcome.kinds)
 
 
 def quality_summary(

@@ -11,7 +11,10 @@ import torch
 from p2pgan import runs
 from p2pgan.config import RunConfig, ScoreConfig, TrainConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
-from p2pgan.runs import Run, commit, versions
+from p2pgan.experiment import prepare
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import Tally
+from p2pgan.runs import Outcome, Run, Standing, commit, versions
 from p2pgan.sim.run import simulate
 from p2pgan.types import NETS
 
@@ -52,6 +55,36 @@ def test_a_summary_says_where_the_time_went(finished: Path) -> None:
     assert all(part > 0 for part in parts)
     assert sum(parts) < speed["wall_s"]
     assert speed["node_iterations_per_s"] == pytest.approx(2 * 40 / sum(parts[:2]))
+
+
+def test_traffic_of_md_gan_is_batches_feedback_and_moves(finished: Path) -> None:
+    """Batches and feedback are no networks, which the other algorithms' shells count."""
+    experiment = prepare(RunConfig(algorithm="md-gan", nodes=2, device="cpu"), NOWHERE)
+    outcome = Outcome(
+        rounds=1,
+        iterations=20,
+        node_iterations=40,
+        standing=Standing(scores=[], consensus={}),
+        messages=1,
+        bytes_total=70,
+        wall_s=2.0,
+        busy_s=1.0,
+        interrupted=False,
+        kinds={
+            "batches": Tally(messages=40, payload_bytes=800, bytes=900),
+            "feedback": Tally(messages=40, payload_bytes=400, bytes=500),
+            "move": Tally(messages=1, payload_bytes=70, bytes=80),
+            "hello": Tally(messages=6, payload_bytes=0, bytes=60),
+        },
+    )
+    traffic = runs.summary(RunDirectory(finished), experiment, outcome)["traffic"]
+    assert (traffic["messages"], traffic["bytes_total"]) == (81, 1270)
+    assert traffic["kinds"]["batches"] == {
+        "direction": "coordinator to worker",
+        "messages": 40,
+        "payload_bytes": 800,
+        "bytes": 900,
+    }
 
 
 def test_images_are_as_contracted(finished: Path) -> None:

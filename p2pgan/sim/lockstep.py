@@ -19,6 +19,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
+from p2pgan.inspect.traffic import Measured
 from p2pgan.mixing.agreement import Schedule, judging
 from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
@@ -69,6 +70,8 @@ class Lockstep:
     """Vectors sent; counted where the log is kept."""
     bytes_total: int = 0
     """Their bytes."""
+    sent: Measured = field(default_factory=Measured)
+    """The same by kind."""
     costs: Costs = field(default_factory=Costs)
     """Where the time went so far."""
     saved_iterations: int | None = None
@@ -333,13 +336,22 @@ class Lockstep:
 
     def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
         size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)
-        return ExchangeLog(self.experiment.nodes, self.round + self.last_rounds, nets, size)
+        averages = self.last_rounds and self.experiment.config.final == "average"
+        return ExchangeLog(
+            self.experiment.nodes,
+            self.round + self.last_rounds,
+            nets,
+            size,
+            "average" if averages else None,
+        )
 
     def _record_entries(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
         if self.records is None:
             return
         for node, body in entries:
             self._record(body, node)
+            if isinstance(body, schema.VectorSent):
+                self.sent.add_vector(node, body)
         self.messages += log.messages
         self.bytes_total += log.messages * log.bytes
 

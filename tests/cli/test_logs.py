@@ -139,8 +139,31 @@ def test_wrong_options_are_usage_errors(run: RunDirectory, arguments: tuple[str,
     assert invoke(command, run.path, *arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["summary", "tail", "exchanges"])
+@pytest.mark.parametrize("command", ["summary", "tail", "exchanges", "traffic"])
 def test_what_is_no_run_is_an_error(tmp_path: Path, command: str) -> None:
     result = invoke(command, tmp_path)
     assert isinstance(result.exception, RecordError)
     assert str(tmp_path) in str(result.exception)
+
+
+def test_traffic(run: RunDirectory) -> None:
+    """A `run.toml` that names no model says nothing to predict from."""
+    lines = output("traffic", run.path).splitlines()
+    assert lines[1].split()[:5] == ["mix", "N→N", "1", "-", "64"]
+    assert len(lines) == 2
+
+
+def test_traffic_as_json(run: RunDirectory) -> None:
+    run.run_toml.write_text(
+        'algorithm = "fl-gan"\nmodel = "mlp-digits"\nnodes = 2\nbatch_size = 16\n'
+        "exchange_every = 20\n[run]\nname = 'trial'\n"
+    )
+    document = json.loads(output("traffic", run.path, "--json"))
+    assert document["kinds"]["mix"]["payload_bytes"] == 64
+    assert document["kinds"]["model"]["predicted"] == {
+        "messages": 0,
+        "payload_bytes": 0,
+        "is_most": False,
+    }
+    assert document["communication"]["worker_sends"] == 4 * (28_992 + 24_961)
+    assert document["communication"]["with_coordinator"] == 150
