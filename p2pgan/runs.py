@@ -54,7 +54,8 @@ def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDire
         RecordError: if there is something already, or nothing can be written.
     """
     config = experiment.config
-    name = f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}"
+    dataset = experiment.dataset.name  # without the path of a folder
+    name = f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}"
     directory = RunDirectory.create(out, name=name)
     about = {
         "name": directory.path.name,
@@ -180,10 +181,11 @@ class Outcome:
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
-    Beyond the contract: `overlay`, `model`, `interrupted`; `final`, what the last step changed, or
-    `null`; `real`, the scores of real training images in place of generated ones, which no
-    generator can be expected to beat; `quality`, the `quality_summary` or `null`; and in `speed`
-    the `Costs`, left out where nobody measured them: daemons train, send and log side by side.
+    Beyond the contract: `overlay`, `model`, `scorer`, `interrupted`; `final`, what the last step
+    changed, or `null`; `real`, the scores of real training images in place of generated ones, which
+    no generator can be expected to beat; `quality`, the `quality_summary` or `null`; in `traffic`
+    the `kinds`; and in `speed` the `Costs`, left out where nobody measured them: daemons train,
+    send and log side by side.
     """
     config = experiment.config
     real = experiment.score_real()
@@ -197,6 +199,7 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "partition": config.partition,
         "overlay": experiment.overlay.name,
         "model": config.model,
+        "scorer": experiment.scorer.name,
         "nodes": len(experiment.nodes),
         "iterations": outcome.iterations,
         "rounds": outcome.rounds,

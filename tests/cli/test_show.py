@@ -32,6 +32,7 @@ def summary() -> dict[str, Any]:
         "interrupted": True,
         "scores": {"fid": ROW, "ms": ROW},
         "real": {"fid": 0.1, "ms": 9.9, "samples": 50},
+        "scorer": "digits",
         "quality": None,
         "consensus": {"g": 0.5, "d": None},
         "final": None,
