@@ -1,9 +1,10 @@
 """What an untrained network sees in images, for data that nobody has trained a scorer on.
 
 Features of random filters tell colours, contrasts, textures and where they are, and nothing of what
-a picture shows. On CIFAR-10 the Fréchet distance of real images from real ones is about 1 by them,
-of blurred ones 2 to 4, of one class alone 5, of 50 images over and over 8 to 10, and of noise 40 or
-more, in units of a feature's mean variance: it orders large differences, and no small ones.
+a picture shows. On 500 images of CIFAR-10 their FID is 7 for real images, 8 for real images with a
+little noise (0.1), 20 for blurred ones, 29 for one class alone, 41 for 50 images over and over, and
+239 for noise; the scorer of CIFAR-10 gives 6 to 13, 67, 90, 210, 57 and 543. So it orders large
+differences, and is nearly blind to noise and to lost classes.
 
 Shape letters: B batch, C channels, H height, W width, F features.
 """
@@ -24,7 +25,7 @@ GRID = 2
 
 FEATURES = WIDTHS[-1] * GRID**2
 
-SCALE = 20.0
+SCALE = 10.0
 """Features are so many times larger than they come, which makes distances easy to read."""
 
 

@@ -62,7 +62,7 @@ def traffic_text(rows: Sequence[Row], communication: Mapping[str, Any]) -> str:
     header = "kind|way|messages|predicted|payload each|predicted|payload|ratio|overhead"
     parts = [table(header.split("|"), [_traffic_row(row) for row in rows])]
     if any(row.predicted is not None and row.predicted.is_most for row in rows):
-        parts.append("≤: a draw may leave a node with itself, which sends nothing then")
+        parts.append("≤: at most, since a draw may find nobody to send to")
     parts += list(_overhead_facts(rows))
     facts = list(_communication_facts(communication))
     return "\n\n".join([*parts, *(["\n".join(facts)] if facts else [])])

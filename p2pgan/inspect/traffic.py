@@ -40,7 +40,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     payload_bytes: int
     is_most: bool = False
-    """Whether it is an upper bound: a draw may leave a node with itself, which sends nothing."""
+    """Whether it is an upper bound: a draw may find nobody to send to but the node itself."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,6 +67,14 @@ def test_all_of_it(
     assert lines[-1] == str(tmp_path / "summary.json")
 
 
+def test_scores_of_an_untrained_network_are_marked(
+    summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = "by an untrained network"
+    assert mark not in printed(summary, tmp_path, capsys)
+    assert mark in printed({**summary, "scorer": "random"}, tmp_path, capsys)
+
+
 def test_what_was_not_measured(
     summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

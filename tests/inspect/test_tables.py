@@ -147,7 +147,7 @@ def test_traffic_in_a_table() -> None:
     assert "≤ 2" in rows["move"]
     assert "0.5000" in rows["move"]
     assert rows["hello"].split()[1:] == ["-", "2", *"------"]
-    assert "≤: a draw may leave a node with itself" in text
+    assert "≤: at most" in text
     assert "headers and the protocol's own messages: 620 B, 4.77 % of the payload" in text
     assert "  worker to coordinator, at each worker: 1.0 kB, 50 times\n" in text
     assert text.endswith("  worker to worker, at each worker: 9.0 kB, 3 times")
