@@ -53,6 +53,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rich": ("cli/", "dashboard/"),
     "networkx": ("overlay/",),
     "safetensors": ("gan/",),
+    "PIL": ("data/",),
 }
 """Third-party packages and the only places that may import them."""
 
