@@ -102,7 +102,9 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     samples: int = 500
     """Generated images per score (the thesis: 500). FID depends on it: compare equal sizes only."""
     scorer: str | None = None
-    """The classifier in Inception's place; `None`: the data set's. `inception` needs an extra."""
+    """The classifier in Inception's place; `None`: the data set's, or for a folder `random`, an
+    untrained network, by which large differences show and no small ones. `inception` needs an
+    extra."""
     final_samples: int = 0
     """Generated images per generator for the quality at the end (FID, MS, precision, recall,
     classes, nearest training images); 0: not measured."""
@@ -298,7 +300,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     allow_disconnected: bool = False
     """Accept an overlay in more than one piece."""
     dataset: str = "digits"
-    """`digits`, `mnist` or `cifar10`."""
+    """`digits`, `mnist`, `cifar10`, or `folder:PATH` for any folder of images, where PATH is
+    absolute or begins in the folder of the data sets; its subfolders, if there are any, are
+    classes."""
     images: int | None = None
     """Training images of all nodes together, chosen at random; `None`: all there are. Fewer show in
     a short run what otherwise needs a long one."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from p2pgan.checks import check_enough, check_fits, check_judges, check_parties, check_scorer
 from p2pgan.config import RunConfig
 from p2pgan.data.batches import BatchSampler
-from p2pgan.data.datasets import Dataset, load, scaled, to_float
+from p2pgan.data.datasets import Dataset, kind_of, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
 from p2pgan.errors import ConfigError
 from p2pgan.gan.blocks import Batch
@@ -31,14 +31,14 @@ from p2pgan.gan.plan import Machine
 from p2pgan.gan.precision import products_in
 from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
-from p2pgan.gan.scorer import Scorer, load_scorer
+from p2pgan.gan.scorer import Scorer, load_scorer, usual_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing import federated
-from p2pgan.mixing.algorithms import COORDINATOR, Algorithm, algorithm
+from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.types import NETS, Net
+from p2pgan.types import COORDINATOR, NETS, Net
 
 DEFAULT_EXCHANGE_EVERY = 20
 """Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
@@ -307,7 +307,8 @@ class Experiment:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return load_scorer(self.config.score.scorer or self.dataset.name, self.device)
+        name = self.config.score.scorer or usual_scorer(self.dataset.name)
+        return load_scorer(name, self.device)
 
     @cached_property
     def reference(self) -> Reference:
@@ -370,10 +371,11 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     """
     chosen = algorithm(config.algorithm)
     loss(config.train.loss)
-    dataset = whole = load(config.dataset, data_dir)
+    pair = model(config.model or USUAL_MODEL[kind_of(config.dataset)])
+    shape, seed = pair.image_shape, config.seed
+    dataset = whole = load(config.dataset, data_dir, image_shape=shape, seed=seed)
     if config.images is not None:
         dataset = whole.reduced(config.images, stream(config.seed, EVERYONE, "images"))
-    pair = model(config.model or USUAL_MODEL[dataset.name])
     batch_size = config.batch_size or pair.batch_size
     check_fits(pair, dataset, config, batch_size)
     if not chosen.is_pooled:

@@ -22,9 +22,9 @@ from p2pgan.gan.models import Model, model
 from p2pgan.gan.networks import Network
 from p2pgan.gan.players import Player
 from p2pgan.gan.split import Source
-from p2pgan.mixing.algorithms import COORDINATOR
 from p2pgan.mixing.moves import batch_count
 from p2pgan.seeds import EVERYONE, stream
+from p2pgan.types import COORDINATOR
 
 
 @dataclass(frozen=True)

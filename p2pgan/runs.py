@@ -26,6 +26,7 @@ from p2pgan.gan.quality import Quality
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import Scores
 from p2pgan.inspect.summary import quality_statistics, score_statistics, summarise, traffic
+from p2pgan.inspect.traffic import vectors_of
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.record import schema
@@ -53,7 +54,8 @@ def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDire
         RecordError: if there is something already, or nothing can be written.
     """
     config = experiment.config
-    name = f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}"
+    dataset = experiment.dataset.name  # without the path of a folder
+    name = f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}"
     directory = RunDirectory.create(out, name=name)
     about = {
         "name": directory.path.name,
@@ -171,15 +173,19 @@ class Outcome:
     """If there was one, and it came to its end."""
     costs: Costs | None = None
     """Where the time went, if somebody measured it (the lockstep simulator does)."""
+    kinds: Mapping[str, schema.Tally] = field(default_factory=dict)
+    """What all nodes sent, by kind of message. In MD-GAN `messages` and `bytes_total` follow from
+    it, since its batches and feedback are no networks."""
 
 
 def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
-    Beyond the contract: `overlay`, `model`, `interrupted`; `final`, what the last step changed, or
-    `null`; `real`, the scores of real training images in place of generated ones, which no
-    generator can be expected to beat; `quality`, the `quality_summary` or `null`; and in `speed`
-    the `Costs`, left out where nobody measured them: daemons train, send and log side by side.
+    Beyond the contract: `overlay`, `model`, `scorer`, `interrupted`; `final`, what the last step
+    changed, or `null`; `real`, the scores of real training images in place of generated ones, which
+    no generator can be expected to beat; `quality`, the `quality_summary` or `null`; in `traffic`
+    the `kinds`; and in `speed` the `Costs`, left out where nobody measured them: daemons train,
+    send and log side by side.
     """
     config = experiment.config
     real = experiment.score_real()
@@ -193,6 +199,7 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "partition": config.partition,
         "overlay": experiment.overlay.name,
         "model": config.model,
+        "scorer": experiment.scorer.name,
         "nodes": len(experiment.nodes),
         "iterations": outcome.iterations,
         "rounds": outcome.rounds,
@@ -204,13 +211,21 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "quality": quality_summary(experiment, outcome.standing.quality),
         "consensus": after["consensus"],
         "final": _final(outcome.last_step, after, samples),
-        "traffic": traffic(outcome.messages, outcome.bytes_total, len(experiment.nodes)),
+        "traffic": _traffic(experiment, outcome),
         "speed": {
             "wall_s": outcome.wall_s,
             "node_iterations_per_s": speed,
             **(asdict(outcome.costs) if outcome.costs else {}),
         },
     }
+
+
+def _traffic(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+    messages, bytes_total = outcome.messages, outcome.bytes_total
+    if experiment.algorithm.is_split:
+        sent = vectors_of(outcome.kinds)
+        messages, bytes_total = sent.messages, sent.payload_bytes
+    return traffic(messages, bytes_total, len(experiment.nodes), outcome.kinds)
 
 
 def quality_summary(

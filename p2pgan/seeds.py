@@ -32,6 +32,8 @@ Purpose = Literal[
     "faults",
     "selection",
     "arrivals",
+    "test-images",
+    "scorer",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 

@@ -1,17 +1,22 @@
 """A run directory opened again: networks, images, scores and pictures out of it alone."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from p2pgan import runs
 from p2pgan.config import RunConfig, ScoreConfig, TrainConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError
-from p2pgan.runs import Run, commit, versions
+from p2pgan.experiment import prepare
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.schema import Tally
+from p2pgan.runs import Outcome, Run, Standing, commit, versions
 from p2pgan.sim.run import simulate
 from p2pgan.types import NETS
 
@@ -52,6 +57,75 @@ def test_a_summary_says_where_the_time_went(finished: Path) -> None:
     assert all(part > 0 for part in parts)
     assert sum(parts) < speed["wall_s"]
     assert speed["node_iterations_per_s"] == pytest.approx(2 * 40 / sum(parts[:2]))
+
+
+def test_a_folder_of_images_is_trained_on_and_scored_by_random_features(tmp_path: Path) -> None:
+    """Its path is in the configuration, and not in the run's name."""
+    pictures = tmp_path / "my pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        pixels = rng.integers(0, 256, (9, 12), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{number}.png")
+    config = RunConfig(
+        algorithm="standalone",
+        dataset="folder:my pictures",
+        model="mlp-digits",
+        nodes=2,
+        iterations=2,
+        device="cpu",
+        score=ScoreConfig(samples=4, final_samples=4),
+    )
+    out = tmp_path / "run"
+    summary = simulate(config, tmp_path, out, lambda simulation: None).summary
+    assert summary["scorer"] == "random"
+    assert summary["scores"]["ms"]["mean"] == 1
+    assert summary["scores"]["fid"]["mean"] > 0
+    assert summary["quality"]["classes"]["mean"] == 1
+    opened = Run.open(out)
+    assert opened.config.dataset == "folder:my pictures"
+    assert opened.scores(tmp_path).keys() == {"0", "1"}
+
+
+def test_a_run_that_nobody_named_is_named_without_the_path_of_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = prepare(RunConfig(nodes=2, device="cpu"), NOWHERE)
+    dataset = replace(experiment.dataset, name="folder")
+    config = msgspec.structs.replace(experiment.config, dataset="folder:/a/b")
+    moved = replace(experiment, dataset=dataset, config=config)
+    assert runs.begin(moved, None, moved.overlay).path.name == "gossip-folder-n2-s0"
+
+
+def test_traffic_of_md_gan_is_batches_feedback_and_moves(finished: Path) -> None:
+    """Batches and feedback are no networks, which the other algorithms' shells count."""
+    experiment = prepare(RunConfig(algorithm="md-gan", nodes=2, device="cpu"), NOWHERE)
+    outcome = Outcome(
+        rounds=1,
+        iterations=20,
+        node_iterations=40,
+        standing=Standing(scores=[], consensus={}),
+        messages=1,
+        bytes_total=70,
+        wall_s=2.0,
+        busy_s=1.0,
+        interrupted=False,
+        kinds={
+            "batches": Tally(messages=40, payload_bytes=800, bytes=900),
+            "feedback": Tally(messages=40, payload_bytes=400, bytes=500),
+            "move": Tally(messages=1, payload_bytes=70, bytes=80),
+            "hello": Tally(messages=6, payload_bytes=0, bytes=60),
+        },
+    )
+    traffic = runs.summary(RunDirectory(finished), experiment, outcome)["traffic"]
+    assert (traffic["messages"], traffic["bytes_total"]) == (81, 1270)
+    assert traffic["kinds"]["batches"] == {
+        "direction": "coordinator to worker",
+        "messages": 40,
+        "payload_bytes": 800,
+        "bytes": 900,
+    }
 
 
 def test_images_are_as_contracted(finished: Path) -> None:

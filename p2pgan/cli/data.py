@@ -61,7 +61,7 @@ def download(name: Annotated[str, typer.Argument(help="`mnist` or `cifar10`.")])
 
 @app.command()
 def partition(
-    dataset: Annotated[str, typer.Option(help="The data set.")] = "digits",
+    dataset: Annotated[str, typer.Option(help="The data set, as in a run.")] = "digits",
     spec: Annotated[
         str,
         typer.Option(
@@ -92,7 +92,7 @@ def partition(
     if out is not None:
         check_suffix(out)
         check_free(out, DataError, force=force)
-    data = load(dataset, data_dir())
+    data = load(dataset, data_dir(), seed=seed)
     shards = cuts.partition(spec, data.labels, nodes, stream(seed, EVERYONE, "partition"))
     described = cuts.describe(shards, data.labels, data.classes)
     if batch_size is not None:

@@ -121,6 +121,34 @@ def exchanges(
     )
 
 
+@app.command()
+def traffic(run: Run, as_json: AsJson = False) -> None:
+    """What was sent, by kind of message: measured beside the formulas' prediction.
+
+    Example: p2pgan logs traffic runs/demo
+    """
+    from p2pgan.config import RUN_TABLE, config_from
+    from p2pgan.inspect.tables import traffic_text
+    from p2pgan.inspect.traffic import compared, measure
+    from p2pgan.predictions import Made, communication, predict
+    from p2pgan.record.rundir import open_log
+
+    measured = measure(open_log(run))
+    tables = {key: value for key, value in measured.config.items() if key != RUN_TABLE}
+    config = config_from(tables, at=str(run))
+    made = Made(
+        iterations=measured.iterations,
+        rounds=measured.rounds,
+        is_networked=measured.is_networked,
+    )
+    rows, each = compared(measured.kinds, predict(config, made)), communication(config)
+    if as_json:
+        kinds = {row.kind: row.to_dict() for row in rows}
+        _print_json({"kinds": kinds, "communication": each.to_dict()})
+    else:
+        typer.echo(traffic_text(rows, each.to_dict()))
+
+
 def _print_lines(records: "list[Record]") -> None:
     from p2pgan.inspect.tail import line_of
 

@@ -46,14 +46,16 @@ RUN_OPTIONS: dict[str, Any] = {
     "allow_disconnected": _option(
         bool, "Accept an overlay in several pieces.", "--allow-disconnected"
     ),
-    "dataset": _option(str, "digits, mnist or cifar10.", default="digits"),
+    "dataset": _option(
+        str, "digits, mnist, cifar10, or folder:PATH for any folder of images.", default="digits"
+    ),
     "partition": _option(
         str, "iid, by-class, by-class:K, dirichlet:ALPHA or quantity:ALPHA.", default="iid"
     ),
     "model": _option(
         str,
-        "mlp-digits, mlp-mnist, cnn-mnist-ch4, cnn-mnist, cnn-cifar10, or for short runs "
-        "mlp-mnist-small, cnn-mnist-small.",
+        "mlp-digits, mlp-mnist, cnn-mnist-ch4, cnn-mnist, cnn-cifar10, cnn-celeba, or for short "
+        "runs mlp-mnist-small, cnn-mnist-small.",
         default="the data set's usual one",
     ),
     "iterations": _option(int, "Generator steps per node.", "--iterations", "-i", default="3000"),

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from p2pgan.gan.scorer import RANDOM
 from p2pgan.inspect.tables import quality_head
 from p2pgan.inspect.text import bytes_text, count_text, printable
 from p2pgan.record.rundir import RunDirectory, to_json
@@ -106,7 +107,7 @@ def print_results(
     console.print()
     if summary["scores"]:
         console.print(_scores_table(summary))
-        for line in _final_lines(summary):
+        for line in (*_scorer_lines(summary), *_final_lines(summary)):
             _print_line(console, line)
     else:
         _print_line(console, "not scored: the run ended before the first scores were due")
@@ -145,6 +146,13 @@ def _print_quality(console: Console, quality: Mapping[str, Any]) -> None:
 def _scores_table(summary: Mapping[str, Any]) -> Table:
     titles = {"fid": "FID (lower is better)", "ms": "MS (higher is better)"}
     return _spread_table(titles, summary["scores"], summary["real"], "{:.2f}")
+
+
+def _scorer_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What to make of the scores, where no classifier knows the images."""
+    if summary["scorer"] != RANDOM:
+        return []
+    return ["by an untrained network: FID shows large differences only, and MS says nothing"]
 
 
 def _spread_table(

@@ -127,7 +127,7 @@ class NodeLoop:
     def _obey(self, instruction: do.Instruction) -> None:
         match instruction:
             case do.Record():
-                self._record(instruction)
+                self._write(instruction)
             case do.Send():
                 self._transport.send(instruction.peer, instruction.message)
             case do.Reply():
@@ -151,6 +151,21 @@ class NodeLoop:
                 )
             case _:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
+
+    def _write(self, record: do.Record) -> None:
+        """Hands a record on, and what was sent and received beside it: after every round, and
+        before the node's last word."""
+        if record.kind == "node_stopped":
+            self._write_traffic(record.fields["rounds"], record.clock)
+        self._record(record)
+        if record.kind == "round_finished":
+            self._write_traffic(record.fields["round"], record.clock)
+
+    def _write_traffic(self, round_: int, clock: int) -> None:
+        sent, received = self._transport.tallies.take()
+        if sent or received:
+            fields = {"round": round_, "sent": sent, "received": received}
+            self._record(do.Record(kind="traffic", fields=fields, clock=clock))
 
     def _send_vector(self, order: do.SendVector) -> None:
         data = order.data or b"".join(self._snapshot[net] for net in order.nets)

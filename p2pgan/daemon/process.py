@@ -111,7 +111,8 @@ def run_name(experiment: Experiment) -> str:
     config, overlay = experiment.config, experiment.overlay
     common = repr((_common(config), overlay.nodes, sorted(map(sorted, overlay.graph.edges))))
     digest = hashlib.blake2b(common.encode(), digest_size=4).hexdigest()
-    return f"{config.algorithm}-{config.dataset}-n{config.nodes}-s{config.seed}-{digest}"
+    dataset = experiment.dataset.name  # without the path of a folder
+    return f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}-{digest}"
 
 
 def share_directory(experiment: Experiment, path: Path, run: str, node: str) -> RunDirectory:

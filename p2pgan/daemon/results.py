@@ -9,6 +9,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.quality import Quality
 from p2pgan.inspect.summary import summarise
+from p2pgan.inspect.traffic import measure
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.record.rundir import RunDirectory, records_of
 from p2pgan.record.schema import Agreed, Scores, VectorSent
@@ -47,6 +48,7 @@ def sum_up(
         # Nodes work side by side: the speed of all is what they make while the slowest works.
         busy_s=max((node.busy_s for node in logged.nodes), default=0.0),
         interrupted=interrupted,
+        kinds=measure(directory).kinds,
     )
     return {**summary(directory, experiment, outcome), "unaccounted": len(logged.unaccounted)}
 

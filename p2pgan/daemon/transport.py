@@ -19,6 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from p2pgan.daemon.outbox import Frames, Outbox, QueuedVector
+from p2pgan.daemon.tallies import Tallies
 from p2pgan.errors import RemoteProtocolError, TransportError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.chunks import split
@@ -109,6 +110,8 @@ class Transport:
         self._peers: dict[str, PeerSocket] = {}
         self.replies_lost = 0
         """Answers to callers that were gone or did not read."""
+        self.tallies = Tallies()
+        """What was sent and received."""
         try:
             self._router = self._bound(zmq.ROUTER, address)
             self._control = self._bound(zmq.REP, "tcp://127.0.0.1:*")
@@ -169,6 +172,7 @@ class Transport:
             except RemoteProtocolError:
                 yield ev.Malformed(peer=name)
             else:
+                self.tallies.received(message, frames)
                 yield ev.Answered(peer=name, message=message)
 
     def _changes(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
@@ -186,6 +190,7 @@ class Transport:
             except RemoteProtocolError:
                 yield ev.Malformed(route=bytes(route))
             else:
+                self.tallies.received(message, frames)
                 yield ev.Received(
                     route=bytes(route),
                     message=message,
@@ -203,14 +208,14 @@ class Transport:
 
     def send(self, peer: str, message: Message) -> None:
         """Sends over our own connection, behind everything that waits there."""
-        self._peers[peer].outbox.push(encode(message))
+        self._peers[peer].outbox.push(self._counted(message))
         self._peers[peer].flush()
 
     def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
         peer = self._peers[order.peer]
         pieces = split(data, order, chunk_bytes=chunk_bytes)
-        chunks = (encode(chunk, payload) for chunk, payload in pieces)
+        chunks = (self._counted(chunk, payload) for chunk, payload in pieces)
         replaced = peer.outbox.push_vector(
             QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
         )
@@ -223,10 +228,20 @@ class Transport:
 
     def reply(self, route: bytes, message: Message) -> None:
         """Answers a caller, if it is still there and reads."""
+        frames = encode(message)
         try:
-            self._router.send_multipart([route, *encode(message)], zmq.NOBLOCK)
+            self._router.send_multipart([route, *frames], zmq.NOBLOCK)
         except zmq.ZMQError:  # slow, or gone: EHOSTUNREACH
             self.replies_lost += 1
+        else:
+            self.tallies.sent(message, frames)
+
+    def _counted(self, message: Message, payload: bytes | memoryview = b"") -> Frames:
+        """The frames of a message that goes out now; a vector's chunks are made one by one, as
+        the socket takes them, so that what is given up in the queue is not counted."""
+        frames = encode(message, payload)
+        self.tallies.sent(message, frames)
+        return frames
 
     def answer_control(self, body: bytes) -> None:
         """Answers the latest `ControlRequest`."""

@@ -1,4 +1,4 @@
-"""The data sets: embedded digits, MNIST and CIFAR-10, as arrays of unsigned bytes.
+"""The data sets: embedded digits, MNIST, CIFAR-10 and any folder, as arrays of unsigned bytes.
 
 Training and test images stay apart from here on: test images serve scores only.
 """
@@ -22,6 +22,7 @@ from p2pgan.data.catalog import (
     MNIST_TEST,
     MNIST_TRAIN,
 )
+from p2pgan.data.folder import read_folder
 from p2pgan.data.formats import (
     ImagesU8,
     Labels,
@@ -32,8 +33,15 @@ from p2pgan.data.formats import (
     read_plain,
 )
 from p2pgan.errors import DataError, unknown_name
+from p2pgan.seeds import EVERYONE, stream
 
 Floats = npt.NDArray[np.float32]
+
+FOLDER = "folder"
+"""Kind of a data set that is any folder of images."""
+
+FOLDER_SHAPE = (3, 128, 128)
+"""What images of a folder are made when nobody says: CelebA's size in the thesis."""
 
 _DIGITS_TEST_IMAGES = 197
 """Leaves 1,600 for training: 100 nodes with a batch of 16 each."""
@@ -83,19 +91,44 @@ class Dataset:
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
-def load(name: str, data_dir: Path) -> Dataset:
-    """A data set, read from its publishers' files and checked.
+def load(
+    name: str,
+    data_dir: Path,
+    *,
+    image_shape: tuple[int, int, int] = FOLDER_SHAPE,
+    seed: int = 0,
+) -> Dataset:
+    """A data set, read from its publishers' files and checked, or from a folder of images.
 
     Args:
-        name: one of `DATASETS`.
-        data_dir: the folder that holds one folder per data set; `digits` does not need it.
+        name: one of `DATASETS`, or `folder:PATH`.
+        data_dir: the folder that holds one folder per data set, and the start of a relative PATH;
+            `digits` does not need it.
+        image_shape: what a folder's images are made; the others have a shape of their own.
+        seed: decides which of a folder's images are for tests; the others have a cut of their own.
     Raises:
         DataError: for an unknown name or a damaged file.
         MissingDataError: if a file is not there.
     """
+    kind = kind_of(name)
+    if kind == FOLDER:
+        return _folder(data_dir / name.partition(":")[2], image_shape, seed)
+    return _LOADERS[kind](data_dir)
+
+
+def kind_of(name: str) -> str:
+    """The name of a data set without its path: one of `DATASETS`, or `folder`.
+
+    Raises:
+        DataError: if there is none of that name.
+    """
+    kind, _, path = name.partition(":")
+    if kind == FOLDER and path:
+        return kind
     if name not in _LOADERS:
-        raise unknown_name(DataError, "a known data set", name=name, known=DATASETS, at="--dataset")
-    return _LOADERS[name](data_dir)
+        known = (*DATASETS, "folder:PATH")
+        raise unknown_name(DataError, "a known data set", name=name, known=known, at="--dataset")
+    return name
 
 
 def to_float(images: ImagesU8) -> Floats:
@@ -217,6 +250,19 @@ def _cifar_part(folder: Path, stems: tuple[str, ...]) -> tuple[ImagesU8, Labels]
         parts.append(parse_cifar(plain, path=path, name="cifar10"))
     images, labels = zip(*parts, strict=True)
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _folder(path: Path, shape: tuple[int, int, int], seed: int) -> Dataset:
+    found = read_folder(path, shape, stream(seed, EVERYONE, "test-images"))
+    cut = found.test_images
+    return Dataset(
+        name=FOLDER,
+        images=found.images[cut:],
+        labels=found.labels[cut:],
+        test_images=found.images[:cut],
+        test_labels=found.labels[:cut],
+        classes=found.classes,
+    )
 
 
 def _require(folder: Path, stem: str, name: str) -> Path:

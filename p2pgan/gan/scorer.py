@@ -21,11 +21,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from p2pgan.errors import CheckpointError, ConfigError, unknown_name
 from p2pgan.gan.precision import products_in
+from p2pgan.gan.random_features import FEATURES as RANDOM_FEATURES
+from p2pgan.gan.random_features import RandomFeatures
+from p2pgan.seeds import EVERYONE, stream
 
 POOL = 0
 """In `Architecture.layers`: a 2 x 2 max pooling in place of a convolution."""
 
 INCEPTION = "inception"
+RANDOM = "random"
+"""An untrained network: for images that no scorer was trained on."""
+
 _UNTRAINED_BUFFER = "num_batches_tracked"
 """Batch norm's counter; inference does not look at it, so it is not stored."""
 
@@ -145,7 +151,12 @@ class Scorer:
 
 def scorer_names() -> tuple[str, ...]:
     """The names that `load_scorer` knows."""
-    return (*ARCHITECTURES, INCEPTION)
+    return (*ARCHITECTURES, INCEPTION, RANDOM)
+
+
+def usual_scorer(dataset: str) -> str:
+    """The scorer of a data set when none is named: its own, or else `random`."""
+    return dataset if dataset in ARCHITECTURES else RANDOM
 
 
 def load_scorer(
@@ -154,8 +165,8 @@ def load_scorer(
     """A scorer, its weights checked against its card.
 
     Args:
-        name: a data set with a scorer of its own, or `inception` (an optional extra; its weights
-            are fetched once by torch-fidelity).
+        name: a data set with a scorer of its own, `inception` (an optional extra; its weights
+            are fetched once by torch-fidelity), or `random`.
         device: where it computes.
         folder: where the weights and cards lie; the package's own by default.
     Raises:
@@ -164,6 +175,8 @@ def load_scorer(
     """
     if name == INCEPTION:
         return _inception(torch.device(device))
+    if name == RANDOM:
+        return _random(torch.device(device))
     if name not in ARCHITECTURES:
         raise unknown_name(
             ConfigError, "a known scorer", name=name, known=scorer_names(), at="score.scorer"
@@ -274,6 +287,19 @@ class _Inception(nn.Module):
             bytes_BCHW = bytes_BCHW.expand(-1, 3, -1, -1)
         features_BF, logits_BC = self.extractor(bytes_BCHW)
         return logits_BC, features_BF
+
+
+def _random(device: torch.device) -> Scorer:
+    network = RandomFeatures(stream(0, EVERYONE, "scorer")).eval().to(device)
+    return Scorer(
+        name=RANDOM,
+        network=network,
+        device=device,
+        classes=1,
+        features=RANDOM_FEATURES,
+        image_shape=None,
+        test_accuracy=None,
+    )
 
 
 def _inception(device: torch.device) -> Scorer:

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from p2pgan.inspect.exchanges import NodeTraffic, Sent, Tally, tally
+from p2pgan.inspect.exchanges import NodeTraffic, Sent, tally
+from p2pgan.inspect.exchanges import Tally as VectorTally
 from p2pgan.inspect.text import natural
+from p2pgan.inspect.traffic import kinds_table
 from p2pgan.record.rundir import Log, RunDirectory, records_of
 from p2pgan.record.schema import (
     Agreed,
@@ -23,6 +25,7 @@ from p2pgan.record.schema import (
     RoundFinished,
     RunStarted,
     Scores,
+    Tally,
 )
 
 QUALITY_FIGURES = ("fid", "ms", "precision", "recall", "classes", "class_kl", "nearest")
@@ -161,12 +164,22 @@ def unaccounted(log: Log) -> list[Sent]:
     return tally(log).unaccounted()
 
 
-def traffic(messages: int, bytes_total: int, nodes: int) -> dict[str, float]:
-    """`traffic` of `summary.json`: vectors sent, their bytes, and the mean of bytes over nodes."""
+def traffic(
+    messages: int, bytes_total: int, nodes: int, kinds: Mapping[str, Tally]
+) -> dict[str, Any]:
+    """`traffic` of `summary.json`: vectors sent, their bytes, and the mean of bytes over nodes.
+
+    Args:
+        messages: vectors sent.
+        bytes_total: of these vectors.
+        nodes: their number.
+        kinds: all messages, by kind.
+    """
     return {
         "messages": messages,
         "bytes_total": bytes_total,
         "bytes_per_node": bytes_total / nodes if nodes else 0.0,
+        "kinds": kinds_table(kinds),
     }
 
 
@@ -228,7 +241,7 @@ class _Collected:
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
         self._run = ""
-        self._tally = Tally()
+        self._tally = VectorTally()
         self._rounds: dict[str, RoundFinished] = {}
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}

@@ -7,6 +7,7 @@ from typing import Any
 from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
 from p2pgan.inspect.summary import QUALITY_FIGURES, NodeSummary, PeerEvent, RunSummary
 from p2pgan.inspect.text import bytes_text, count_text, number_text, printable
+from p2pgan.inspect.traffic import Direction, Prediction, Row
 
 MATRIX_NODES_MAX = 12
 """With more nodes, exchanges are listed by edge: a wider matrix does not fit a terminal."""
@@ -47,6 +48,86 @@ def exchanges_text(counted: Tally, what: What) -> str:
         f"dropped {times}: {printable(reason)}" for reason, times in counted.reasons.most_common()
     )
     return f"{body}\n\n{reasons}" if reasons else body
+
+
+def traffic_text(rows: Sequence[Row], communication: Mapping[str, Any]) -> str:
+    """Kinds of messages, measured and predicted, and what one communication takes.
+
+    Args:
+        rows: a row for each kind.
+        communication: `p2pgan.predictions.Communication` as plain values.
+    """
+    if not rows:
+        return "no messages on record"
+    header = "kind|way|messages|predicted|payload each|predicted|payload|ratio|overhead"
+    parts = [table(header.split("|"), [_traffic_row(row) for row in rows])]
+    if any(row.predicted is not None and row.predicted.is_most for row in rows):
+        parts.append("≤: at most, since a draw may find nobody to send to")
+    parts += list(_overhead_facts(rows))
+    facts = list(_communication_facts(communication))
+    return "\n\n".join([*parts, *(["\n".join(facts)] if facts else [])])
+
+
+WAYS: dict[Direction, str] = {
+    "coordinator to worker": "C→W",
+    "worker to coordinator": "W→C",
+    "worker to worker": "W→W",
+    "node to node": "N→N",
+    "any": "-",
+}
+"""Directions as the thesis abbreviates them."""
+
+
+def _traffic_row(row: Row) -> list[str]:
+    predicted = row.predicted or Prediction(messages=0, payload_bytes=0)
+    sign = "≤ " if predicted.is_most else ""
+    return [
+        row.kind,
+        WAYS[row.direction],
+        str(row.messages),
+        "-" if row.predicted is None else f"{sign}{predicted.messages}",
+        _each_text(row.payload_bytes, row.messages),
+        _each_text(predicted.payload_bytes, predicted.messages),
+        bytes_text(row.payload_bytes) if row.payload_bytes else "-",
+        "-" if row.ratio is None else f"{row.ratio:.4f}",
+        "-" if row.overhead is None else f"{100 * row.overhead:.2f} %",
+    ]
+
+
+def _overhead_facts(rows: Sequence[Row]) -> Iterator[str]:
+    """What a network carried beside the payload; nothing where there was none."""
+    if any(row.bytes is None for row in rows):
+        return
+    payload_bytes = sum(row.payload_bytes for row in rows)
+    extra = sum(row.bytes or 0 for row in rows) - payload_bytes
+    share = f", {100 * extra / payload_bytes:.2f} % of the payload" if payload_bytes else ""
+    yield f"headers and the protocol's own messages: {bytes_text(extra)}{share}"
+
+
+def _each_text(payload_bytes: int, messages: int) -> str:
+    return bytes_text(payload_bytes / messages) if payload_bytes and messages else "-"
+
+
+COMMUNICATION_TITLES = {
+    "coordinator_sends": "coordinator to workers, at the coordinator",
+    "worker_receives": "coordinator to worker, at each worker",
+    "worker_sends": "worker to coordinator, at each worker",
+    "coordinator_receives": "workers to coordinator, at the coordinator",
+    "between_workers": "worker to worker, at each worker",
+}
+"""Lines of thesis table 5.4, by name of the figure."""
+
+
+def _communication_facts(communication: Mapping[str, Any]) -> Iterator[str]:
+    """Thesis table 5.4 for the configured run; nothing where nothing is exchanged."""
+    shown = {name: communication[name] for name in COMMUNICATION_TITLES}
+    if all(size is None for size in shown.values()):
+        return
+    yield "one communication, as configured (thesis, table 5.4):"
+    for name, title in COMMUNICATION_TITLES.items():
+        if shown[name] is not None:
+            times = "among_workers" if name == "between_workers" else "with_coordinator"
+            yield f"  {title}: {bytes_text(shown[name])}, {communication[times]} times"
 
 
 def _facts(summary: RunSummary) -> Iterator[str]:

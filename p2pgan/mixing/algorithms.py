@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from p2pgan.config import ExchangeConfig
 from p2pgan.errors import ConfigError, unknown_name
 from p2pgan.mixing.draws import Draw, everyone, permutation, push
+from p2pgan.types import COORDINATOR as COORDINATOR
 from p2pgan.types import Net
-
-COORDINATOR = "coordinator"
-"""Name of the coordinator in the log."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,13 @@ This page is generated from `p2pgan/record/schema.py` by `python -m p2pgan.recor
 
 
 def records_page() -> str:
-    """The page `docs/reference/records.md`: the envelope, then a table per kind."""
+    """The page `docs/reference/records.md`: the envelope, a table per kind, what lies in them."""
     classes = {node.name: node for node in _tree().body if isinstance(node, ast.ClassDef)}
     parts = ["## Every record\n\n" + _section(classes, "Envelope")]
     parts += [
         f"## `{kind}`\n\n" + _section(classes, body.__name__) for kind, body in schema.KINDS.items()
     ]
+    parts.append("## `Tally`\n\n" + _section(classes, "Tally"))
     return _HEAD.format(version=schema.SCHEMA) + "\n".join(parts)
 
 

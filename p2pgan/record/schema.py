@@ -186,7 +186,7 @@ class VectorDropped(_Vector, frozen=True, kw_only=True):
     """Size of the vector as sent, headers not counted; left out where it is not known."""
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
+class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Messages of one kind, counted."""
 
     messages: int
@@ -194,8 +194,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int
     """Of their vectors, images or feedback, headers not counted."""
     bytes: int | None = None
-    """Of all frames that ZeroMQ was given, headers included; left out where nothing was sent over a
-    network."""
+    """Of all frames that ZeroMQ was given or gave, headers included and routes left out, which do
+    not travel; left out where nothing was sent over a network."""
 
 
 class Traffic(Body, frozen=True, kw_only=True):

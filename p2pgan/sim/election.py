@@ -75,7 +75,7 @@ class Election:
                     voter.judged(origin, score)
                     yield from log.judged(source, receiver, score)
                 else:
-                    yield from log.dropped(source, receiver, "judged before")
+                    yield from log.dropped(source, receiver, "judged before", "judge")
 
     def _scores(self, arrivals: Arrivals) -> np.ndarray:
         """What each node's arrivals are worth to it, `(N, K)`; 0 where nothing has to be judged."""
@@ -102,4 +102,4 @@ class Election:
                 voter.keep(choices[source])
                 yield from log.adopted(source, receiver)
             else:
-                yield from log.dropped(source, receiver, "not better")
+                yield from log.dropped(source, receiver, "not better", "adopt")

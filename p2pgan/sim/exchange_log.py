@@ -3,11 +3,10 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from p2pgan.mixing.algorithms import COORDINATOR
 from p2pgan.mixing.draws import Arrivals
 from p2pgan.mixing.rules import arrival_weight
 from p2pgan.record import schema
-from p2pgan.types import Net
+from p2pgan.types import COORDINATOR, Net
 
 Entry = tuple[str, schema.Body]
 """A node and what it records."""
@@ -16,7 +15,14 @@ Entry = tuple[str, schema.Body]
 class ExchangeLog:
     """Records of one group of networks in one round; `messages` counts the vectors on their way."""
 
-    def __init__(self, nodes: Sequence[str], round_: int, nets: Sequence[Net], size: int) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        round_: int,
+        nets: Sequence[Net],
+        size: int,
+        purpose: str | None = None,
+    ) -> None:
         """A log of one exchange.
 
         Args:
@@ -24,10 +30,11 @@ class ExchangeLog:
             round_: the round, from 1.
             nets: the networks that travel together.
             size: bytes of one vector of these networks.
+            purpose: what they are for, if not for the round's exchange.
         """
         self._nodes = nodes
         self._round = round_
-        self._nets = list(nets)
+        self._nets, self._purpose = list(nets), purpose
         self.bytes = size
         """Of one vector."""
         self.messages = 0
@@ -64,27 +71,31 @@ class ExchangeLog:
     def judged(self, source: int, receiver: int, score: float) -> Iterator[Entry]:
         """A pair reaches its receiver, who votes on it."""
         sender, receiver_id = self._nodes[source], self._nodes[receiver]
-        fields = yield from self._arrival(sender, receiver_id)
+        fields = yield from self._arrival(sender, receiver_id, "judge")
         yield receiver_id, schema.VectorJudged(peer=sender, score=score, **fields)
 
     def adopted(self, source: int, receiver: int) -> Iterator[Entry]:
         """A pair reaches its receiver, who takes it in place of its own."""
-        yield from self._passage(self._nodes[source], self._nodes[receiver], 1.0)
+        yield from self._passage(self._nodes[source], self._nodes[receiver], 1.0, "adopt")
 
-    def dropped(self, source: int, receiver: int, reason: str) -> Iterator[Entry]:
+    def dropped(self, source: int, receiver: int, reason: str, purpose: str) -> Iterator[Entry]:
         """A pair reaches its receiver in vain."""
         sender, receiver_id = self._nodes[source], self._nodes[receiver]
-        fields = yield from self._arrival(sender, receiver_id)
+        fields = yield from self._arrival(sender, receiver_id, purpose)
         yield receiver_id, schema.VectorDropped(peer=sender, reason=reason, **fields)
 
-    def _passage(self, sender: str, receiver: str, weight: float) -> Iterator[Entry]:
-        fields = yield from self._arrival(sender, receiver)
+    def _passage(
+        self, sender: str, receiver: str, weight: float, purpose: str | None = None
+    ) -> Iterator[Entry]:
+        fields = yield from self._arrival(sender, receiver, purpose)
         yield (
             receiver,
             schema.VectorMixed(peer=sender, staleness_rounds=0, weight=weight, **fields),
         )
 
-    def _arrival(self, sender: str, receiver: str) -> Generator[Entry, None, dict[str, Any]]:
+    def _arrival(
+        self, sender: str, receiver: str, purpose: str | None = None
+    ) -> Generator[Entry, None, dict[str, Any]]:
         """Sent and received; returns the fields that all records of the vector share."""
         self.messages += 1
         fields: dict[str, Any] = {
@@ -92,6 +103,7 @@ class ExchangeLog:
             "nets": self._nets,
             "exchange": f"{self._round}.{''.join(self._nets)}.{sender}>{receiver}",
             "bytes": self.bytes,
+            "purpose": purpose or self._purpose,
         }
         yield sender, schema.VectorSent(peer=receiver, **fields)
         yield receiver, schema.VectorReceived(peer=sender, **fields)

@@ -304,13 +304,22 @@ class Lockstep(Simulation):
 
     def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
         size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)
-        return ExchangeLog(self.experiment.nodes, self.round + self.last_rounds, nets, size)
+        averages = self.last_rounds and self.experiment.config.final == "average"
+        return ExchangeLog(
+            self.experiment.nodes,
+            self.round + self.last_rounds,
+            nets,
+            size,
+            "average" if averages else None,
+        )
 
     def _record_entries(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
         if self.records is None:
             return
         for node, body in entries:
             self._record(body, node)
+            if isinstance(body, schema.VectorSent):
+                self.sent.add_vector(node, body)
         self.messages += log.messages
         self.bytes_total += log.messages * log.bytes
 

@@ -184,6 +184,7 @@ class _Run:
             busy_s=simulation.busy_s,
             interrupted=interrupted,
             costs=simulation.costs,
+            kinds=simulation.sent.kinds,
         )
 
         def write() -> str:

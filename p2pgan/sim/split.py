@@ -19,7 +19,6 @@ from p2pgan.gan.models import Model
 from p2pgan.gan.plan import threads_of_calls
 from p2pgan.gan.precision import products_in
 from p2pgan.gan.split import Batches, Fakes, combined, dense, kept_values, sparse
-from p2pgan.mixing.algorithms import COORDINATOR
 from p2pgan.mixing.moves import batches_of, first_places, moved, replacement
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.parties import Parties
@@ -27,6 +26,7 @@ from p2pgan.record import schema
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.panels import Data, Panel, panels_of
 from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
+from p2pgan.types import COORDINATOR
 
 Count = Counter[str]
 """Messages or bytes by kind."""
@@ -63,8 +63,6 @@ class SplitRun(Simulation):
             lambda: (Counter(), Counter())
         )
         """Messages and bytes of this round, by node and `sent` or `received`."""
-        self.kinds: dict[str, schema.Tally] = {}
-        """All that was sent, by kind."""
 
     def run(self) -> None:
         with self._timed("log_s"):
@@ -288,13 +286,6 @@ class SplitRun(Simulation):
             counted, sizes = self._counted[node, way]
             counted[kind] += messages
             sizes[kind] += size
-        if self.records is not None:
-            self.messages += messages
-            self.bytes_total += size
-            before = self.kinds.get(kind, schema.Tally(messages=0, payload_bytes=0))
-            self.kinds[kind] = schema.Tally(
-                messages=before.messages + messages, payload_bytes=before.payload_bytes + size
-            )
 
     def _record_traffic(self) -> None:
         for node in (COORDINATOR, *self.experiment.nodes):
@@ -302,6 +293,7 @@ class SplitRun(Simulation):
             if sent or received:
                 body = schema.Traffic(round=self.round, sent=sent, received=received)
                 self._record(body, node)
+                self.sent.add_traffic(node, body)
         self._counted.clear()
 
     def _tallies(self, node: str, way: str) -> dict[str, schema.Tally]:

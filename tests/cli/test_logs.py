@@ -12,7 +12,14 @@ from typer.testing import CliRunner, Result
 from p2pgan.cli.logs import app
 from p2pgan.errors import RecordError
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import NodeStarted, VectorReceived, VectorSent
+from p2pgan.record.schema import (
+    NodeStarted,
+    RoundFinished,
+    Tally,
+    Traffic,
+    VectorReceived,
+    VectorSent,
+)
 from p2pgan.record.writer import RecordWriter
 
 
@@ -139,8 +146,69 @@ def test_wrong_options_are_usage_errors(run: RunDirectory, arguments: tuple[str,
     assert invoke(command, run.path, *arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["summary", "tail", "exchanges"])
+@pytest.mark.parametrize("command", ["summary", "tail", "exchanges", "traffic"])
 def test_what_is_no_run_is_an_error(tmp_path: Path, command: str) -> None:
     result = invoke(command, tmp_path)
     assert isinstance(result.exception, RecordError)
     assert str(tmp_path) in str(result.exception)
+
+
+def test_traffic(run: RunDirectory) -> None:
+    """A `run.toml` that names no model says nothing to predict from."""
+    lines = output("traffic", run.path).splitlines()
+    assert lines[1].split()[:5] == ["mix", "N→N", "1", "-", "64"]
+    assert len(lines) == 2
+
+
+def test_traffic_as_json(run: RunDirectory) -> None:
+    run.run_toml.write_text(
+        'algorithm = "fl-gan"\nmodel = "mlp-digits"\nnodes = 2\nbatch_size = 16\n'
+        "exchange_every = 20\n[run]\nname = 'trial'\n"
+    )
+    document = json.loads(output("traffic", run.path, "--json"))
+    assert document["kinds"]["mix"]["payload_bytes"] == 64
+    assert document["kinds"]["model"]["predicted"] == {
+        "messages": 0,
+        "payload_bytes": 0,
+        "is_most": False,
+    }
+    assert document["communication"]["worker_sends"] == 4 * (28_992 + 24_961)
+    assert document["communication"]["with_coordinator"] == 150
+
+
+def test_traffic_of_md_gan(tmp_path: Path) -> None:
+    """As its simulator logs it: two workers, three iterations, a round with one move."""
+    directory = RunDirectory.create(tmp_path / "run", name="")
+    directory.run_toml.write_text(
+        'algorithm = "md-gan"\nmodel = "mlp-digits"\nnodes = 2\nbatch_size = 16\n'
+        "exchange_every = 3\niterations = 3\n"
+    )
+    batch, discriminator = 4 * 16 * 64, 4 * 3 * 24_961
+    made: dict[str, dict[str, tuple[int, int]]] = {
+        "coordinator": {"batches": (6, 2 * batch)},
+        "0": {"feedback": (3, batch), "move": (1, discriminator)},
+        "1": {"feedback": (3, batch)},
+    }
+    wall = datetime(2031, 1, 1, tzinfo=UTC)
+    with RecordWriter(
+        directory.events, "trial", "", wall=lambda: wall, time_s=lambda: 0.0
+    ) as writer:
+        writer.write(RoundFinished(round=1, iterations=3), node="coordinator")
+        for node, kinds in made.items():
+            sent = {
+                kind: Tally(messages=messages, payload_bytes=messages * size)
+                for kind, (messages, size) in kinds.items()
+            }
+            writer.write(Traffic(round=1, sent=sent, received={}), node=node)
+    document = json.loads(output("traffic", directory.path, "--json"))
+    assert {kind: row["ratio"] for kind, row in document["kinds"].items()} == {
+        "batches": 1,
+        "feedback": 1,
+        "move": 0.5,
+    }
+    rows = output("traffic", directory.path).splitlines()[1:4]
+    assert [row.split()[:4] for row in rows] == [
+        ["batches", "C→W", "6", "6"],
+        ["feedback", "W→C", "6", "6"],
+        ["move", "W→W", "1", "≤"],
+    ]

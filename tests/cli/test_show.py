@@ -32,6 +32,7 @@ def summary() -> dict[str, Any]:
         "interrupted": True,
         "scores": {"fid": ROW, "ms": ROW},
         "real": {"fid": 0.1, "ms": 9.9, "samples": 50},
+        "scorer": "digits",
         "quality": None,
         "consensus": {"g": 0.5, "d": None},
         "final": None,
@@ -64,6 +65,14 @@ def test_all_of_it(
         "training 8.0 s, exchanges 0.5 s, scores 2.0 s, log and checkpoints 0.1 s",
     ]
     assert lines[-1] == str(tmp_path / "summary.json")
+
+
+def test_scores_of_an_untrained_network_are_marked(
+    summary: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = "by an untrained network"
+    assert mark not in printed(summary, tmp_path, capsys)
+    assert mark in printed({**summary, "scorer": "random"}, tmp_path, capsys)
 
 
 def test_what_was_not_measured(

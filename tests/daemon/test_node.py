@@ -254,3 +254,21 @@ def test_a_node_lives_through_garbage_and_goes_on_exchanging(
     mixed = len(a.kinds("vector_mixed"))
     until(lambda: len(a.kinds("vector_mixed")) > mixed + 5)
     assert a.ended is b.ended is None
+
+
+def test_traffic_is_written_after_every_round_and_before_the_last_word(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    """Each record holds what came since the last, so their sum is what was sent in all."""
+    nodes = start("ab", iterations=20)
+    until(lambda: all(node.ended is not None for node in nodes))
+    for node in nodes:
+        kinds = [record.kind for record in node.log]
+        rounds = [place for place, kind in enumerate(kinds) if kind == "round_finished"]
+        assert all(kinds[place + 1] == "traffic" for place in rounds)
+        assert kinds[kinds.index("node_stopped") - 1] == "traffic"
+        mixes = [told["sent"]["mix"] for told in node.kinds("traffic") if "mix" in told["sent"]]
+        messages = sum(tally.messages for tally in mixes)
+        assert 0 < messages <= len(node.kinds("vector_sent"))
+        assert sum(tally.payload_bytes for tally in mixes) == messages * 14_000
+        assert node.kinds("traffic")[0]["sent"]["hello"].messages == 1

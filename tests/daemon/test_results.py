@@ -89,7 +89,9 @@ def test_nodes_work_side_by_side(directory: RunDirectory) -> None:
 
 def test_the_summary_is_that_of_the_logs(experiment: Experiment, directory: RunDirectory) -> None:
     summary = sum_up(experiment, directory, wall_s=9.0, interrupted=True)
+    kinds = summary["traffic"].pop("kinds")
     assert summary["traffic"] == {"messages": 2, "bytes_total": 200, "bytes_per_node": 100.0}
+    assert (kinds["mix"]["messages"], kinds["mix"]["payload_bytes"]) == (2, 200)
     assert summary["unaccounted"] == 1
     assert summary["scores"]["fid"]["mean"] == 15.0
     assert summary["scores"]["ms"]["max"] == 6.0

@@ -85,6 +85,33 @@ def test_a_vector_arrives_in_chunks_and_in_order(pair: tuple[Party, Party], unti
     assert b"".join(event.payload for event in chunks) == data
 
 
+def test_both_ends_count_the_same(pair: tuple[Party, Party], until: Until) -> None:
+    """What one end gave ZeroMQ is what the other end got of it, headers and all."""
+    a, b = pair
+    a.transport.send_vector(order(), bytes(10_000), 4096)
+    a.transport.send("B", Leave(clock=9))
+    until(lambda: len(b.of(ev.Received)) == 4)
+    b.transport.reply(b.of(ev.Received)[0].route, LeaveAck(clock=10))
+    until(lambda: a.of(ev.Answered))
+    (sent, answered), (replied, received) = a.transport.tallies.take(), b.transport.tallies.take()
+    assert (sent, answered) == (received, replied)
+    assert (sent["mix"].messages, sent["mix"].payload_bytes) == (1, 10_000)
+    assert (sent["mix"].bytes or 0) > 10_000
+    assert sent.keys() | replied.keys() == {"mix", "leave", "leave_ack"}
+
+
+def test_a_vector_that_is_replaced_in_the_queue_is_not_counted(
+    pair: tuple[Party, Party], until: Until
+) -> None:
+    a, b = pair
+    data = bytes(64 * 1024 * 1024)
+    for exchange in ("first", "second", "third"):
+        a.transport.send_vector(order(exchange), data, 262_144)
+    until(lambda: a.of(ev.LinkUp) and len(b.of(ev.Received)) == 512)
+    sent, _ = a.transport.tallies.take()
+    assert (sent["mix"].messages, sent["mix"].payload_bytes) == (2, 2 * len(data))
+
+
 def test_a_peer_that_does_not_read_blocks_nobody(pair: tuple[Party, Party], until: Until) -> None:
     """Far more than the sockets hold: one vector is begun, the others replace each other."""
     a, b = pair

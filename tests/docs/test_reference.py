@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from p2pgan.config import keys
+from p2pgan.gan.models import MODELS, model
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -52,6 +53,18 @@ def test_every_command_has_a_section(tool: ModuleType) -> None:
     ):
         assert f"## `p2pgan {words}`\n\n```text\nUsage: p2pgan {words} " in page
     assert "\x1b" not in page
+
+
+def test_the_table_of_models_has_their_parameters() -> None:
+    """Generator and discriminator, as the code counts them."""
+    lines = (REFERENCE / "models.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    counts = {row[0].strip("`"): row[2:4] for row in rows if row and row[0].startswith("`")}
+    pairs = {name: model(name) for name in MODELS}
+    assert counts == {
+        name: [f"{network.parameters:,}" for network in (pair.generator, pair.discriminator)]
+        for name, pair in pairs.items()
+    }
 
 
 def test_check_names_what_is_stale(

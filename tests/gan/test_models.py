@@ -16,6 +16,7 @@ COUNTS = {
     "cnn-mnist-ch4": (6_740_417, 6_556_865),
     "cnn-mnist": (736_769, 2_711_355),
     "cnn-cifar10": (2_932_611, 2_711_643),
+    "cnn-celeba": (1_715_971, 2_629_553),
 }
 """Trained values of generator and discriminator."""
 
@@ -24,6 +25,7 @@ BUFFERS = {
     "cnn-mnist-ch4": 2 * (1024 + 6272 + 64 + 32),
     "cnn-mnist": 2 * 32,
     "cnn-cifar10": 2 * (192 + 96),
+    "cnn-celeba": 2 * 128,
 }
 """Running statistics of the generator; discriminators have none."""
 
@@ -79,7 +81,7 @@ def test_digests_tell_the_models_apart_and_are_stable_between_calls() -> None:
 
 
 def test_every_data_set_has_a_usual_model() -> None:
-    assert set(USUAL_MODEL) == {"digits", "mnist", "cifar10"}
+    assert set(USUAL_MODEL) == {"digits", "mnist", "cifar10", "folder"}
     assert set(USUAL_MODEL.values()) <= set(MODELS)
 
 

@@ -145,7 +145,7 @@ def test_images_of_another_shape_are_refused() -> None:
 
 
 def test_names_are_known_and_others_get_the_nearest() -> None:
-    assert scorer_names() == ("digits", "mnist", "cifar10", "inception")
+    assert scorer_names() == ("digits", "mnist", "cifar10", "inception", "random")
     with pytest.raises(ConfigError, match="did you mean `mnist`"):
         load_scorer("mnst")
 

@@ -28,6 +28,7 @@ from p2pgan.record.schema import (
     NodeStopped,
     Quality,
     Scores,
+    Tally,
     VectorReceived,
     VectorSent,
 )
@@ -183,12 +184,21 @@ def test_the_summary_is_plain(run: RunDirectory) -> None:
 
 
 def test_traffic_counts_what_was_sent() -> None:
-    assert traffic(messages=4, bytes_total=600, nodes=3) == {
+    kinds = {"mix": Tally(messages=4, payload_bytes=600)}
+    assert traffic(messages=4, bytes_total=600, nodes=3, kinds=kinds) == {
         "messages": 4,
         "bytes_total": 600,
         "bytes_per_node": 200,
+        "kinds": {
+            "mix": {
+                "direction": "node to node",
+                "messages": 4,
+                "payload_bytes": 600,
+                "bytes": None,
+            }
+        },
     }
-    assert traffic(messages=0, bytes_total=0, nodes=0)["bytes_per_node"] == 0
+    assert traffic(messages=0, bytes_total=0, nodes=0, kinds={})["bytes_per_node"] == 0
 
 
 def test_score_statistics_have_the_contracted_names() -> None:

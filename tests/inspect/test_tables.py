@@ -7,9 +7,17 @@ import pytest
 
 from p2pgan.inspect.exchanges import What, tally
 from p2pgan.inspect.summary import QUALITY_FIGURES, summarise
-from p2pgan.inspect.tables import MATRIX_NODES_MAX, exchanges_text, summary_text, table
+from p2pgan.inspect.tables import (
+    COMMUNICATION_TITLES,
+    MATRIX_NODES_MAX,
+    exchanges_text,
+    summary_text,
+    table,
+    traffic_text,
+)
+from p2pgan.inspect.traffic import Prediction, compared
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import FaultInjected, Quality, RoundFinished, VectorReceived
+from p2pgan.record.schema import FaultInjected, Quality, RoundFinished, Tally, VectorReceived
 
 
 def test_columns_are_aligned() -> None:
@@ -114,3 +122,54 @@ def test_no_vectors_are_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.touch()
     assert exchanges_text(tally(path), "count") == "no vectors on record"
+
+
+def test_traffic_in_a_table() -> None:
+    kinds = {
+        "feedback": Tally(messages=4, payload_bytes=4000, bytes=4400),
+        "move": Tally(messages=1, payload_bytes=9000, bytes=9100),
+        "hello": Tally(messages=2, payload_bytes=0, bytes=120),
+    }
+    predicted = {
+        "feedback": Prediction(messages=4, payload_bytes=4000),
+        "move": Prediction(messages=2, payload_bytes=18_000, is_most=True),
+    }
+    table_54 = dict.fromkeys(COMMUNICATION_TITLES) | {
+        "worker_sends": 1000,
+        "between_workers": 9000,
+        "with_coordinator": 50,
+        "among_workers": 3,
+    }
+    text = traffic_text(compared(kinds, predicted), table_54)
+    rows = {line.split()[0]: line for line in text.splitlines() if line}
+    feedback = ["W→C", "4", "4", "1.0", "kB", "1.0", "kB", "4.0", "kB", "1.0000", "10.00", "%"]
+    assert rows["feedback"].split()[1:] == feedback
+    assert "≤ 2" in rows["move"]
+    assert "0.5000" in rows["move"]
+    assert rows["hello"].split()[1:] == ["-", "2", *"------"]
+    assert "≤: at most" in text
+    assert "headers and the protocol's own messages: 620 B, 4.77 % of the payload" in text
+    assert "  worker to coordinator, at each worker: 1.0 kB, 50 times\n" in text
+    assert text.endswith("  worker to worker, at each worker: 9.0 kB, 3 times")
+
+
+def test_traffic_of_a_simulation_has_no_headers() -> None:
+    text = traffic_text(
+        compared({"mix": Tally(messages=1, payload_bytes=8)}, {}),
+        dict.fromkeys(COMMUNICATION_TITLES),
+    )
+    assert text.splitlines()[1].split() == [
+        "mix",
+        "N→N",
+        "1",
+        "-",
+        "8",
+        "B",
+        "-",
+        "8",
+        "B",
+        "-",
+        "-",
+    ]
+    assert len(text.splitlines()) == 2
+    assert traffic_text([], {}) == "no messages on record"

@@ -106,7 +106,7 @@ def test_a_pair_that_is_judged_adopted_or_dropped_was_sent_and_received() -> Non
     log = ExchangeLog(NODES, 3, NETS, 8)
     judged = list(log.judged(0, 1, 4.5))
     adopted = list(log.adopted(0, 2))
-    dropped = list(log.dropped(1, 2, "not better"))
+    dropped = list(log.dropped(1, 2, "not better", "adopt"))
     assert log.messages == 3
     for entries in (judged, adopted, dropped):
         sent, received, end = (body for _, body in entries)
@@ -114,6 +114,8 @@ def test_a_pair_that_is_judged_adopted_or_dropped_was_sent_and_received() -> Non
         assert isinstance(received, VectorReceived)
         assert sent.exchange == received.exchange == end.exchange  # type: ignore[attr-defined]
         assert end.bytes == 8  # type: ignore[attr-defined]
+    purposes = [body.purpose for _, body in (judged[0], adopted[0], dropped[0])]  # type: ignore[attr-defined]
+    assert purposes == ["judge", "adopt", "adopt"]
     assert judged[-1][0] == "b"
     assert isinstance(judged[-1][1], VectorJudged)
     assert judged[-1][1].score == 4.5

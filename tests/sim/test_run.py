@@ -110,7 +110,7 @@ def test_the_summary_is_as_contracted(simulated: Simulate) -> None:
         assert row["min"] <= row["mean"] <= row["max"]
         assert row["samples"] == 50
     assert summary["consensus"].keys() == {"g", "d"}
-    assert summary["traffic"].keys() == {"messages", "bytes_total", "bytes_per_node"}
+    assert summary["traffic"].keys() == {"messages", "bytes_total", "bytes_per_node", "kinds"}
     speed = summary["speed"]
     assert 0 < 3 * 40 / speed["node_iterations_per_s"] < speed["wall_s"]
 
