@@ -45,7 +45,8 @@ def exchange(
 
 
 def test_names() -> None:
-    assert set(ALGORITHMS) == {"standalone", "centralised", "gossip", "gossip-ind", "fl-gan"}
+    names = {"standalone", "centralised", "gossip", "gossip-ind", "fl-gan", "md-gan"}
+    assert set(ALGORITHMS) == names
     assert all(algorithm(name).name == name for name in ALGORITHMS)
     with pytest.raises(ConfigError, match="did you mean `gossip-ind`"):
         algorithm("gosip-ind")
