@@ -59,7 +59,7 @@ def test_the_two_batches_of_a_discriminator_are_two(slot: int, k: int) -> None:
     """The point that other implementations get wrong."""
     judged, learnt = batches_of(slot, k)
     assert judged != learnt
-    assert 0 <= min(judged, learnt)
+    assert min(judged, learnt) >= 0
     assert max(judged, learnt) < k
 
 
