@@ -35,7 +35,7 @@ from p2pgan.gan.scorer import Scorer, load_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing.algorithms import COORDINATOR, Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.resolve import resolve
+from p2pgan.overlay.resolve import is_family, resolve
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import NETS, Net
 
@@ -396,7 +396,7 @@ def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
     rng = stream(config.seed, EVERYONE, "overlay")
     if chosen.is_pooled:
         return resolve("complete", 1, rng, allow_disconnected=False)
-    if not chosen.has_coordinator:
+    if not chosen.has_coordinator or is_family(config.overlay):
         return resolve(
             config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected
         )
