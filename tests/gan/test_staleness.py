@@ -40,8 +40,8 @@ class Server:
             self.staleness.step(
                 [place], [self.tensors[place]], [gradient], self._take(place, gradient)
             )
-        for place, gradient in enumerate(gradients):
-            self.values[place] -= RATE * gradient / self._divisor(place, since[1])
+        for place, own in enumerate(gradients):
+            self.values[place] -= RATE * own / self._divisor(place, since[1])
         self.updates.append([gradient != 0 for gradient in gradients])
 
     def _take(self, place: int, gradient: Tensor) -> Callable[[], None]:

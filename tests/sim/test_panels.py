@@ -25,13 +25,9 @@ B = 16
 
 
 def parties(loss: str = "nonsaturating", **settings: Any) -> Parties:
-    config = RunConfig(
-        **{
-            **{"algorithm": "md-gan", "nodes": 4, "iterations": 40, "device": "cpu"},
-            **{"train": TrainConfig(loss=loss, discriminator_steps=2)},
-            **settings,
-        }
-    )
+    defaults: dict[str, Any] = {"algorithm": "md-gan", "nodes": 4, "iterations": 40}
+    train = TrainConfig(loss=loss, discriminator_steps=2)
+    config = RunConfig(**defaults | {"train": train, "device": "cpu"} | settings)
     return Parties(prepare(config, Path("no-data-needed")))
 
 

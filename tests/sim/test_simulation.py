@@ -40,10 +40,8 @@ def idle(tmp_path: Path) -> Make:
     """A run of three nodes for 4 rounds, whose clock ticks a second whenever it is looked at."""
 
     def make(records: RecordWriter | None = None, **settings: Any) -> Idle:
-        config = RunConfig(
-            **{"nodes": 3, "iterations": 40, "exchange_every": 10, "device": "cpu"} | settings
-        )
-        experiment = prepare(config, tmp_path)
+        defaults: dict[str, Any] = {"nodes": 3, "iterations": 40, "exchange_every": 10}
+        experiment = prepare(RunConfig(**defaults | settings), tmp_path)
         ticks = itertools.count()
         return Idle(
             experiment,
@@ -99,7 +97,9 @@ def test_without_a_log_nothing_is_recorded(idle: Make) -> None:
     run._flush()
 
 
-@pytest.mark.parametrize(("final", "last_rounds", "after"), [("none", 0, None), ("agree", 2, "agree")])
+@pytest.mark.parametrize(
+    ("final", "last_rounds", "after"), [("none", 0, None), ("agree", 2, "agree")]
+)
 def test_scores_say_when_and_after_what(
     idle: Make, writer: RecordWriter, tmp_path: Path, final: Any, last_rounds: int, after: Any
 ) -> None:

@@ -116,7 +116,8 @@ class Textbook:
     """
 
     def __init__(self, **settings: Any) -> None:
-        config = RunConfig(**{"algorithm": "md-gan", "nodes": 3, "device": "cpu"} | settings)
+        defaults: dict[str, Any] = {"algorithm": "md-gan", "nodes": 3, "device": "cpu"}
+        config = RunConfig(**defaults | settings)
         self.parties = Parties(prepare(config, Path("no-data-needed")))
         self.config = self.parties.config
         self.workers = self.parties.experiment.nodes
