@@ -36,7 +36,7 @@ from p2pgan.gan.scores import Reference, Scores, reference, score
 from p2pgan.mixing import federated
 from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.resolve import resolve
+from p2pgan.overlay.resolve import is_family, resolve
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import COORDINATOR, NETS, Net
 
@@ -407,7 +407,7 @@ def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
     rng = stream(config.seed, EVERYONE, "overlay")
     if chosen.is_pooled:
         return resolve("complete", 1, rng, allow_disconnected=False)
-    if not chosen.has_coordinator:
+    if not chosen.has_coordinator or is_family(config.overlay):
         return resolve(
             config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected
         )

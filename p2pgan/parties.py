@@ -77,9 +77,7 @@ class Parties:
 
     def generator_row(self) -> Tensor:
         """The generator at the start, `(1, P)`, or with `train.ema` once more behind itself."""
-        row = self.experiment.initial_rows(1)["G"]
-        size = self.experiment.model.generator.size
-        return torch.cat([row[:, :size], row[:, -size:]], 1) if self.config.train.ema else row
+        return self.experiment.initial_rows(1)["G"]
 
     def source(self, row_1E: Tensor) -> Source:
         """The generator's side, its networks in that row and its streams at their start."""

@@ -73,6 +73,23 @@ OUT_OF_RANGE = [
     ("daemon.chunk_bytes", 1023),
     ("daemon.chunk_bytes", 524_289),
     ("daemon.threads", 0),
+    ("coordinator.deadline_first_s", 0.0),
+    ("coordinator.deadline_min_s", -1.0),
+    ("coordinator.lost_after_s", float("inf")),
+    ("coordinator.deadline_spread", -0.1),
+    ("coordinator.wait_s", float("nan")),
+    ("coordinator.checkpoint_every", -1),
+    ("coordinator.lose_every", -1),
+    ("fl.fraction", 0.0),
+    ("fl.fraction", 1.1),
+    ("fl.over_selection", 0.9),
+    ("fl.momentum", 1.0),
+    ("md.discriminators", 0),
+    ("md.batches", 0),
+    ("md.batches", -1),
+    ("md.share", 0.0),
+    ("md.share", 1.1),
+    ("md.share", float("nan")),
     ("engine.threads", 0),
     ("engine.block_nodes", 0),
     ("engine.checkpoint_every", -1),
@@ -100,6 +117,15 @@ AT_THE_EDGE = [
     ("daemon.wait_s", 0.0),
     ("daemon.chunk_bytes", 1024),
     ("daemon.chunk_bytes", 524_288),
+    ("coordinator.checkpoint_every", 0),
+    ("coordinator.wait_s", 0.0),
+    ("fl.fraction", 1.0),
+    ("fl.over_selection", 1.0),
+    ("fl.momentum", 0.0),
+    ("md.discriminators", 1),
+    ("md.batches", 1),
+    ("md.batches", "log"),
+    ("md.share", 1.0),
     ("engine.threads", 1),
     ("engine.block_nodes", 1),
     ("engine.checkpoint_every", 0),
@@ -109,7 +135,7 @@ AT_THE_EDGE = [
 
 
 @pytest.mark.parametrize(("key", "value"), AT_THE_EDGE)
-def test_the_edge_of_the_range_is_in_it(key: str, value: float) -> None:
+def test_the_edge_of_the_range_is_in_it(key: str, value: float | str) -> None:
     found: Any = config_from(nested(key, value), at="")
     for name in key.split("."):
         found = getattr(found, name)
@@ -134,6 +160,20 @@ def test_the_edge_of_the_range_is_in_it(key: str, value: float) -> None:
 def test_wrong_type(key: str, value: Any, expected: str) -> None:
     error = complaint(nested(key, value))
     assert (error.expected, error.got, error.at) == (expected, f"`{value}`", f"my.toml: {key}")
+
+
+@pytest.mark.parametrize("value", ["x", "", "0", "-1", "1.5", "LOG", "2 3"])
+def test_a_number_of_batches_is_a_number_or_log(value: str) -> None:
+    error = complaint({"md": {"batches": value}})
+    assert (error.got, error.at) == (f"`{value}`", "my.toml: md.batches")
+    assert error.expected == "`log` or a whole number of at least 1"
+
+
+@pytest.mark.parametrize("value", [1.5, True, ["log"]])
+def test_batches_of_another_type(value: Any) -> None:
+    error = complaint({"md": {"batches": value}})
+    assert error.at == "my.toml: md.batches"
+    assert error.got == f"`{value}`"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +236,9 @@ FULL = RunConfig(
     train=TrainConfig(loss="wgan-gp", learning_rate_g=1e-4, init="glorot", conditional=True),
     exchange=ExchangeConfig(draw="push", fixed_points=False, fanout=3),
     score=ScoreConfig(every=0, samples=9, scorer="inception"),
+    coordinator=CoordinatorConfig(deadline_spread=2.5, lose_every=7),
+    fl=FederatedConfig(fraction=0.5, send="deltas", momentum=0.9),
+    md=SplitConfig(discriminators=3, batches=2, models=("mlp-mnist", "mlp-mnist-small")),
     daemon=DaemonConfig(wait_s=0.25, chunk_bytes=2048, threads=2),
     engine=EngineConfig(threads=3, block_nodes=2, precision="tf32", checkpoint_every=5),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,8 @@ from p2pgan.experiment import BATCHES_AT_ONCE, Experiment, ShardBatches, prepare
 from p2pgan.gan.models import model
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import reference
+from p2pgan.overlay.files import write
+from p2pgan.overlay.graph import Overlay
 from p2pgan.seeds import stream
 from p2pgan.types import NETS
 
@@ -309,6 +312,29 @@ def test_a_disconnected_overlay(tmp_path: Path) -> None:
     assert all(f"`{node}`" in text for node in "ac")
     accepted = experiment(overlay=str(path), nodes=None, allow_disconnected=True)
     assert accepted.nodes == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+@pytest.mark.parametrize("overlay", ["random-regular:12", "watts-strogatz:4,0.5"])
+def test_a_family_is_drawn_as_for_other_algorithms(overlay: str, algorithm: str) -> None:
+    """With a coordinator nobody needs it, but a comparison has it for all alike."""
+    settings: dict[str, Any] = {"overlay": overlay, "nodes": 20}
+    ours = experiment(algorithm=algorithm, **settings).overlay
+    wanted = experiment(algorithm="gossip", **settings).overlay
+    assert ours.neighbor_indices() == wanted.neighbor_indices()
+
+
+@pytest.mark.parametrize("nodes", [None, 3])
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_a_hub_in_the_overlay_is_the_coordinator(
+    tmp_path: Path, algorithm: str, nodes: int | None
+) -> None:
+    """A star around the coordinator is a file for daemons; its leaves are the workers."""
+    path = tmp_path / "star.json"
+    write(Overlay("star", nx.star_graph(["coordinator", "a", "b", "c", "d"])), path)
+    found = experiment(algorithm=algorithm, overlay=str(path), nodes=nodes)
+    assert found.nodes == ("a", "b", "c", "d")[:nodes]
+    assert list(found.shards) == list(found.nodes)
 
 
 def test_an_overlay_of_fewer_nodes(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def combined(feedback_NBCHW: Sequence[Tensor], batch_of_N: Sequence[int], batche
 
 def kept_values(values: int, share: float) -> int:
     """How many of a feedback's values are sent; at least one."""
-    return max(1, math.ceil(share * values))
+    return max(1, math.ceil(round(share * values, 6)))  # 0.07 of 100 are 7, in binary as well
 
 
 def sparse(feedback: Tensor, share: float) -> tuple[Tensor, Tensor]:

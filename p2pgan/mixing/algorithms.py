@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from p2pgan.config import ExchangeConfig
 from p2pgan.errors import ConfigError, unknown_name
 from p2pgan.mixing.draws import Draw, everyone, permutation, push
-from p2pgan.types import COORDINATOR as COORDINATOR
 from p2pgan.types import Net
 
 

@@ -28,8 +28,13 @@ def resolve(
     return overlay
 
 
+def is_family(spec: str) -> bool:
+    """Whether a specification names a family, and no file."""
+    return spec.partition(":")[0].strip() in generate.names()
+
+
 def _found(spec: str, nodes: int | None, rng: np.random.Generator) -> Overlay:
-    if spec.partition(":")[0].strip() in generate.names():
+    if is_family(spec):
         count = generate.default_nodes(spec) if nodes is None else nodes
         try:
             return generate.generate(spec, count, rng)

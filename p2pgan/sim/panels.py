@@ -90,7 +90,9 @@ class Panel:
         if rows:
             self._rows_NE = torch.cat(rows)
             self._critics = self._parties.critics(self._network, self._rows_NE)
-            self._critics.player.steps = player.steps  # one count for all, as in a block
+            # One count for all, as in a block; who begins anew has nobody beside it to copy.
+            is_new = None in sources.values()
+            self._critics.player.steps = 0 if is_new else player.steps
 
 
 @dataclass(frozen=True)

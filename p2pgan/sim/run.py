@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from p2pgan.config import RunConfig
-from p2pgan.errors import RankLostError
+from p2pgan.errors import ConfigError, RankLostError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.inspect.text import count_text
 from p2pgan.record.rundir import RunDirectory, to_json
@@ -135,7 +135,19 @@ class _Run:
 
     def _prepare(self, config: RunConfig, data_dir: Path) -> tuple[Experiment, Shares]:
         experiment = prepared(config, data_dir)
+        if experiment.algorithm.is_split:
+            self._check_alone()
         return experiment, Shares(self.ranks, len(experiment.nodes))
+
+    def _check_alone(self) -> None:
+        """MD-GAN's one generator waits for all discriminators in every iteration."""
+        if not self.ranks.is_alone:
+            raise ConfigError(
+                expected="one process, where one generator learns from all discriminators",
+                got=f"`{self.ranks.link.count}`",
+                at="the processes of the run",
+                hint="start `md-gan` without `torchrun`; its discriminators are computed together",
+            )
 
     def _log(self, directory: RunDirectory) -> RecordWriter:
         return RecordWriter(

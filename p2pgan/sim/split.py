@@ -258,9 +258,10 @@ class SplitRun(Simulation):
         for slot, (iterations, d, g) in sorted(self._losses.items()):
             body = msgspec.structs.replace(usual, loss_d=d / iterations, loss_g=g / iterations)
             self._record(body, self.places[slot])
-        total = sum(self._losses.values(), np.zeros(3))
-        mean = msgspec.structs.replace(usual, loss_g=total[2] / total[0])
-        self._record(mean, COORDINATOR)
+        if self._losses:  # otherwise the only one with a discriminator was lost at the end
+            iterations, _, g = sum(self._losses.values(), np.zeros(3))
+            usual = msgspec.structs.replace(usual, loss_g=g / iterations)
+        self._record(usual, COORDINATOR)
         self._losses.clear()
 
     def _count_iterations(self, count: int) -> None:

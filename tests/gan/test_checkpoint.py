@@ -12,7 +12,7 @@ import torch
 from p2pgan.errors import CheckpointError
 from p2pgan.gan.checkpoint import METADATA_KEY, Checkpoint, load, save
 from p2pgan.gan.models import model
-from p2pgan.types import NETS
+from p2pgan.types import NETS, Net
 
 DIGITS = model("mlp-digits")
 
@@ -57,6 +57,26 @@ def test_without_a_running_mean_the_generator_counts(path: Path) -> None:
     loaded = load(path, DIGITS)
     assert loaded.ema is None
     assert torch.equal(loaded.generator, loaded.vectors["G"])
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_one_network_alone_comes_back(path: Path, net: Net) -> None:
+    """MD-GAN's coordinator has the generator, its workers a discriminator each."""
+    both = some_checkpoint()
+    save(path, dataclasses.replace(both, vectors={net: both.vectors[net]}), DIGITS)
+    loaded = load(path, DIGITS)
+    assert loaded.vectors.keys() == {net}
+    assert torch.equal(loaded.vectors[net], both.vectors[net])
+    assert set(safetensors.torch.load_file(path)) == {net}
+
+
+def test_who_has_no_generator_says_who_has(path: Path) -> None:
+    both = some_checkpoint()
+    alone = dataclasses.replace(both, vectors={"D": both.vectors["D"]})
+    with pytest.raises(CheckpointError, match="expected a generator") as caught:
+        alone.generator  # noqa: B018
+    assert caught.value.at == "checkpoint of node `node-é`"
+    assert "coordinator" in caught.value.hint
 
 
 def test_another_running_mean_is_noticed(path: Path) -> None:

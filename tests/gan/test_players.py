@@ -136,6 +136,25 @@ def test_moments_and_steps_go_on_from_round_to_round() -> None:
     assert not torch.equal(trained(2), trained(1))
 
 
+def test_steps_that_are_set_are_those_that_training_goes_on_from() -> None:
+    """A discriminator that moves takes them along: Adam's corrections depend on them."""
+    rows = with_moments(vectors())
+    player = Player(NETWORK, rows, Adam(1e-2, 0.5, 0.999))
+    play(player, 3)
+    assert player.steps == 3
+    ends = []
+    for steps in (3, 0):
+        moved = rows.clone()
+        other = Player(NETWORK, moved, Adam(1e-2, 0.5, 0.999))
+        other.steps = steps
+        play(other, 2)
+        assert other.steps == steps + 2
+        ends.append(moved)
+    play(player, 2)
+    assert torch.equal(ends[0], rows)
+    assert not torch.equal(ends[1], rows)
+
+
 def with_moments(vector_NP: Tensor) -> Tensor:
     """Rows that have Adam's moments, still 0, behind the vectors."""
     return torch.cat([vector_NP, vector_NP.new_zeros(len(vector_NP), 2 * NETWORK.size)], 1)

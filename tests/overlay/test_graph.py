@@ -156,3 +156,35 @@ def test_an_overlay_travels_between_processes(house: Overlay) -> None:
     again = pickle.loads(pickle.dumps(house))  # noqa: S301 - our own
     assert again.nodes == house.nodes
     assert again.neighbor_indices() == house.neighbor_indices()
+
+
+def test_without_a_node_the_others_stay_as_they_were(house: Overlay) -> None:
+    """Also where that leaves several pieces."""
+    rest = house.without("b")
+    assert rest.nodes == ("d", "c", "a", "r")
+    assert rest.neighbors("a") == ("d", "r")
+    assert rest.address("a") == "tcp://127.0.0.1:5550"
+    assert house.nodes == ("d", "c", "b", "a", "r")
+    assert len(rest.without("d").without("a").components()) == 2
+
+
+def test_a_node_can_be_left_out_only_if_it_is_there_and_not_alone(house: Overlay) -> None:
+    with pytest.raises(OverlayError, match="did you mean"):
+        Overlay("named", nx.Graph([("hub", "leaf")])).without("hubb")
+    with pytest.raises(OverlayError, match="expected other nodes, got `x` alone"):
+        Overlay("alone", nx.empty_graph(["x"])).without("x")
+
+
+def test_a_hub_joins_all_and_all_join_the_hub_alone(house: Overlay) -> None:
+    """What daemons of FL-GAN and MD-GAN see of an overlay."""
+    star = house.with_hub("coordinator")
+    assert star.nodes == ("coordinator", "d", "c", "b", "a", "r")
+    assert star.neighbors("coordinator") == house.nodes
+    assert all(star.neighbors(node) == ("coordinator",) for node in house.nodes)
+    assert star.address("a") == "tcp://127.0.0.1:5550"
+    assert star.without("coordinator").nodes == house.nodes
+
+
+def test_a_hub_is_a_new_node(house: Overlay) -> None:
+    with pytest.raises(OverlayError, match="expected no node `a`"):
+        house.with_hub("a")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from p2pgan.config import RunConfig, ScoreConfig
-from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.ranks import Ranks
 from p2pgan.sim.run import Finished, simulate
+from p2pgan.sim.simulation import Simulation
 
 NOWHERE = Path("no-data-needed")
 PATIENCE_S = 60
@@ -30,7 +30,7 @@ def simulated(tmp_path: Path) -> Simulate:
 
     def run(
         name: str = "run",
-        on_round: Callable[[Lockstep], None] = lambda simulation: None,
+        on_round: Callable[[Simulation], None] = lambda simulation: None,
         ranks: Ranks | None = None,
         **settings: Any,
     ) -> Finished:

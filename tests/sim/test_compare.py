@@ -23,6 +23,7 @@ from p2pgan.sim import compare as compare_module
 from p2pgan.sim.compare import LOCK, compare
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.run import simulate
+from p2pgan.sim.simulation import Simulation
 
 BASE = RunConfig(
     iterations=4, exchange_every=2, device="cpu", score=ScoreConfig(samples=20, every=0)
@@ -34,7 +35,7 @@ ALL = ["centralised-n1-s0", "gossip-n2-s0", "centralised-n1-s1", "gossip-n2-s1"]
 class Log:
     """Remembers what it is told."""
 
-    def __init__(self, on_round: Callable[[Lockstep], None] = lambda _: None) -> None:
+    def __init__(self, on_round: Callable[[Simulation], None] = lambda _: None) -> None:
         self.on_round = on_round
         self.todo: list[str] = []
         self.finished = -1
@@ -99,7 +100,7 @@ def test_it_runs_every_cell_and_then_none_again(out: Path) -> None:
 
 
 def test_an_interrupted_run_is_replaced_and_the_rest_follows(out: Path) -> None:
-    def stop_in_the_second(simulation: Lockstep) -> None:
+    def stop_in_the_second(simulation: Simulation) -> None:
         if simulation.directory.path.name == ALL[1]:
             raise KeyboardInterrupt
 

@@ -30,6 +30,7 @@ from p2pgan.runs import Run
 from p2pgan.sim.lockstep import Lockstep
 from p2pgan.sim.ranks import Ranks
 from p2pgan.sim.run import Finished, simulate
+from p2pgan.sim.simulation import Simulation
 from p2pgan.types import NETS
 
 Simulate = Callable[..., Finished]
@@ -61,10 +62,10 @@ def log(finished: Finished) -> list[Record]:
     return list(read(finished.directory.events))
 
 
-def after(rounds: int) -> Callable[[Lockstep], None]:
+def after(rounds: int) -> Callable[[Simulation], None]:
     """Interrupts after so many rounds."""
 
-    def on_round(simulation: Lockstep) -> None:
+    def on_round(simulation: Simulation) -> None:
         if simulation.round == rounds:
             raise KeyboardInterrupt
 
@@ -176,7 +177,7 @@ def test_a_signal_ends_the_run_after_its_round(tmp_path: Path) -> None:
     told = []
     config = RunConfig(nodes=2, iterations=40, exchange_every=10, device="cpu")
 
-    def on_round(simulation: Lockstep) -> None:
+    def on_round(simulation: Simulation) -> None:
         if simulation.round == 2:
             signal.raise_signal(signal.SIGINT)
 
@@ -373,6 +374,16 @@ def test_several_ranks_measure_as_one(simulated: Simulate, room: RoomOf, count: 
     for name in ("fid", "ms", "nearest"):
         assert first[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-3)
     assert [one.summary["quality"] for one in finished] == [first] * count
+
+
+def test_one_generator_is_not_shared_out(simulated: Simulate, room: RoomOf, tmp_path: Path) -> None:
+    """All ranks are told, before anything is written."""
+    first, second = room(2).run(lambda ranks: simulated(algorithm="md-gan", ranks=ranks))
+    assert isinstance(first, ConfigError)
+    assert (first.got, first.at) == ("`2`", "the processes of the run")
+    assert "without `torchrun`" in first.hint
+    assert first.expected in str(second)
+    assert files(tmp_path) == set()
 
 
 def test_fl_gan_over_ranks_ends_with_equal_bits(simulated: Simulate, room: RoomOf) -> None:
