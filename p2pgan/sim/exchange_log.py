@@ -78,6 +78,10 @@ class ExchangeLog:
         """A pair reaches its receiver, who takes it in place of its own."""
         yield from self._passage(self._nodes[source], self._nodes[receiver], 1.0, "adopt")
 
+    def moved(self, sender: str, receiver: str) -> Iterator[Entry]:
+        """A discriminator reaches another worker, which goes on with it."""
+        yield from self._passage(sender, receiver, 1.0, "move")
+
     def dropped(self, source: int, receiver: int, reason: str, purpose: str) -> Iterator[Entry]:
         """A pair reaches its receiver in vain."""
         sender, receiver_id = self._nodes[source], self._nodes[receiver]

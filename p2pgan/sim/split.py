@@ -24,6 +24,7 @@ from p2pgan.mixing.rules import consensus_distance
 from p2pgan.parties import Parties
 from p2pgan.record import schema
 from p2pgan.seeds import EVERYONE, stream
+from p2pgan.sim.exchange_log import ExchangeLog
 from p2pgan.sim.panels import Data, Panel, panels_of
 from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
 from p2pgan.types import COORDINATOR
@@ -213,7 +214,7 @@ class SplitRun(Simulation):
         before, self.places = self.places, moved(self.places, self.workers, self._draws)
         for slot, worker in self.places.items():
             if worker != before[slot]:
-                self._sent("move", before[slot], worker, 1, self._move_bytes(slot))
+                self._record_move(slot, before[slot], worker)
         if self.experiment.config.md.moments == "reset":
             for panel in self._panels:
                 panel.forget()
@@ -243,7 +244,7 @@ class SplitRun(Simulation):
         if made is not None:
             sources[lost], idle = made
             if (copied := sources[lost]) is not None:
-                self._sent("move", self.places[copied], idle, 1, self._move_bytes(lost))
+                self._record_move(lost, self.places[copied], idle)
             self.places[lost] = idle
         for panel in self._panels:
             kind = panel.slots[0] % kinds
@@ -275,10 +276,16 @@ class SplitRun(Simulation):
             self._sent("batches", COORDINATOR, worker, count, 2 * (values + labels))
             self._sent("feedback", worker, COORDINATOR, count, said)
 
-    def _move_bytes(self, slot: int) -> int:
-        """Values of a discriminator on its way."""
+    def _record_move(self, slot: int, sender: str, receiver: str) -> None:
+        """A discriminator on its way from worker to worker."""
         travels = self.experiment.config.md.moments == "travel"
-        return (3 if travels else 1) * self.parties.network(slot).size
+        values = (3 if travels else 1) * self.parties.network(slot).size
+        log = ExchangeLog(
+            self.experiment.nodes, self.round, ("D",), values * BYTES_PER_VALUE, "move"
+        )
+        for node, body in log.moved(sender, receiver):
+            self._record(body, node)
+        self._sent("move", sender, receiver, 1, values)
 
     def _sent(self, kind: str, sender: str, receiver: str, messages: int, values: int) -> None:
         """Counts messages of so many values each."""
