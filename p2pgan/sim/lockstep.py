@@ -19,7 +19,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
-from p2pgan.inspect.traffic import Measured
+from p2pgan.inspect.traffic import count_vector
 from p2pgan.mixing.agreement import Schedule, judging
 from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
@@ -70,8 +70,6 @@ class Lockstep:
     """Vectors sent; counted where the log is kept."""
     bytes_total: int = 0
     """Their bytes."""
-    sent: Measured = field(default_factory=Measured)
-    """The same by kind."""
     costs: Costs = field(default_factory=Costs)
     """Where the time went so far."""
     saved_iterations: int | None = None
@@ -87,6 +85,8 @@ class Lockstep:
         self.consensus: dict[Net, float] = {}
         self.quality: dict[str, Quality] = {}
         """The last one of every measured node; empty: nobody has been measured."""
+        self.kinds: dict[str, schema.Tally] = {}
+        """All that was sent, by kind; counted where the log is kept."""
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
 
@@ -351,7 +351,7 @@ class Lockstep:
         for node, body in entries:
             self._record(body, node)
             if isinstance(body, schema.VectorSent):
-                self.sent.add_vector(node, body)
+                count_vector(self.kinds, node, body)
         self.messages += log.messages
         self.bytes_total += log.messages * log.bytes
 
