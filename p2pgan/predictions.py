@@ -60,7 +60,7 @@ class Communication(msgspec.Struct, frozen=True, kw_only=True):
     between_workers: int | None = None
     """W → W, at W: the most, where discriminators differ or networks travel apart."""
     among_workers: int = 0
-    """Number of W ↔ W."""
+    """Number of W ↔ W: one a round; MD-GAN leaves out the last, after which nobody learns."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -130,16 +130,17 @@ def communication(config: RunConfig) -> Communication:
 
 def _split(config: RunConfig, made: Made) -> dict[str, Prediction]:
     """MD-GAN, per iteration and discriminator `2bd` values one way and `bd` the other, per round
-    and discriminator `|θ|`. Where feedback is applied as it comes, an iteration is one of it."""
+    and discriminator `|θ|`, but for the last one. Where feedback is applied as it comes, an
+    iteration is as much of it."""
     count = config.md.discriminators or _nodes(config)
-    answers = made.iterations * (1 if config.md.asynchronous else count)
+    answers = made.iterations * count
     sizes = {"batches": _batches_bytes(config), "feedback": _feedback_bytes(config)}
     predicted = {
         kind: Prediction(messages=answers, payload_bytes=answers * size)
         for kind, size in sizes.items()
     }
     if config.md.moves:
-        rounds = made.most_rounds
+        rounds = made.most_rounds - (made.iterations >= config.iterations)
         predicted["move"] = Prediction(
             messages=rounds * count,
             payload_bytes=rounds * sum(_moved_bytes(config)),

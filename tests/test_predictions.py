@@ -49,15 +49,20 @@ def test_md_gan_sends_two_batches_one_feedback_and_every_discriminator() -> None
     assert predict(config(), made()) == {
         "batches": Prediction(messages=1000, payload_bytes=1000 * 4 * 2 * 16 * 64),
         "feedback": Prediction(messages=1000, payload_bytes=1000 * 4 * 16 * 64),
-        "move": Prediction(messages=40, payload_bytes=40 * 4 * 3 * D, is_most=True),
+        "move": Prediction(messages=30, payload_bytes=30 * 4 * 3 * D, is_most=True),
     }
+
+
+def test_nobody_moves_after_the_last_round() -> None:
+    half = predict(config(), made(iterations=60, rounds=2))
+    assert half["move"].messages == 20
 
 
 def test_what_does_not_travel_is_not_counted() -> None:
     still = predict(config(md=SplitConfig(moves=False)), made())
     assert still.keys() == {"batches", "feedback"}
     reset = predict(config(md=SplitConfig(moments="reset", discriminators=3)), made())
-    assert reset["move"].payload_bytes == 4 * 3 * 4 * D
+    assert reset["move"].payload_bytes == 3 * 3 * 4 * D
     assert reset["batches"].messages == 300
 
 
@@ -73,15 +78,15 @@ def test_sparse_feedback_is_values_and_positions() -> None:
     assert found["feedback"].payload_bytes == 10 * 4 * 2 * 103  # a tenth of 1,024, rounded up
 
 
-def test_feedback_that_is_applied_as_it_comes_is_an_iteration_each() -> None:
+def test_feedback_that_is_applied_as_it_comes_is_as_much_of_it() -> None:
     found = predict(config(md=SplitConfig(asynchronous=True)), made())
-    assert (found["batches"].messages, found["feedback"].messages) == (100, 100)
+    assert (found["batches"].messages, found["feedback"].messages) == (1000, 1000)
 
 
 def test_discriminators_of_several_kinds_are_dealt_in_turn() -> None:
     names = ("mlp-mnist", "mlp-mnist-small")
     settings = config(nodes=3, model="mlp-mnist", md=SplitConfig(models=names, moments="reset"))
-    found = predict(settings, made(rounds=1))
+    found = predict(settings, made(iterations=30, rounds=1))
     assert found["move"].payload_bytes == 4 * (2 * MLP_D + 118_411)
     assert communication(settings).between_workers == 4 * MLP_D
 

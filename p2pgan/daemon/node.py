@@ -153,8 +153,8 @@ class NodeLoop:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
 
     def _write(self, record: do.Record) -> None:
-        """Hands a record on, and what was sent and received beside it: after every round, and
-        before the node's last word."""
+        """Hands a record on, and what was sent and received, if anything was: after every round,
+        and before the node's last word."""
         if record.kind == "node_stopped":
             self._write_traffic(record.fields["rounds"], record.clock)
         self._record(record)

@@ -5,8 +5,9 @@ networks of gossip are told apart; that of any other message is its name.
 """
 
 from collections.abc import Sequence
+from typing import Final, get_args
 
-from p2pgan.protocol.messages import Chunk, Message
+from p2pgan.protocol.messages import Chunk, Message, Purpose
 from p2pgan.record.schema import Tally
 
 Frames = Sequence[bytes | memoryview]
@@ -43,9 +44,19 @@ class Tallies:
         return taken
 
 
+PURPOSES: Final = frozenset(get_args(Purpose))
+
+
 def kind_of(message: Message) -> str:
-    """What a vector is for, or the name of any other message."""
-    return message.purpose if isinstance(message, Chunk) else str(message.__struct_config__.tag)
+    """What a vector is for, or the name of any other message, such as `hello`.
+
+    A message that is named as a vector's purpose, since it asks for such a vector, is an order: a
+    `move` is a discriminator on its way, and a `move_order` sends it there.
+    """
+    if isinstance(message, Chunk):
+        return message.purpose
+    name = str(message.__struct_config__.tag)
+    return f"{name}_order" if name in PURPOSES else name
 
 
 def _add(counts: dict[str, Tally], message: Message, frames: Frames) -> None:

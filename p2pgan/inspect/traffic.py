@@ -92,25 +92,15 @@ class Measured:
             case RunStarted():
                 self.config = self.config or body.config
             case TrafficBody():
-                self.add_traffic(node, body)
+                count_sent(self._told.setdefault(node, {}), body)
             case VectorSent():
-                self.add_vector(node, body)
+                count_vector(self._vectors.setdefault(node, {}), node, body)
             case RoundFinished():
                 self._came_to(node, body.round, body.iterations)
             case NodeStopped():
                 self._came_to(node, body.rounds, body.iterations)
             case _:
                 pass
-
-    def add_traffic(self, sender: str, body: TrafficBody) -> None:
-        """Counts what a node says that it sent."""
-        for kind, tally in body.sent.items():
-            _count(self._told.setdefault(sender, {}), kind, tally)
-
-    def add_vector(self, sender: str, body: VectorSent) -> None:
-        """Counts a vector as its sender recorded it."""
-        tally = Tally(messages=1, payload_bytes=body.bytes)
-        _count(self._vectors.setdefault(sender, {}), _kind_of(sender, body), tally)
 
     @property
     def kinds(self) -> dict[str, Tally]:
@@ -157,6 +147,23 @@ def measure(log: Log) -> Measured:
     if not measured.config and isinstance(log, RunDirectory):
         measured.config = log.read_run_toml()
     return measured
+
+
+def count_sent(counts: dict[str, Tally], body: TrafficBody) -> None:
+    """Adds what a node says that it sent."""
+    for kind, tally in body.sent.items():
+        _count(counts, kind, tally)
+
+
+def count_vector(counts: dict[str, Tally], sender: str, body: VectorSent) -> None:
+    """Counts a vector as its sender recorded it.
+
+    Args:
+        counts: by kind; changed.
+        sender: id of the node.
+        body: its record.
+    """
+    _count(counts, _kind_of(sender, body), Tally(messages=1, payload_bytes=body.bytes))
 
 
 def direction_of(kind: str) -> Direction:

@@ -17,6 +17,7 @@ from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.cohort import Losses
 from p2pgan.gan.quality import FIGURES, Quality
 from p2pgan.gan.scores import Scores
+from p2pgan.inspect.traffic import count_vector
 from p2pgan.mixing.agreement import Schedule, judging
 from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
@@ -319,7 +320,7 @@ class Lockstep(Simulation):
         for node, body in entries:
             self._record(body, node)
             if isinstance(body, schema.VectorSent):
-                self.sent.add_vector(node, body)
+                count_vector(self.kinds, node, body)
         self.messages += log.messages
         self.bytes_total += log.messages * log.bytes
 

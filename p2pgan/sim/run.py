@@ -196,7 +196,7 @@ class _Run:
             busy_s=simulation.busy_s,
             interrupted=interrupted,
             costs=simulation.costs,
-            kinds=simulation.sent.kinds,
+            kinds=simulation.kinds,
         )
 
         def write() -> str:

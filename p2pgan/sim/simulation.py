@@ -11,7 +11,6 @@ import torch
 from p2pgan.experiment import Experiment
 from p2pgan.gan.quality import Quality
 from p2pgan.gan.scores import Scores
-from p2pgan.inspect.traffic import Measured
 from p2pgan.record import schema
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.writer import RecordWriter
@@ -55,8 +54,8 @@ class Simulation(ABC):
     """Vectors sent; counted where the log is kept."""
     bytes_total: int = 0
     """Their bytes."""
-    sent: Measured = field(default_factory=Measured)
-    """The same by kind."""
+    kinds: dict[str, schema.Tally] = field(default_factory=dict)
+    """The same by kind; counted where the log is kept."""
     costs: Costs = field(default_factory=Costs)
     """Where the time went so far."""
     saved_iterations: int | None = None

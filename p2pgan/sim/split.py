@@ -19,6 +19,7 @@ from p2pgan.gan.models import Model
 from p2pgan.gan.plan import threads_of_calls
 from p2pgan.gan.precision import products_in
 from p2pgan.gan.split import Batches, Fakes, combined, dense, kept_values, sparse
+from p2pgan.inspect.traffic import count_sent
 from p2pgan.mixing.moves import batches_of, first_places, moved, replacement
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.parties import Parties
@@ -301,7 +302,7 @@ class SplitRun(Simulation):
             if sent or received:
                 body = schema.Traffic(round=self.round, sent=sent, received=received)
                 self._record(body, node)
-                self.sent.add_traffic(node, body)
+                count_sent(self.kinds, body)
         self._counted.clear()
 
     def _tallies(self, node: str, way: str) -> dict[str, schema.Tally]:

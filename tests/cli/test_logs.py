@@ -177,11 +177,11 @@ def test_traffic_as_json(run: RunDirectory) -> None:
 
 
 def test_traffic_of_md_gan(tmp_path: Path) -> None:
-    """As its simulator logs it: two workers, three iterations, a round with one move."""
+    """As its simulator logs it: two workers, half of its iterations, a round with one move."""
     directory = RunDirectory.create(tmp_path / "run", name="")
     directory.run_toml.write_text(
         'algorithm = "md-gan"\nmodel = "mlp-digits"\nnodes = 2\nbatch_size = 16\n'
-        "exchange_every = 3\niterations = 3\n"
+        "exchange_every = 3\niterations = 6\n"
     )
     batch, discriminator = 4 * 16 * 64, 4 * 3 * 24_961
     made: dict[str, dict[str, tuple[int, int]]] = {

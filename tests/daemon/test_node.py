@@ -256,19 +256,20 @@ def test_a_node_lives_through_garbage_and_goes_on_exchanging(
     assert a.ended is b.ended is None
 
 
-def test_traffic_is_written_after_every_round_and_before_the_last_word(
+def test_traffic_is_written_after_rounds_and_before_the_last_word(
     start: Callable[..., list[Node]], until: Until
 ) -> None:
-    """Each record holds what came since the last, so their sum is what was sent in all."""
+    """Each record holds what came since the last, so their sum is what was sent in all. A round in
+    which nothing came or went has none."""
     nodes = start("ab", iterations=20)
     until(lambda: all(node.ended is not None for node in nodes))
     for node in nodes:
         kinds = [record.kind for record in node.log]
-        rounds = [place for place, kind in enumerate(kinds) if kind == "round_finished"]
-        assert all(kinds[place + 1] == "traffic" for place in rounds)
-        assert kinds[kinds.index("node_stopped") - 1] == "traffic"
+        places = [place for place, kind in enumerate(kinds) if kind == "traffic"]
+        neighbors = [(kinds[place - 1], kinds[place + 1]) for place in places]
+        assert all(a == "round_finished" or b == "node_stopped" for a, b in neighbors)
         mixes = [told["sent"]["mix"] for told in node.kinds("traffic") if "mix" in told["sent"]]
         messages = sum(tally.messages for tally in mixes)
         assert 0 < messages <= len(node.kinds("vector_sent"))
         assert sum(tally.payload_bytes for tally in mixes) == messages * 14_000
-        assert node.kinds("traffic")[0]["sent"]["hello"].messages == 1
+        assert "hello" in node.kinds("traffic")[0]["sent"]

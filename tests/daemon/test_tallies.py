@@ -1,5 +1,8 @@
 """Messages counted by kind, from their frames alone."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from p2pgan.daemon.tallies import Tallies, kind_of
@@ -49,6 +52,12 @@ def test_each_kind_and_direction_apart_and_each_message_once() -> None:
     assert sent == {"leave": Tally(messages=2, payload_bytes=0, bytes=2 * len(encode(leave)[0]))}
     assert received["feedback"].messages == 1
     assert tallies.take() == ({}, {}), "what was told is told once"
+
+
+def test_an_order_is_not_taken_for_the_vector_that_it_asks_for() -> None:
+    order: Any = msgspec.defstruct("Move", [("clock", int)], tag_field="type", tag="move")(1)
+    assert kind_of(order) == "move_order"
+    assert kind_of(vector("move", 8)[0][0]) == "move"
 
 
 @pytest.mark.parametrize(
