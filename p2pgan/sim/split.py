@@ -230,7 +230,11 @@ class SplitRun(Simulation):
         return every > 0 and self.iterations % every == 0 and self.iterations < config.iterations
 
     def _lose_worker(self) -> None:
-        """A worker is gone with all it had; its discriminator is made again if somebody is idle."""
+        """A worker is gone with all it had; its discriminator is made again if somebody is idle.
+
+        The copy has the other's moments in any case: with one count of Adam's steps for a panel,
+        empty ones would make its first steps many times too long.
+        """
         worker = self.workers.pop(int(self._faults.integers(len(self.workers))))
         self._record(schema.FaultInjected(fault="crash"), worker)
         lost = next((slot for slot, place in self.places.items() if place == worker), None)
