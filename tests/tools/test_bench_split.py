@@ -1,5 +1,6 @@
 """MD-GAN's worker against FL-GAN's node: both sides do what the systems do, and are told apart."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_a_node_trains_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cost_is_that_of_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round is always whole, and samples are as long as asked."""
     clock = [0.0]
-    monkeypatch.setattr(bench_split.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
     rounds: list[None] = []
 
     def train() -> None:
