@@ -213,9 +213,10 @@ class SplitRun(Simulation):
     def _move(self) -> None:
         """Every discriminator goes to another worker."""
         before, self.places = self.places, moved(self.places, self.workers, self._draws)
+        if self.places == before:  # with nowhere to go
+            return
         for slot, worker in self.places.items():
-            if worker != before[slot]:
-                self._sent("move", before[slot], worker, 1, self._move_bytes(slot))
+            self._sent("move", before[slot], worker, 1, self._move_bytes(slot))
         if self.experiment.config.md.moments == "reset":
             for panel in self._panels:
                 panel.forget()

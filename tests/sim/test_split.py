@@ -238,6 +238,42 @@ def test_one_discriminator_on_all_the_data_is_a_plain_gan(split: Simulate) -> No
     check_textbook(split, nodes=1)
 
 
+def test_who_has_nowhere_to_go_keeps_its_moments(split: Simulate) -> None:
+    """`md.moments` is about discriminators that move."""
+    runs = [split(moments, nodes=1, md=Split(moments=moments)) for moments in ("travel", "reset")]
+    ends = [saved(finished, COORDINATOR).vectors["G"] for finished in runs]
+    assert torch.equal(*ends)
+
+
+def test_one_discriminator_plays_as_the_centralised_gan_does(split: Simulate) -> None:
+    """Not the same images, but the same game: losses alike, and better pictures."""
+    settings: dict[str, Any] = {
+        "nodes": 1,
+        "iterations": 300,
+        "exchange_every": 100,
+        "score": ScoreConfig(samples=200, every=1),
+    }
+    runs = [split(name, algorithm=name, **settings) for name in ("md-gan", "centralised")]
+    means = [
+        np.mean([(b.loss_d, b.loss_g) for n, b in bodies(run, schema.RoundFinished) if n == "0"], 0)
+        for run in runs
+    ]
+    np.testing.assert_allclose(means[0], means[1], rtol=0.15)
+    fid = [body.fid for _, body in bodies(runs[0], schema.Scores)]
+    assert fid[-1] < 0.6 * fid[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_gpu_computes_what_a_cpu_does(split: Simulate, asynchronous: bool) -> None:
+    md = Split(discriminators=3, share=0.5, asynchronous=asynchronous)
+    ends = [
+        saved(split(device, device=device, nodes=4, md=md), COORDINATOR).vectors["G"]
+        for device in ("cpu", "cuda")
+    ]
+    assert (ends[0] - ends[1]).norm() < 1e-3 * ends[0].norm()
+
+
 def test_equal_discriminators_at_the_start(split: Simulate) -> None:
     check_textbook(split, md=Split(batches=3, initial="same"))
 
