@@ -112,6 +112,18 @@ def iteration(model: Model, batch: int) -> Iteration:
     return Iteration(flops=2 * batch * macs, bytes=adam + FLOAT_BYTES * read)
 
 
+def criticism(model: Model, batch: int) -> Iteration:
+    """The same of one iteration of an MD-GAN worker: what `iteration` counts for `D`.
+
+    The batches are given to it, so that nothing is generated there.
+    """
+    d = products(model.discriminator, model.image_shape)
+    macs = 8 * d.macs - 2 * d.first_macs
+    read = 4 * d.weights - d.first_weights
+    adam = (ADAM_BYTES + FLOAT_BYTES) * d.parameters
+    return Iteration(flops=2 * batch * macs, bytes=adam + FLOAT_BYTES * read)
+
+
 def state_bytes(model: Model) -> int:
     """Weights, gradients and Adam's two moments of one node: what no way of training avoids."""
     return 4 * FLOAT_BYTES * sum(network.size for network in model.networks.values())

@@ -98,7 +98,7 @@ class Source:
         drawn = list(self._latents.draws(range(1), count, self._batch))
         z_KBZ = torch.cat([latents.z_NBZ for latents in drawn])
         labels_KB = torch.cat([latents.labels_NB for latents in drawn])
-        return self._made(z_KBZ, labels_KB)
+        return self._made(z_KBZ, labels_KB, self._staleness.reading())
 
     def again(self, batches: Batches, count: int) -> Batches:
         """The first batches made again by the generator as it is now; the reading stays the old.
@@ -106,8 +106,7 @@ class Source:
         Gradients have to be taken where the generator is: it may have moved since the batches were
         made, and to keep it as it was would take a copy for every discriminator.
         """
-        made = self._made(batches.z_KBZ[:count], batches.labels_KB[:count])
-        return Batches(made.images, made.labels_KB, made.z_KBZ, made.tapes, batches.reading)
+        return self._made(batches.z_KBZ[:count], batches.labels_KB[:count], batches.reading)
 
     def learn(self, batches: Batches, feedback_KBCHW: Tensor) -> None:
         """One Adam step along `Σ_q e_q ∂x_q / ∂λ`, in one backward pass (thesis, section 5.2.2).
@@ -127,15 +126,13 @@ class Source:
         self.player.descend(passes, staleness=self._staleness)
         self.player.follow()
 
-    def _made(self, z_KBZ: Tensor, labels_KB: Tensor) -> Batches:
+    def _made(self, z_KBZ: Tensor, labels_KB: Tensor, reading: Reading) -> Batches:
         # Batch norm takes each batch's own statistics, so its batches cannot share a pass.
         passes = len(z_KBZ) if self.player.network.couples_samples else 1
         made = [self.player(z) for z in z_KBZ.flatten(0, 1).unsqueeze(0).chunk(passes, 1)]
         images = torch.cat([images for images, _ in made], 1)
         images = images.view(*labels_KB.shape, *images.shape[2:])
-        return Batches(
-            images, labels_KB, z_KBZ, [tape for _, tape in made], self._staleness.reading()
-        )
+        return Batches(images, labels_KB, z_KBZ, [tape for _, tape in made], reading)
 
 
 def combined(feedback_NBCHW: Sequence[Tensor], batch_of_N: Sequence[int], batches: int) -> Tensor:

@@ -213,9 +213,10 @@ class SplitRun(Simulation):
     def _move(self) -> None:
         """Every discriminator goes to another worker."""
         before, self.places = self.places, moved(self.places, self.workers, self._draws)
+        if self.places == before:  # with nowhere to go
+            return
         for slot, worker in self.places.items():
-            if worker != before[slot]:
-                self._record_move(slot, before[slot], worker)
+            self._record_move(slot, before[slot], worker)
         if self.experiment.config.md.moments == "reset":
             for panel in self._panels:
                 panel.forget()
@@ -230,7 +231,11 @@ class SplitRun(Simulation):
         return every > 0 and self.iterations % every == 0 and self.iterations < config.iterations
 
     def _lose_worker(self) -> None:
-        """A worker is gone with all it had; its discriminator is made again if somebody is idle."""
+        """A worker is gone with all it had; its discriminator is made again if somebody is idle.
+
+        The copy has the other's moments in any case: with one count of Adam's steps for a panel,
+        empty ones would make its first steps many times too long.
+        """
         worker = self.workers.pop(int(self._faults.integers(len(self.workers))))
         self._record(schema.FaultInjected(fault="crash"), worker)
         lost = next((slot for slot, place in self.places.items() if place == worker), None)

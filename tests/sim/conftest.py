@@ -47,6 +47,22 @@ def simulated(tmp_path: Path) -> Simulate:
     return run
 
 
+@pytest.fixture
+def split(simulated: Simulate) -> Simulate:
+    """Runs MD-GAN of three workers, for 9 iterations in rounds of 3, unless told otherwise."""
+
+    def run(name: str = "run", **settings: Any) -> Finished:
+        defaults: dict[str, Any] = {
+            "algorithm": "md-gan",
+            "iterations": 9,
+            "exchange_every": 3,
+            "score": ScoreConfig(samples=20, every=0),
+        }
+        return simulated(name, **defaults | settings)
+
+    return run
+
+
 class Room:
     """Where ranks meet that are threads; counts the values that travel."""
 
