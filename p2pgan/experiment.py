@@ -327,7 +327,7 @@ class ShardBatches:
         self._samplers = samplers
         self._pixels_at_once = PIXELS_AT_ONCE * (GPU_AT_ONCE if self._images.is_cuda else 1)
 
-    def __call__(self, nodes: range, count: int) -> Iterator[Batch]:
+    def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
         """`count` batches of each of these nodes (by index)."""
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)

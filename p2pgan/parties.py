@@ -46,6 +46,11 @@ class Parties:
         """k: batches generated in an iteration."""
         return batch_count(self.config.md.batches, self.discriminators)
 
+    @property
+    def own_batches(self) -> int:
+        """Batches generated at a time for one discriminator, where each is served on its own."""
+        return min(2, self.batches)
+
     @cached_property
     def kinds(self) -> tuple[Network, ...]:
         """The discriminators' architectures, dealt to slots in turn."""

@@ -39,7 +39,18 @@ class Checkpoint:
 
     @property
     def generator(self) -> Tensor:
-        """The generator that is sampled and scored."""
+        """The generator that is sampled and scored.
+
+        Raises:
+            CheckpointError: if there is none, as at a worker of MD-GAN.
+        """
+        if "G" not in self.vectors:
+            raise CheckpointError(
+                expected="a generator",
+                got="a discriminator alone",
+                at=f"checkpoint of node `{self.node}`",
+                hint="the coordinator has the generator",
+            )
         return self.vectors["G"] if self.ema is None else self.ema
 
 
@@ -64,7 +75,9 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     Raises:
         CheckpointError: if the disk refuses; the file that was there stays.
     """
-    vectors: dict[str, Tensor] = {net: checkpoint.vectors[net] for net in NETS}
+    vectors: dict[str, Tensor] = {
+        net: checkpoint.vectors[net] for net in NETS if net in checkpoint.vectors
+    }
     if checkpoint.ema is not None:
         vectors[EMA] = checkpoint.ema
     tensors = {name: vector.contiguous().cpu() for name, vector in vectors.items()}
@@ -93,7 +106,8 @@ def load(path: Path, model: Model) -> Checkpoint:
             told = (file.metadata() or {}).get(METADATA_KEY, "")
             about = msgspec.json.decode(told, type=About)
             _check_model(path, about, model)
-            names = (*NETS, EMA) if EMA in file.keys() else NETS  # noqa: SIM118 (no mapping)
+            there = file.keys()
+            names = [name for name in (*NETS, EMA) if name in there]
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, msgspec.DecodeError) as error:
         raise CheckpointError(
@@ -106,7 +120,7 @@ def load(path: Path, model: Model) -> Checkpoint:
             expected=f"vectors of SHA-256 `{about.sha256[:12]}…`", got="others", at=str(path)
         )
     return Checkpoint(
-        vectors={net: tensors[net] for net in NETS},
+        vectors={net: tensors[net] for net in NETS if net in tensors},
         run=about.run,
         node=about.node,
         iterations=about.iterations,

@@ -160,7 +160,8 @@ class Cohort:
         feed = self._feed(nodes, iterations)
         with block.loaded():
             steps = [block.iterate(feed) for _ in range(iterations)]
-        return self._losses(
+        return mean_losses(
+            self._game,
             [step for discriminator_steps, _ in steps for step in discriminator_steps],
             [judged for _, judged in steps],
         )
@@ -173,19 +174,22 @@ class Cohort:
             proportions=iter(lambda: inputs.latents.proportions(nodes, inputs.batch), None),
         )
 
-    def _losses(self, steps: Sequence[DiscriminatorStep], judged: Sequence[Judged]) -> Losses:
-        """Means over all discriminator steps, and over what the generator's steps had judged.
 
-        They are computed in one go: step by step takes as long as a layer.
-        """
-        curves, conditional = self._game.loss, self._game.conditional
-        d_KN = _stacked([step.real for step in steps]).value(curves.real, conditional=conditional)
-        d_KN += _stacked([step.fake for step in steps]).value(curves.fake, conditional=conditional)
-        penalties = [step.penalty_N for step in steps if step.penalty_N is not None]
-        if penalties:
-            d_KN += torch.stack(penalties)
-        g_KN = _stacked(judged).value(curves.fooling, conditional=conditional)
-        return Losses(d_KN.mean(0).cpu().numpy(), g_KN.mean(0).cpu().numpy())
+def mean_losses(
+    game: Game, steps: Sequence[DiscriminatorStep], judged: Sequence[Judged]
+) -> Losses:
+    """Means over all discriminator steps, and over what the generator's steps had judged.
+
+    They are computed in one go: step by step takes as long as a layer.
+    """
+    curves, conditional = game.loss, game.conditional
+    d_KN = _stacked([step.real for step in steps]).value(curves.real, conditional=conditional)
+    d_KN += _stacked([step.fake for step in steps]).value(curves.fake, conditional=conditional)
+    penalties = [step.penalty_N for step in steps if step.penalty_N is not None]
+    if penalties:
+        d_KN += torch.stack(penalties)
+    g_KN = _stacked(judged).value(curves.fooling, conditional=conditional)
+    return Losses(d_KN.mean(0).cpu().numpy(), g_KN.mean(0).cpu().numpy())
 
 
 @contextmanager

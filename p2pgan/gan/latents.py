@@ -72,7 +72,7 @@ class LatentSource:
         for start in range(0, count, at_once):
             yield from self._drawn(nodes, min(at_once, count - start), batch)
 
-    def proportions(self, nodes: range, batch: int) -> Tensor:
+    def proportions(self, nodes: Sequence[int], batch: int) -> Tensor:
         """Uniform numbers in [0, 1), `(N, B)`: where the gradient penalty looks."""
         rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
         return to_device(np.stack(rows), self._device).to(self._dtype)

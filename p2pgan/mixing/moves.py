@@ -45,16 +45,22 @@ def moved(places: Places, workers: Sequence[str], rng: np.random.Generator) -> P
     """Where the discriminators go: every one to another random worker, no two to the same.
 
     With as many workers as discriminators it is a permutation, with more the idle ones get their
-    turn. A discriminator may be drawn to stay where it is. Who draws is the coordinator: workers
-    that each choose for themselves, as the thesis has it (algorithm 3), could choose the same.
+    turn. Where a lone worker has nowhere to send its discriminator, it stays. Who draws is the
+    coordinator: workers that each choose for themselves, as the thesis has it (algorithm 3), could
+    choose the same.
 
     Args:
-        places: where they are.
-        workers: who is there, in the run's order; at least as many.
+        places: where they are, all of them among `workers`.
+        workers: who is there, in the run's order.
         rng: of the coordinator's moves.
     """
-    chosen = rng.choice(len(workers), len(places), replace=False).tolist()
-    return {slot: workers[index] for slot, index in zip(sorted(places), chosen, strict=True)}
+    if len(workers) == 1:
+        return dict(places)
+    while True:  # with as many workers, one draw in e = 2.7 moves everybody
+        chosen = rng.choice(len(workers), len(places), replace=False).tolist()
+        drawn = {slot: workers[index] for slot, index in zip(sorted(places), chosen, strict=True)}
+        if all(drawn[slot] != places[slot] for slot in places):
+            return drawn
 
 
 def replacement(
