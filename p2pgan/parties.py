@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from p2pgan.gan.adam import Adam
 from p2pgan.gan.blocks import Critics, Game
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.losses import loss
-from p2pgan.gan.models import model
+from p2pgan.gan.models import Model, model
 from p2pgan.gan.networks import Network
 from p2pgan.gan.players import Player
 from p2pgan.gan.split import Source
@@ -52,16 +53,21 @@ class Parties:
         return min(2, self.batches)
 
     @cached_property
-    def kinds(self) -> tuple[Network, ...]:
-        """The discriminators' architectures, dealt to slots in turn."""
-        names = self.config.md.models
-        return tuple(model(name).discriminator for name in names) or (
-            self.experiment.model.discriminator,
-        )
+    def kinds(self) -> tuple[Model, ...]:
+        """The models whose discriminators are dealt to slots in turn."""
+        return tuple(map(model, self.config.md.models)) or (self.experiment.model,)
+
+    def model(self, slot: int) -> Model:
+        """The model that a discriminator is of."""
+        return self.kinds[slot % len(self.kinds)]
 
     def network(self, slot: int) -> Network:
         """Architecture of a discriminator."""
-        return self.kinds[slot % len(self.kinds)]
+        return self.model(slot).discriminator
+
+    def draws(self) -> np.random.Generator:
+        """The coordinator's stream of places and moves, at its start."""
+        return stream(self.config.seed, COORDINATOR, "moves")
 
     @property
     def batch_shape(self) -> tuple[int, int, int, int]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pgan.daemon import control
-from p2pgan.daemon.trainer import JobDone, Trainer
+from p2pgan.daemon.jobs import JobDone
+from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do

@@ -57,7 +57,8 @@ class Player:
         self._adam, self._ema = adam, ema
         vector_NP, *moments_NP = torch.split(rows_NE.detach(), network.size, 1)
         self._means = network.views(moments_NP.pop()) if ema else []
-        self._followed = 0
+        self.followed = 0
+        """Steps of the running mean so far."""
         self._views = network.views(vector_NP)
         self._count = torch.zeros((), device=rows_NE.device)
         self._layers = [
@@ -102,8 +103,8 @@ class Player:
         the decay `min(e, t / (t + 9))`.
         """
         if self._ema:
-            self._followed += 1
-            decay = min(self._ema, self._followed / (self._followed + 9))
+            self.followed += 1
+            decay = min(self._ema, self.followed / (self.followed + 9))
             trained = self.network.trained
             torch._foreach_lerp_(self._mean[:trained], self.tensors[:trained], 1 - decay)
             for mean, buffer in zip(self._mean[trained:], self.tensors[trained:], strict=True):

@@ -90,23 +90,23 @@ class Source:
             batch: B, images of a batch.
             staleness: what divides late updates.
         """
-        self.player, self._latents, self._batch = player, latents, batch
+        self.player, self.latents, self._batch = player, latents, batch
         self._staleness = Staleness(staleness, player.tensors[: player.network.trained])
 
     def generate(self, count: int) -> Batches:
         """K = `count` new batches."""
-        drawn = list(self._latents.draws(range(1), count, self._batch))
+        drawn = list(self.latents.draws(range(1), count, self._batch))
         z_KBZ = torch.cat([latents.z_NBZ for latents in drawn])
         labels_KB = torch.cat([latents.labels_NB for latents in drawn])
         return self._made(z_KBZ, labels_KB)
 
-    def again(self, batches: Batches) -> Batches:
-        """The same latents through the generator as it is now; the reading stays the old one.
+    def again(self, batches: Batches, count: int) -> Batches:
+        """The first batches made again by the generator as it is now; the reading stays the old.
 
         Gradients have to be taken where the generator is: it may have moved since the batches were
         made, and to keep it as it was would take a copy for every discriminator.
         """
-        made = self._made(batches.z_KBZ, batches.labels_KB)
+        made = self._made(batches.z_KBZ[:count], batches.labels_KB[:count])
         return Batches(made.images, made.labels_KB, made.z_KBZ, made.tapes, batches.reading)
 
     def learn(self, batches: Batches, feedback_KBCHW: Tensor) -> None:
