@@ -70,11 +70,28 @@ class LastStepSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a peer machine is told at its birth."""
+class NodeSettings:
+    """What every machine is told at its birth."""
 
     identity: Identity
     neighbors: tuple[str, ...]
+    wait_s: float = 30.0
+    """Longest wait for all neighbors at the start."""
+    drain_s: float = 5.0
+    """Longest wait for the peers before we close."""
+
+    def __post_init__(self) -> None:
+        names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
+        for name in (*names, self.identity.architecture):
+            _check_name(name)
+        if self.identity.node in self.neighbors or len({*self.neighbors}) < len(self.neighbors):
+            raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(NodeSettings):
+    """What a peer machine is told at its birth."""
+
     groups: tuple[Nets, ...]
     """Networks that travel together; each group draws its own targets. Empty: no exchange."""
     net_bytes: Mapping[Net, int]
@@ -89,17 +106,9 @@ class Settings:
     """Whether scores are due after so many rounds; at the end they always are."""
     last_step: LastStepSettings | None = None
     """What is done after the training, with the same draw; `None`: nothing."""
-    wait_s: float = 30.0
-    """Longest wait for all neighbors before training starts."""
-    drain_s: float = 5.0
-    """Longest wait for the peers before we close."""
 
     def __post_init__(self) -> None:
-        names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
-        for name in (*names, self.identity.architecture):
-            _check_name(name)
-        if self.identity.node in self.neighbors or len({*self.neighbors}) < len(self.neighbors):
-            raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
+        NodeSettings.__post_init__(self)
         for group in {*self.groups, *(self.last_step.groups if self.last_step else ())}:
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:
