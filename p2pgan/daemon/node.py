@@ -1,4 +1,4 @@
-"""The loop of a daemon: sockets, timers and the training thread around one peer machine.
+"""The loop of a daemon: sockets, timers and the training thread around one machine.
 
 One thread runs it, and only that thread touches the sockets and the machine. Whatever happens
 becomes an event; whatever the machine says is done at once, in order.
@@ -8,19 +8,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from p2pgan.daemon import control
-from p2pgan.daemon.jobs import JobDone
+from p2pgan.daemon.jobs import Job, JobDone
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.peer import PeerMachine
+from p2pgan.protocol.statistics import PeerMachineStatistics
 from p2pgan.types import Net
 
 POLL_MAX_S: Final = 1.0
 """The loop looks up at least so often; signals and the trainer wake it earlier."""
+
+
+class Machine(Protocol):
+    """What decides for a node; see `protocol.peer`, `protocol.coordinator`, `protocol.worker`."""
+
+    def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
+        """Takes one event; what the shell has to do about it, in order."""
+
+    def statistics(self) -> PeerMachineStatistics:
+        """A snapshot for status pages."""
 
 
 Recorder = Callable[[do.Record], None]
@@ -48,21 +58,24 @@ class NodeLoop:
         record: takes every record of the machine; it must be on its way to the disk when it
             returns, since acknowledgments follow.
         chunk_bytes: size of a vector's chunks.
+        seal: adds to the state that is saved what the machine cannot know of.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        machine: PeerMachine,
+        machine: Machine,
         transport: Transport,
         trainer: Trainer,
         record: Recorder,
         *,
         chunk_bytes: int,
+        seal: Callable[[bytes], bytes] = lambda state: state,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._machine, self._transport, self._trainer = machine, transport, trainer
         self._record, self._chunk_bytes, self._clock = record, chunk_bytes, clock
+        self._seal = seal
         self._begun_s = clock()
         self._pid = 0
         self._timers: dict[str, float] = {}
@@ -135,8 +148,9 @@ class NodeLoop:
                 self._transport.reply(instruction.route, instruction.message)
             case do.SendVector():
                 self._send_vector(instruction)
-            case do.Train() | do.Mix() | do.Judge() | do.Adopt() | do.Score() | do.Save():
-                self._trainer.give(instruction)
+            case do.Save():
+                # Sealed now: by the time that it is saved, more may have been drawn.
+                self._trainer.give(do.Save(state=self._seal(instruction.state)))
             case do.StopTraining():
                 self._trainer.stop_training()
             case do.SetTimer():
@@ -150,6 +164,8 @@ class NodeLoop:
                     hint=instruction.hint,
                     error=self._error,
                 )
+            case _ if isinstance(instruction, Job):
+                self._trainer.give(instruction)
             case _:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
 

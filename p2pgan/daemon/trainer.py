@@ -24,6 +24,7 @@ THREAD_NAME: Final = "trainer"
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
 
+
 class Trainer:
     """Runs jobs in a thread of its own.
 

@@ -1,8 +1,8 @@
 """Saved networks: a node's vectors in one safetensors file, with what they belong to.
 
-`G` and `D`, and `G_ema` where the generator has a running mean. MD-GAN's coordinator has no `D`, and
-its workers have no `G`. Whoever is to go on from the file keeps more in it: named tensors, such as
-Adam's moments, and a state in bytes.
+`G` and `D`, and `G_ema` where the generator has a running mean. In MD-GAN the coordinator has no
+`D`, and workers have no `G`. Whoever is to go on from the file keeps more in it: named tensors,
+such as Adam's moments, and a state in bytes.
 """
 
 import base64

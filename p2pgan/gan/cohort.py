@@ -179,9 +179,7 @@ class Cohort:
         )
 
 
-def mean_losses(
-    game: Game, steps: Sequence[DiscriminatorStep], judged: Sequence[Judged]
-) -> Losses:
+def mean_losses(game: Game, steps: Sequence[DiscriminatorStep], judged: Sequence[Judged]) -> Losses:
     """Means over all discriminator steps, and over what the generator's steps had judged.
 
     They are computed in one go: step by step takes as long as a layer.
