@@ -107,10 +107,6 @@ class CoordinatorSettings(NodeSettings):
     system: Federated | Split
     rule: Selection | Placing
     """Of that system."""
-    iterations: int
-    """In all."""
-    exchange_every: int
-    """Iterations of a round."""
     is_scored: Callable[[int], bool] = lambda finished_rounds: False
     """Whether scores are due after so many rounds; at the end they always are."""
     deadline: DeadlineSettings = DeadlineSettings()
@@ -125,7 +121,6 @@ class CoordinatorSettings(NodeSettings):
 
     def __post_init__(self) -> None:
         NodeSettings.__post_init__(self)
-        _check_amounts(self.iterations, self.exchange_every)
         if isinstance(self.system, Federated) != isinstance(self.rule, Selection):
             raise _wrong("a rule of the same system", f"{type(self.rule).__name__}")
         if isinstance(self.rule, Placing) and isinstance(self.system, Split):
@@ -150,23 +145,13 @@ class WorkerSettings(NodeSettings):
     coordinator: str
     """Id of the coordinator."""
     system: Federated | Split
-    iterations: int
-    """In all; the coordinator counts them."""
-    exchange_every: int
-    """Iterations of a round."""
     alone_s: float = 60.0
     """Longest wait for a coordinator that is not there, before the worker saves and stops."""
 
     def __post_init__(self) -> None:
         NodeSettings.__post_init__(self)
-        _check_amounts(self.iterations, self.exchange_every)
         if self.coordinator not in self.neighbors:
             raise _wrong("the coordinator among the neighbors", f"{self.neighbors}")
-
-
-def _check_amounts(iterations: int, exchange_every: int) -> None:
-    if min(iterations, exchange_every) < 1:
-        raise _wrong("at least one iteration and round", f"{iterations} iterations")
 
 
 def _check_bytes(size: int) -> None:
