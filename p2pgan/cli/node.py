@@ -42,9 +42,7 @@ def start(
     *,
     id: Annotated[
         str | None,
-        typer.Option(
-            "--id", help="Which node of the overlay this is.  [coordinator]"
-        ),
+        typer.Option("--id", help="Which node of the overlay this is.  [coordinator]"),
     ] = None,
     role: Annotated[
         Role,

@@ -22,7 +22,7 @@ from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 
 
-class FederatedWorker(CohortWork):
+class UpdateWork(CohortWork):
     """Takes the coordinator's model, trains it, and packs what has become of it.
 
     Its arguments are those of `CohortWork`.
@@ -54,8 +54,9 @@ class FederatedWorker(CohortWork):
         return b"".join(words(own[net]) for net in NETS), len(self._experiment.shards[self._node])
 
 
-class FederatedCoordinator(NodeWork):
-    """The model, of which each round makes the next. Belongs to the training thread.
+class ModelWork(NodeWork):
+    """The model, of which each round makes the next. Belongs to the training thread once that has
+    taken it over.
 
     Args:
         experiment: what is run.
@@ -67,7 +68,6 @@ class FederatedCoordinator(NodeWork):
     def __init__(
         self, experiment: Experiment, run: str, path: Path, resumption: Resumption | None = None
     ) -> None:
-        torch.set_num_threads(experiment.config.daemon.threads)
         self._experiment, self._run, self._path = experiment, run, path
         rows = experiment.initial_rows(1)
         exchanged = Parts.of(experiment.model, experiment.config.train, rows).exchanged
@@ -89,6 +89,11 @@ class FederatedCoordinator(NodeWork):
             )
             for net in NETS
         }
+
+    def in_this_thread(self) -> "ModelWork":
+        """Itself, in the hands of the thread that calls this."""
+        torch.set_num_threads(self._experiment.config.daemon.threads)
+        return self
 
     def snapshot(self) -> Mapping[Net, bytes]:
         return {net: words(server.model_P) for net, server in self._servers.items()}

@@ -85,6 +85,10 @@ class NodeLoop:
         self._error: BaseException | None = None
         self._ended: Ended | None = None
 
+    def send_first(self, snapshot: Mapping[Net, bytes]) -> None:
+        """What is sent as long as no work has made anything else."""
+        self._snapshot = snapshot
+
     def wish(self, event: ev.StopRequested | ev.Abort) -> None:
         """Takes a wish to stop. May be called from a signal handler or another thread."""
         self._wishes.append(event)

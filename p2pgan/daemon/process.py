@@ -202,6 +202,7 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
             loop = NodeLoop(
                 part.machine, transport, trainer, log, chunk_bytes=chunk_bytes, seal=part.seal
             )
+            loop.send_first(part.snapshot)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())

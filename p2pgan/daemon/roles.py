@@ -1,14 +1,13 @@
 """What a node of a run is: a peer, a coordinator or a worker, with its machine and its work."""
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from p2pgan.daemon.federated_work import FederatedCoordinator, FederatedWorker
+from p2pgan.daemon.federated_work import ModelWork, UpdateWork
 from p2pgan.daemon.jobs import NodeWork
 from p2pgan.daemon.kept import Resumption, Sealed, positions, set_positions
 from p2pgan.daemon.node import Machine
@@ -24,8 +23,9 @@ from p2pgan.mixing.moves import first_places, moved, replacement
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay.graph import Overlay
 from p2pgan.parties import Parties
-from p2pgan.protocol.coordinator import CoordinatorMachine
 from p2pgan.protocol.core import LastStepSettings, Settings
+from p2pgan.protocol.federated_coordinator import FederatedCoordinator
+from p2pgan.protocol.federated_worker import FederatedWorker
 from p2pgan.protocol.links import Identity
 from p2pgan.protocol.messages import NET_WORD_BYTES
 from p2pgan.protocol.peer import PeerMachine
@@ -39,9 +39,10 @@ from p2pgan.protocol.roles import (
     Split,
     WorkerSettings,
 )
-from p2pgan.protocol.worker import WorkerMachine
+from p2pgan.protocol.split_coordinator import SplitCoordinator
+from p2pgan.protocol.split_worker import SplitWorker
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.types import NETS
+from p2pgan.types import NETS, Net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class Part:
     """Builds its networks, in the thread that they belong to."""
     seal: Callable[[bytes], bytes] = lambda state: state
     """Adds to a machine's state where the streams that it draws from stand."""
+    snapshot: Mapping[Net, bytes] = field(default_factory=dict, repr=False)
+    """Networks that it may send before any work is done."""
 
 
 def part_of(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
@@ -210,12 +213,17 @@ def _worker(experiment: Experiment, seat: Seat) -> Part:
         alone_s=config.coordinator.wait_s,
     )
 
-    def make_work() -> NodeWork:
-        if experiment.algorithm.is_split:
-            return CriticWork(Parties(experiment), seat.node, seat.run, seat.checkpoint)
-        return FederatedWorker(experiment, seat.node, seat.run, seat.checkpoint)
-
-    return Part(machine=WorkerMachine(settings), neighbors=neighbors, make_work=make_work)
+    if experiment.algorithm.is_split:
+        return Part(
+            machine=SplitWorker(settings),
+            neighbors=neighbors,
+            make_work=lambda: CriticWork(Parties(experiment), seat.node, seat.run, seat.checkpoint),
+        )
+    return Part(
+        machine=FederatedWorker(settings),
+        neighbors=neighbors,
+        make_work=lambda: UpdateWork(experiment, seat.node, seat.run, seat.checkpoint),
+    )
 
 
 def _coordinator(experiment: Experiment, seat: Seat) -> Part:
@@ -246,17 +254,25 @@ def _coordinator(experiment: Experiment, seat: Seat) -> Part:
         drain_s=config.daemon.drain_s,
     )
 
-    def make_work() -> NodeWork:
-        last: tuple[Any, ...] = (seat.run, seat.checkpoint, seat.resumption)
-        if experiment.algorithm.is_split:
-            return GeneratorWork(Parties(experiment), *last)
-        return FederatedCoordinator(experiment, *last)
+    def seal(state: bytes) -> bytes:
+        return Sealed(machine=state, draws=positions([rng])).encode()
 
+    if experiment.algorithm.is_split:
+        return Part(
+            machine=SplitCoordinator(settings),
+            neighbors=experiment.nodes,
+            make_work=lambda: GeneratorWork(
+                Parties(experiment), seat.run, seat.checkpoint, seat.resumption
+            ),
+            seal=seal,
+        )
+    work = ModelWork(experiment, seat.run, seat.checkpoint, seat.resumption)
     return Part(
-        machine=CoordinatorMachine(settings),
+        machine=FederatedCoordinator(settings),
         neighbors=experiment.nodes,
-        make_work=make_work,
-        seal=lambda state: Sealed(machine=state, draws=positions([rng])).encode(),
+        make_work=work.in_this_thread,
+        seal=seal,
+        snapshot=work.snapshot(),  # workers get it before anything is averaged
     )
 
 

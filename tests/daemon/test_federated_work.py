@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig
-from p2pgan.daemon.federated_work import FederatedCoordinator, FederatedWorker
+from p2pgan.daemon.federated_work import ModelWork, UpdateWork
 from p2pgan.daemon.kept import Resumption, Sealed
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
@@ -34,7 +34,7 @@ def arrival(peer: str, data: bytes) -> Arrival:
     return Arrival(peer=peer, exchange=f"{peer}.1", nets=NETS, round=1, data=data)
 
 
-def model_of(coordinator: FederatedCoordinator) -> bytes:
+def model_of(coordinator: ModelWork) -> bytes:
     snapshot = coordinator.snapshot()
     return b"".join(snapshot[net] for net in NETS)
 
@@ -49,10 +49,9 @@ class Team:
     def __init__(self, experiment: Experiment, tmp_path: Path) -> None:
         self.experiment = experiment
         self.path = tmp_path / "coordinator" / "checkpoint.safetensors"
-        self.coordinator = FederatedCoordinator(experiment, "run", self.path)
+        self.coordinator = ModelWork(experiment, "run", self.path)
         self.workers = {
-            node: FederatedWorker(experiment, node, "run", tmp_path / node)
-            for node in experiment.nodes
+            node: UpdateWork(experiment, node, "run", tmp_path / node) for node in experiment.nodes
         }
 
     def play_round(self, iterations: int = 4) -> Any:
@@ -71,7 +70,9 @@ class Team:
 def test_rounds_are_those_of_lockstep(tmp_path: Path, send: Any, moments: Any) -> None:
     """Everybody trains and takes the mean, whatever is sent."""
     experiment = experiment_of(
-        tmp_path, fl=FederatedConfig(send=send, weighting="uniform"), exchange=ExchangeConfig(moments=moments)
+        tmp_path,
+        fl=FederatedConfig(send=send, weighting="uniform"),
+        exchange=ExchangeConfig(moments=moments),
     )
     team, cohort = Team(experiment, tmp_path), experiment.cohort(experiment.nodes)
     for _ in range(3):
@@ -117,7 +118,7 @@ def test_a_coordinator_goes_on_where_it_was_saved(tmp_path: Path, moments: Any) 
     saved = Resumption.read(path, experiment.model)
     assert saved.sealed.machine == b"where"
     assert saved.checkpoint.iterations == 4
-    again = FederatedCoordinator(experiment, "run", path, saved)
+    again = ModelWork(experiment, "run", path, saved)
     assert model_of(again) == model_of(team.coordinator)
     updates = [arrival("1", model_of(again))]
     assert team.coordinator.average(updates) == again.average(updates) == {"1.1": 1.0}

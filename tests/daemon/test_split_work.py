@@ -37,9 +37,7 @@ def parties_of(tmp_path: Path, **changes: Any) -> Parties:
 
 
 def arrival(data: bytes, slot: int = 0, number: int = 0) -> Arrival:
-    return Arrival(
-        peer="x", exchange="x.1", nets=(), round=1, data=data, slot=slot, number=number
-    )
+    return Arrival(peer="x", exchange="x.1", nets=(), round=1, data=data, slot=slot, number=number)
 
 
 class Team:
@@ -216,4 +214,6 @@ def test_the_generator_is_scored_and_saved(tmp_path: Path) -> None:
     assert team.generator.score().samples == 50
     saved = load(team.generator.save(SEALED), parties.experiment.model)
     assert (saved.node, set(saved.vectors)) == ("coordinator", {"G"})
-    assert parties.experiment.score(saved.generator, "coordinator").fid == team.generator.score().fid
+    assert (
+        parties.experiment.score(saved.generator, "coordinator").fid == team.generator.score().fid
+    )
