@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.core import Core, Settings
-from p2pgan.protocol.exchanges import Parcel, Exchanges
+from p2pgan.protocol.exchanges import Exchanges, Parcel
 from p2pgan.protocol.instructions import Judge, Send, SetTimer
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import MAX_LISTED, News, Trained, Votes, Waits

@@ -40,7 +40,53 @@ STORY_EVENTS: Final = 16
 """Events that an error of our own shell is told with."""
 
 
-class Machine(ABC):
+class _Moments:
+    """Moments at which a machine may have something to do of its own; by default it has not."""
+
+    __slots__ = ()
+
+    def _go_on(self) -> None:
+        """Something came from the network, or changed there."""
+
+    def _let_go(self) -> None:
+        """The node leaves: accounts for the vectors that it has in hand."""
+
+    def _hear(self, link: Link, message: Message) -> bool:
+        """A caller says something of its own kind; `False` if it cannot."""
+        del link, message
+        return False
+
+    def _called(self, link: Link) -> None:
+        """A peer said hello, and was welcomed."""
+
+    def _welcomed(self, link: Link) -> None:
+        """A peer takes our vectors."""
+
+    def _left(self, link: Link) -> None:
+        """A peer is about to stop."""
+
+    def _lost(self, peer: str) -> None:
+        """Our connection to a peer broke."""
+
+    def _spoiled(self, link: Link, reason: str) -> None:
+        """A vector could not be taken."""
+
+    def _returned(self, out: Outgoing, reason: str) -> None:
+        """A vector of ours was refused."""
+
+    def _saved(self) -> None:
+        """The last `Save` is done; the node is about to leave."""
+
+    def _state(self) -> bytes:
+        """What goes into a checkpoint beside the networks."""
+        return b""
+
+    def _held_bytes(self) -> int:
+        """Bytes of vectors in hand."""
+        return 0
+
+
+class Machine(_Moments, ABC):
     """One node of a run, without any I/O.
 
     Invariants (`validate` asserts them after every event):
@@ -119,46 +165,6 @@ class Machine(ABC):
     @abstractmethod
     def _take(self, arrival: Arrival, link: Link) -> None:
         """A vector has come whole."""
-
-    def _go_on(self) -> None:
-        """Something came from the network, or changed there."""
-
-    def _let_go(self) -> None:
-        """The node leaves: accounts for the vectors that it has in hand."""
-
-    def _hear(self, link: Link, message: Message) -> bool:
-        """A caller says something of its own kind; `False` if it cannot."""
-        del link, message
-        return False
-
-    def _called(self, link: Link) -> None:
-        """A peer said hello, and was welcomed."""
-
-    def _welcomed(self, link: Link) -> None:
-        """A peer takes our vectors."""
-
-    def _left(self, link: Link) -> None:
-        """A peer is about to stop."""
-
-    def _lost(self, peer: str) -> None:
-        """Our connection to a peer broke."""
-
-    def _spoiled(self, link: Link, chunk: Chunk) -> None:
-        """A vector could not be taken."""
-
-    def _returned(self, out: Outgoing) -> None:
-        """A vector of ours was refused."""
-
-    def _saved(self) -> None:
-        """The last `Save` is done; the node is about to leave."""
-
-    def _state(self) -> bytes:
-        """What goes into a checkpoint beside the networks."""
-        return b""
-
-    def _held_bytes(self) -> int:
-        """Bytes of vectors in hand."""
-        return 0
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -312,7 +318,7 @@ class Machine(ABC):
             case VectorAck():
                 out = self._exchanges.acknowledged(link.peer, message)
                 if out is not None:
-                    self._returned(out)
+                    self._returned(out, message.reason)
             case Leave() | LeaveAck():
                 self._farewell(link, message)
             case _:
@@ -341,9 +347,9 @@ class Machine(ABC):
     def _chunk(self, link: Link, chunk: Chunk, event: ev.Received) -> None:
         try:
             arrival = self._exchanges.chunk(link, chunk, event.payload, finite=event.finite)
-        except VectorError:
+        except VectorError as error:
             self._neighborhood.blame(link)
-            self._spoiled(link, chunk)
+            self._spoiled(link, error.reason)
             return
         if arrival is not None and self.phase is Phase.LEAVING:
             self._exchanges.discard((arrival,), "finished")

@@ -254,16 +254,6 @@ Orders = Assign | Move | Expect | Release
 """What MD-GAN's coordinator tells a worker to do with its discriminator."""
 
 Message = (
-    Hello
-    | Welcome
-    | Refuse
-    | Chunk
-    | VectorAck
-    | News
-    | Orders
-    | Holding
-    | Done
-    | Leave
-    | LeaveAck
+    Hello | Welcome | Refuse | Chunk | VectorAck | News | Orders | Holding | Done | Leave | LeaveAck
 )
 """Every message of this protocol version."""

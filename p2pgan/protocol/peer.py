@@ -42,9 +42,7 @@ class PeerMachine(Machine):
         self._settings = settings
         self._last_step: LastStep | None = None
         if settings.last_step is not None:
-            self._last_step = LastStep(
-                self._core, settings, self._neighborhood, self._exchanges
-            )
+            self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
         self._is_due = False
         """Whether a round of the last step waits for the work at hand."""
         self._asked = 0
