@@ -250,6 +250,7 @@ class Party:
         match work:
             case do.Train():
                 done = work.iterations // 2 if member.stopped_training else work.iterations
+                member.stopped_training = False
                 self.tell(node, ev.TrainingDone(iterations=done, loss_g=0.5, train_s=0.1))
             case do.Mix():
                 share = 1 / (1 + len(work.arrivals))
@@ -455,8 +456,10 @@ class Star(Party):
         self.past.append((node, self.members[node]))
         self.members[node] = Member(self._settings(node, state))
         for connection in self.connections.values():
-            if node == connection.caller:
+            if connection.is_up and node in (connection.caller, connection.callee):
                 connection.cut()
+                if node == connection.callee:
+                    self.tell(connection.caller, ev.LinkDown(peer=node))
         self.tell(node, ev.Started())
 
     # -- work --------------------------------------------------------------------------------------
