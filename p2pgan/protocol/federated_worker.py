@@ -24,7 +24,7 @@ class FederatedWorker(WorkerMachine):
 
     TRANSITIONS = FEDERATED_WORKER
 
-    __slots__ = ("_adopting", "_asked", "_is_void", "_playing", "_system")
+    __slots__ = ("_adopting", "_asked", "_is_cut", "_is_void", "_playing", "_system")
 
     def __init__(self, settings: WorkerSettings) -> None:
         assert isinstance(settings.system, Federated)
@@ -34,6 +34,8 @@ class FederatedWorker(WorkerMachine):
         self._playing = 0
         """The round of the model at hand."""
         self._asked = 0
+        self._is_cut = False
+        """Whether the training was told to end early."""
         self._is_void = False
         """Whether nobody waits for the update at hand any more."""
 
@@ -64,7 +66,11 @@ class FederatedWorker(WorkerMachine):
         del link
         self._exchanges.keep(arrival)
         if self.phase is Phase.TRAINING:
-            self._core.emit(do.StopTraining())
+            self._cut_short()
+
+    def _cut_short(self) -> None:
+        self._is_cut = True
+        self._core.emit(do.StopTraining())
 
     def _next(self) -> None:
         if self._exchanges.inbox:
@@ -100,6 +106,7 @@ class FederatedWorker(WorkerMachine):
         else:
             self._enter(Cause.ADOPTED)
             self._asked = self._iterations_of(self._playing)
+            self._is_cut = False
             self._core.emit(do.Train(iterations=self._asked))
 
     def _training_done(self, event: ev.TrainingDone) -> None:
@@ -107,7 +114,7 @@ class FederatedWorker(WorkerMachine):
             raise self._impossible(event)
         self._iterations += event.iterations
         is_newer = bool(self._exchanges.inbox)
-        if not (self._reason or is_newer) and event.iterations < self._asked:
+        if event.iterations < self._asked and not self._is_cut:
             raise self._impossible(event)
         if event.iterations == self._asked:
             self._finish_round(event)
@@ -137,7 +144,8 @@ class FederatedWorker(WorkerMachine):
             self._save(Cause.HALTED)
             return
         self._enter(Cause.PACKED)
-        is_waited_for = not self._is_void and not self._exchanges.inbox
+        # A training that was cut short for a model that is void by now leaves no update.
+        is_waited_for = not (self._is_void or self._is_cut or self._exchanges.inbox)
         if is_waited_for and self._coordinator.is_ready:
             parcel = Parcel(purpose="update", number=event.number, data=event.data)
             self._exchanges.send(
@@ -148,7 +156,7 @@ class FederatedWorker(WorkerMachine):
     def _halt(self) -> None:
         super()._halt()
         if self.phase is Phase.TRAINING:
-            self._core.emit(do.StopTraining())
+            self._cut_short()
 
     def _met(self, *, is_new: bool) -> None:
         if is_new:

@@ -243,19 +243,19 @@ class SplitCoordinator(CoordinatorMachine):
     def _generated(self, event: ev.Generated) -> None:
         if len(event.payloads) != len(self._generating):
             raise self._impossible(event)
+        slots, self._generating = self._generating, ()
         if self._reason:
             self._save(Cause.HALTED)
             return
         self._enter(Cause.GENERATED)
         live, iteration = self._live(), self._updates + 1
-        for slot, data in zip(self._generating, event.payloads, strict=True):
+        for slot, data in zip(slots, event.payloads, strict=True):
             worker = live.get(slot)
             if worker is None or self._debtors[worker].owed is not None:
                 continue
             parcel = Parcel(purpose="batches", slot=slot, data=data)
             self._exchanges.send(worker, (), round=iteration, parcel=parcel)
             self._ask(worker, (iteration, slot))
-        self._generating = ()
         self._await_answers()
         self._go_on()
 

@@ -1,0 +1,101 @@
+"""Runs with a coordinator in which much goes wrong, in any order."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from p2pgan.protocol import events as ev
+
+StarOf = Callable[..., Any]
+
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def quiet_steps(star: Any, count: int) -> None:
+    steps = iter(range(count))
+    star.settle(until=lambda: next(steps, None) is None)
+
+
+def disturb(star: Any, data: st.DataObject) -> None:
+    """One thing that goes wrong."""
+    kinds = ["down", "down", "down", "timer", "freeze", "thaw", "late", "restart", "stop", "kill"]
+    what = data.draw(st.sampled_from(kinds))
+    node = data.draw(st.sampled_from(sorted(star.members)))
+    living = [name for name in star.names if star.members[name].close is None]
+    up = [key for key, c in star.connections.items() if c.is_up and node in key]
+    if what == "down" and up and not star.frozen:
+        star.take(("down", *data.draw(st.sampled_from(up))))
+    elif what == "timer":
+        # The wait for somebody who is not there has its own test: it would end any run.
+        due = [timer for timer in star.timers() if timer[2] != "alone"]
+        if due:
+            star.take(due[0])
+    elif what == "freeze" and node != "coordinator":
+        star.frozen.add(node)
+    elif what == "thaw":
+        star.frozen.clear()
+    elif what in ("kill", "stop") and node in living and len(living) > 1:
+        if what == "kill":
+            star.kill(node)
+        elif star.members[node].phase != "idle":
+            star.tell(node, ev.StopRequested())
+        star.frozen.discard(node)
+    elif what == "late":
+        for name in star.names:
+            if star.members[name].phase == "idle":
+                star.start(name)
+    elif what == "restart":
+        again(star, data)
+
+
+def again(star: Any, data: st.DataObject) -> None:
+    """The coordinator dies, and is started again from its last checkpoint."""
+    member = star.coordinator
+    if member.close is None and member.phase not in ("saving", "leaving"):
+        if data.draw(st.booleans()):
+            star.kill("coordinator")
+        else:
+            star.tell("coordinator", ev.StopRequested())
+            star.settle(until=lambda: star.coordinator.close is not None)
+        if member.close.reason in ("killed", "stopped"):
+            star.restart("coordinator", (member.states or [b""])[-1])
+
+
+@pytest.mark.parametrize("system", ["fl", "sync", "async"])
+@QUICK
+@given(data=st.data())
+def test_whatever_happens_the_run_ends_and_the_accounts_are_right(
+    star_of: StarOf, system: str, data: st.DataObject
+) -> None:
+    """Frozen workers end at last, by the coordinator's patience or by being thawed."""
+    workers = data.draw(st.integers(1, 4), label="workers")
+    slots = data.draw(st.integers(1, workers), label="slots")
+    star = star_of(
+        workers,
+        system,
+        slots=slots,
+        seed=data.draw(st.integers(0, 2**32 - 1)),
+        wait_s=5.0,
+        alone_s=1000.0,
+        iterations=data.draw(st.integers(1, 9)),
+    )
+    absent = data.draw(st.integers(0, workers - 1))
+    star.start("coordinator", *star.names[absent:])
+    was_alone = False
+    for _ in range(data.draw(st.integers(0, 12), label="disturbances")):
+        quiet_steps(star, data.draw(st.integers(0, 60)))
+        disturb(star, data)
+    star.frozen.clear()
+    for name in star.names:
+        if star.members[name].phase == "idle":
+            star.start(name)
+    star.settle()
+    star.check_closed()
+    star.check_accounts()
+    ends = ["finished", "stopped"]
+    if was_alone:
+        ends.append("alone")
+    assert star.coordinator.close.reason in ends
