@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from p2pgan.daemon import control
 from p2pgan.daemon.jobs import Job, JobDone
@@ -16,21 +16,11 @@ from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.statistics import PeerMachineStatistics
+from p2pgan.protocol.machine import Machine
 from p2pgan.types import Net
 
 POLL_MAX_S: Final = 1.0
 """The loop looks up at least so often; signals and the trainer wake it earlier."""
-
-
-class Machine(Protocol):
-    """What decides for a node; see `protocol.peer`, `protocol.coordinator`, `protocol.worker`."""
-
-    def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
-        """Takes one event; what the shell has to do about it, in order."""
-
-    def statistics(self) -> PeerMachineStatistics:
-        """A snapshot for status pages."""
 
 
 Recorder = Callable[[do.Record], None]

@@ -10,7 +10,6 @@ import numpy as np
 from p2pgan.daemon.federated_work import ModelWork, UpdateWork
 from p2pgan.daemon.jobs import NodeWork
 from p2pgan.daemon.kept import Resumption, Sealed, positions, set_positions
-from p2pgan.daemon.node import Machine
 from p2pgan.daemon.payloads import Payloads, discriminator_bytes
 from p2pgan.daemon.split_work import CriticWork, GeneratorWork
 from p2pgan.daemon.work import CohortWork
@@ -24,11 +23,10 @@ from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay.graph import Overlay
 from p2pgan.parties import Parties
 from p2pgan.protocol.core import LastStepSettings, Settings
-from p2pgan.protocol.federated_coordinator import FederatedCoordinator
-from p2pgan.protocol.federated_worker import FederatedWorker
 from p2pgan.protocol.links import Identity
+from p2pgan.protocol.machine import Machine
+from p2pgan.protocol.machines import machine_of
 from p2pgan.protocol.messages import NET_WORD_BYTES
-from p2pgan.protocol.peer import PeerMachine
 from p2pgan.protocol.roles import (
     CoordinatorSettings,
     DeadlineSettings,
@@ -39,8 +37,6 @@ from p2pgan.protocol.roles import (
     Split,
     WorkerSettings,
 )
-from p2pgan.protocol.split_coordinator import SplitCoordinator
-from p2pgan.protocol.split_worker import SplitWorker
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import NETS, Net
 
@@ -139,7 +135,7 @@ def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
         drain_s=config.daemon.drain_s,
     )
     return Part(
-        machine=PeerMachine(settings),
+        machine=machine_of(settings),
         neighbors=neighbors,
         make_work=lambda: CohortWork(experiment, seat.node, seat.run, seat.checkpoint),
     )
@@ -215,12 +211,12 @@ def _worker(experiment: Experiment, seat: Seat) -> Part:
 
     if experiment.algorithm.is_split:
         return Part(
-            machine=SplitWorker(settings),
+            machine=machine_of(settings),
             neighbors=neighbors,
             make_work=lambda: CriticWork(Parties(experiment), seat.node, seat.run, seat.checkpoint),
         )
     return Part(
-        machine=FederatedWorker(settings),
+        machine=machine_of(settings),
         neighbors=neighbors,
         make_work=lambda: UpdateWork(experiment, seat.node, seat.run, seat.checkpoint),
     )
@@ -259,7 +255,7 @@ def _coordinator(experiment: Experiment, seat: Seat) -> Part:
 
     if experiment.algorithm.is_split:
         return Part(
-            machine=SplitCoordinator(settings),
+            machine=machine_of(settings),
             neighbors=experiment.nodes,
             make_work=lambda: GeneratorWork(
                 Parties(experiment), seat.run, seat.checkpoint, seat.resumption
@@ -268,7 +264,7 @@ def _coordinator(experiment: Experiment, seat: Seat) -> Part:
         )
     work = ModelWork(experiment, seat.run, seat.checkpoint, seat.resumption)
     return Part(
-        machine=FederatedCoordinator(settings),
+        machine=machine_of(settings),
         neighbors=experiment.nodes,
         make_work=work.in_this_thread,
         seal=seal,

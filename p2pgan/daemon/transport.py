@@ -176,11 +176,7 @@ class Transport:
         ZMQ_FD).
         """
         touched, self._touched = self._touched, {}
-        return {
-            name: None
-            for name in touched
-            if _has_message(self._peers[name].dealer)
-        }
+        return {name: None for name in touched if _has_message(self._peers[name].dealer)}
 
     def _flush(self, peer: PeerSocket) -> None:
         """Sends what waits; where the socket does not take all of it, it says when it does."""

@@ -299,6 +299,14 @@ class SplitCoordinator(CoordinatorMachine):
         feedback = tuple(do.Feedback(slot=a.slot, data=a.data) for a in self._learning)
         self._core.emit(do.Learn(iteration=self._learning[0].round, feedback=feedback))
 
+    def _refuse(self, slots: tuple[int, ...]) -> None:
+        """Feedback that could not be read; the generator has learned from the rest."""
+        for arrival in self._learning:
+            if arrival.slot in slots:
+                link = self._neighborhood.links[arrival.peer]
+                self._exchanges.refuse(link, arrival, "positions")
+                self._neighborhood.blame(link)
+
     def _learned(self) -> None:
         self._learning = ()
         self._updates += 1
@@ -322,6 +330,7 @@ class SplitCoordinator(CoordinatorMachine):
             case Phase.GENERATING, ev.Generated():
                 self._generated(event)
             case Phase.LEARNING, ev.LearningDone():
+                self._refuse(event.refused)
                 self._learned()
             case Phase.SCORING, ev.ScoringDone():
                 self._scoring_done(event)

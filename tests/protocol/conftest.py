@@ -472,7 +472,7 @@ class Star(Party):
                 weights = tuple((update.exchange, share) for update in work.updates)
                 self.tell(node, ev.AveragingDone(weights=weights))
             case do.Generate():
-                member.generated |= {slot: work.iteration for slot in work.slots}
+                member.generated |= dict.fromkeys(work.slots, work.iteration)
                 batches = tuple(words(work.iteration, slot, 0, 0, 0, 0) for slot in work.slots)
                 self.tell(node, ev.Generated(payloads=batches))
             case do.Learn():
