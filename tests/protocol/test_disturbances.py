@@ -88,6 +88,8 @@ def test_whatever_happens_the_run_ends_and_the_accounts_are_right(
     for _ in range(data.draw(st.integers(0, 12), label="disturbances")):
         quiet_steps(star, data.draw(st.integers(0, 60)))
         disturb(star, data)
+        awake = [star.members[name] for name in star.names if name not in star.frozen]
+        was_alone |= not any(m.close is None and m.phase != "idle" for m in awake)
     star.frozen.clear()
     for name in star.names:
         if star.members[name].phase == "idle":
