@@ -54,9 +54,13 @@ class Debtor:
     """The one whose answer is waited for."""
     is_late: bool = False
     """Its answer will be dropped."""
+    since_s: float = 0.0
+    """When it was asked for the first time since it has answered last."""
 
     def ask(self, key: Key, now: float) -> None:
-        """Asks; what was owed before is not waited for any more."""
+        """Asks; what was owed before is not waited for any more, but its silence lasts."""
+        if self.owed is None:
+            self.since_s = now
         self.open.pop(key, None)
         if len(self.open) >= MAX_OPEN:
             del self.open[next(iter(self.open))]
@@ -251,7 +255,7 @@ class CoordinatorMachine(Machine):
         for worker, debtor in self._debtors.items():
             if debtor.owed is None:
                 continue
-            end_s = debtor.open[debtor.owed] + limit_s
+            end_s = debtor.since_s + limit_s
             if end_s > now:
                 ends_s.append(end_s)
                 continue
@@ -279,6 +283,7 @@ class CoordinatorMachine(Machine):
         debtor = self._debtors[arrival.peer]
         since_s = debtor.open.pop(key, None)
         self._silent.discard(arrival.peer)
+        debtor.since_s = self._core.now
         if since_s is not None:
             self._deadline.observe(self._core.now - since_s)
         in_time = debtor.owed == key and not debtor.is_late

@@ -264,7 +264,7 @@ class SplitCoordinator(CoordinatorMachine):
         if in_time and not self._reason:
             self._taken[arrival.slot] = arrival
         else:
-            self._exchanges.refuse(link, arrival, "late")
+            self._exchanges.refuse(link, arrival, "finished" if self._reason else "late")
 
     def _may_learn(self) -> bool:
         is_enough = self._system.is_asynchronous or self._is_overdue or not self._owing()
