@@ -1,5 +1,6 @@
 """What a configuration may not ask for, told before anything is trained or written."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from p2pgan.overlay.graph import Overlay
 
 JUDGED_IMAGES_MIN = 2
 """FID needs a covariance."""
+
+POSITIONS_MAX = 2**24
+"""Whole numbers below it are exact in float32."""
 
 
 def check_fits(pair: Model, dataset: Dataset, config: RunConfig, batch_size: int) -> None:
@@ -82,13 +86,14 @@ def check_judges(config: RunConfig, overlay: Overlay, shards: Sequence[np.ndarra
         )
 
 
-def check_parties(config: RunConfig, pair: Model, workers: int) -> None:
+def check_parties(config: RunConfig, pair: Model, workers: int, batch_size: int) -> None:
     """Refuses what cannot be dealt out, before anything is made.
 
     Args:
         config: of the run.
         pair: its model.
         workers: w.
+        batch_size: b.
     Raises:
         ConfigError: naming the key.
     """
@@ -116,6 +121,14 @@ def check_parties(config: RunConfig, pair: Model, workers: int) -> None:
                 got=f"`{name}`, for {other.image_shape} and {other.classes}",
                 at="md.models",
             )
+    values = batch_size * math.prod(pair.image_shape)
+    if config.md.share < 1 and values > POSITIONS_MAX:
+        raise ConfigError(
+            expected=f"batches of at most {POSITIONS_MAX} values: positions are sent as float32",
+            got=f"`{values}`",
+            at="md.share",
+            hint="take a smaller `--batch-size`, or `md.share=1`",
+        )
     if config.md.staleness != "none" and not config.md.asynchronous:
         raise ConfigError(
             expected="`none`, where the coordinator waits for all feedback",

@@ -387,7 +387,7 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     check_shards(shards, batch_size, overlay.nodes)
     check_judges(config, overlay, shards)
     if chosen.is_split:
-        check_parties(config, pair, len(overlay.nodes))
+        check_parties(config, pair, len(overlay.nodes), batch_size)
     resolved = msgspec.structs.replace(
         config,
         nodes=len(overlay.nodes),

@@ -27,12 +27,13 @@ from p2pgan.gan.sampling import images
 from p2pgan.gan.scores import Scores
 from p2pgan.inspect.summary import quality_statistics, score_statistics, summarise, traffic
 from p2pgan.inspect.traffic import vectors_of
+from p2pgan.mixing.algorithms import algorithm
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.record import schema
 from p2pgan.record.rundir import RunDirectory, write_text_atomic
 from p2pgan.seeds import stream
-from p2pgan.types import Net
+from p2pgan.types import COORDINATOR, Net
 
 PICTURED_NODES = 5
 """Nodes whose samples are drawn at the end of a run."""
@@ -282,7 +283,11 @@ class Run:
 
     @property
     def saved_nodes(self) -> list[str]:
-        """Nodes with saved networks, in overlay order."""
+        """Nodes with saved networks, in overlay order; if a coordinator has, it alone: its
+        generator is the run's."""
+        has_coordinator = algorithm(self.config.algorithm).has_coordinator
+        if has_coordinator and self.directory.checkpoint(COORDINATOR).is_file():
+            return [COORDINATOR]
         return [node for node in self.overlay.nodes if self.directory.checkpoint(node).is_file()]
 
     def checkpoint(self, node: str) -> Checkpoint:
@@ -292,9 +297,10 @@ class Run:
             RecordError: if the run has no such node, with the nearest match.
             CheckpointError: if they are missing, corrupt or of another model.
         """
-        if node not in self.overlay.nodes:
+        known = {*self.overlay.nodes, *self.saved_nodes}
+        if node not in known:
             at = str(self.directory.path)
-            raise unknown_name(RecordError, "a node of the run", node, self.overlay.nodes, at)
+            raise unknown_name(RecordError, "a node of the run", node, sorted(known), at)
         return load(self.directory.checkpoint(node), self.model)
 
     def images(self, node: str, count: int, seed: int) -> np.ndarray:

@@ -51,3 +51,25 @@ def stream(seed: int, node: str, purpose: Purpose) -> np.random.Generator:
     """
     key = hashlib.blake2b(f"{seed}\x1f{node}\x1f{purpose}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
+
+
+def position(generator: np.random.Generator) -> str:
+    """Where a stream stands, as text that `go_to` takes."""
+    state = generator.bit_generator.state
+    inner = state["state"]
+    return f"{inner['state']:x} {inner['inc']:x} {state['has_uint32']:x} {state['uinteger']:x}"
+
+
+def go_to(generator: np.random.Generator, position: str) -> None:
+    """Sets a stream to where another of its kind stood.
+
+    Raises:
+        ValueError: if the text is no `position`.
+    """
+    state, inc, has_uint32, uinteger = (int(part, 16) for part in position.split(" "))
+    generator.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": state, "inc": inc},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }

@@ -1,6 +1,8 @@
 """`p2pgan node`: one daemon in the foreground, and questions to running ones."""
 
 import sys
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
     from p2pgan.daemon.control import Answer, Request
 
 app = typer.Typer(no_args_is_help=True, help="Run one daemon, or talk to running ones.")
+
+
+class Role(StrEnum):
+    """What a node is in a run."""
+
+    auto = "auto"
+    coordinator = "coordinator"
+    worker = "worker"
+
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run directory: ask every node in its logs.")
@@ -29,7 +40,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 def start(
     config: RunConfig,
     *,
-    id: Annotated[str, typer.Option("--id", help="Which node of the overlay this is.")],
+    id: Annotated[
+        str | None,
+        typer.Option("--id", help="Which node of the overlay this is.  [coordinator]"),
+    ] = None,
+    role: Annotated[
+        Role,
+        typer.Option(help="coordinator, worker (any other node), or auto: what the id says."),
+    ] = Role.auto,
     address: Annotated[
         str | None,
         typer.Option(help="Where to listen, such as tcp://0.0.0.0:5550.  [the overlay's]"),
@@ -40,6 +58,9 @@ def start(
     out: Annotated[
         Path | None, typer.Option(help="Run directory; nodes of one run can share it.  [runs/RUN]")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="A coordinator: go on from its checkpoint.")
+    ] = False,
 ) -> None:
     """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order.
 
@@ -51,24 +72,51 @@ def start(
 
     experiment = prepare(config, data_dir())
     process.check_algorithm(experiment)
-    overlay = experiment.overlay
-    if id not in overlay.nodes:
-        raise unknown_name(ConfigError, "a node of the overlay", id, overlay.nodes, "--id")
-    process.check_addresses(overlay, id, address)
+    overlay = process.whole_overlay(experiment)
+    node = _node_id(id, role, overlay.nodes, resume=resume)
+    process.check_addresses(experiment, overlay, node, address)
     name = run or process.run_name(experiment)
     path = out or Path("runs") / name
-    directory = process.share_directory(experiment, path, name, id)
+    directory = process.share_directory(experiment, path, name, node, resume=resume)
     plan = process.NodePlan(
         config=experiment.config,
-        node=id,
+        node=node,
         run=name,
         directory=directory.path,
         data_dir=data_dir(),
         overlay_file=directory.overlay_json,
         address=address,
+        resume=resume,
     )
     status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
     process.leave_process(status)
+
+
+def _node_id(id: str | None, role: Role, nodes: Sequence[str], *, resume: bool) -> str:
+    """The node that is meant.
+
+    Raises:
+        ConfigError: if there is no such node, or it has another role.
+    """
+    from p2pgan.types import COORDINATOR
+
+    named = id or (COORDINATOR if role is Role.coordinator else "")
+    if not named:
+        raise ConfigError(expected="the id of a node", got="none", at="--id")
+    if named not in nodes:
+        raise unknown_name(ConfigError, "a node of the overlay", named, nodes, "--id")
+    is_hub = named == COORDINATOR
+    if role is not Role.auto and is_hub != (role is Role.coordinator):
+        raise ConfigError(
+            expected=f"a node that is a {role.value}", got=f"`{named}`", at="--id, --role"
+        )
+    if resume and not is_hub:
+        raise ConfigError(
+            expected=f"node `{COORDINATOR}`, which alone can go on from a checkpoint",
+            got=f"`{named}`",
+            at="--resume",
+        )
+    return named
 
 
 @app.command()

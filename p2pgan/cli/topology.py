@@ -56,6 +56,12 @@ def new(
         str | None,
         typer.Option(help="Address of the first node; the others get the ports that follow."),
     ] = None,
+    hub: Annotated[
+        bool,
+        typer.Option(
+            "--hub", help="Make it a star around a further node, `coordinator` (fl-gan, md-gan)."
+        ),
+    ] = False,
     allow_disconnected: Annotated[
         bool, typer.Option("--allow-disconnected", help="Accept more than one piece.")
     ] = False,
@@ -73,6 +79,10 @@ def new(
     if not spec:
         raise typer.BadParameter("give one, or --list", param_hint="SPEC")
     overlay = _resolve(spec, nodes, seed, allow_disconnected=allow_disconnected)
+    if hub:
+        from p2pgan.types import COORDINATOR
+
+        overlay = overlay.with_hub(COORDINATOR)
     if address_base is not None:
         from p2pgan.overlay.addresses import numbered_addresses
 

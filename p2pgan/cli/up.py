@@ -30,6 +30,8 @@ def up(
 ) -> None:
     """Run N real daemons on this machine, exchanging over ZeroMQ; Ctrl-C stops them all.
 
+    Algorithms with a coordinator (fl-gan, md-gan) have one daemon more, the coordinator.
+
     Example: p2pgan up -n 5 --algorithm gossip --iterations 1000
     """
     from p2pgan.daemon.forks import warm_up

@@ -1,4 +1,4 @@
-"""The loop of a daemon: sockets, timers and the training thread around one peer machine.
+"""The loop of a daemon: sockets, timers and the training thread around one machine.
 
 One thread runs it, and only that thread touches the sockets and the machine. Whatever happens
 becomes an event; whatever the machine says is done at once, in order.
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pgan.daemon import control
-from p2pgan.daemon.trainer import JobDone, Trainer
+from p2pgan.daemon.jobs import Job, JobDone
+from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.peer import PeerMachine
+from p2pgan.protocol.machine import Machine
 from p2pgan.types import Net
 
 POLL_MAX_S: Final = 1.0
@@ -47,21 +48,24 @@ class NodeLoop:
         record: takes every record of the machine; it must be on its way to the disk when it
             returns, since acknowledgments follow.
         chunk_bytes: size of a vector's chunks.
+        seal: adds to the state that is saved what the machine cannot know of.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        machine: PeerMachine,
+        machine: Machine,
         transport: Transport,
         trainer: Trainer,
         record: Recorder,
         *,
         chunk_bytes: int,
+        seal: Callable[[bytes], bytes] = lambda state: state,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._machine, self._transport, self._trainer = machine, transport, trainer
         self._record, self._chunk_bytes, self._clock = record, chunk_bytes, clock
+        self._seal = seal
         self._begun_s = clock()
         self._pid = 0
         self._timers: dict[str, float] = {}
@@ -70,6 +74,10 @@ class NodeLoop:
         self._snapshot: Mapping[Net, bytes] = {}
         self._error: BaseException | None = None
         self._ended: Ended | None = None
+
+    def send_first(self, snapshot: Mapping[Net, bytes]) -> None:
+        """What is sent as long as no work has made anything else."""
+        self._snapshot = snapshot
 
     def wish(self, event: ev.StopRequested | ev.Abort) -> None:
         """Takes a wish to stop. May be called from a signal handler or another thread."""
@@ -134,8 +142,9 @@ class NodeLoop:
                 self._transport.reply(instruction.route, instruction.message)
             case do.SendVector():
                 self._send_vector(instruction)
-            case do.Train() | do.Mix() | do.Judge() | do.Adopt() | do.Score() | do.Save():
-                self._trainer.give(instruction)
+            case do.Save():
+                # Sealed now: by the time that it is saved, more may have been drawn.
+                self._trainer.give(do.Save(state=self._seal(instruction.state)))
             case do.StopTraining():
                 self._trainer.stop_training()
             case do.SetTimer():
@@ -149,6 +158,8 @@ class NodeLoop:
                     hint=instruction.hint,
                     error=self._error,
                 )
+            case _ if isinstance(instruction, Job):
+                self._trainer.give(instruction)
             case _:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -20,29 +19,24 @@ import msgspec
 import torch
 
 from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, read_tables, to_toml
+from p2pgan.daemon.kept import Resumption
 from p2pgan.daemon.node import Ended, NodeLoop
+from p2pgan.daemon.roles import Seat, neighbors_of, part_of
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
-from p2pgan.daemon.work import CohortWork
 from p2pgan.errors import ConfigError, P2PGanError, RecordError, RemoteProtocolError
 from p2pgan.experiment import Experiment, prepare
-from p2pgan.mixing.agreement import Schedule, Voter, judges_of
-from p2pgan.mixing.draws import push_targets
-from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
+from p2pgan.overlay.resolve import resolve
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.instructions import Record
-from p2pgan.protocol.links import Identity
-from p2pgan.protocol.messages import NET_WORD_BYTES
-from p2pgan.protocol.peer import PeerMachine
 from p2pgan.record.rundir import RunDirectory, write_text_atomic
-from p2pgan.record.schema import KINDS
+from p2pgan.record.schema import KINDS, Body, CheckpointRestored
 from p2pgan.record.writer import RecordWriter
 from p2pgan.runs import commit, run_started, versions
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.types import NETS
+from p2pgan.types import COORDINATOR
 
 EXIT_DONE: Final = 0
 EXIT_INTERRUPTED: Final = 130
@@ -56,6 +50,11 @@ PROGRESS_S: Final = 5.0
 LOCAL_TABLES: Final = ("daemon", "device", "engine", "score", "overlay")
 """What two nodes of one run may have different: how they wait, where they compute, how they score,
 and where their copy of the overlay lies."""
+
+HUB_HINT: Final = (
+    "`p2pgan topology new complete --nodes 5 --hub --address-base tcp://127.0.0.1:5550 --out "
+    "hub.json` makes an overlay file with a coordinator"
+)
 
 Say = Callable[[str], None]
 """Shows a line to whoever started the node."""
@@ -76,33 +75,55 @@ class NodePlan:
     """The overlay with everybody's address."""
     address: str | None = None
     """Where to listen, if not at the overlay's address."""
+    resume: bool = False
+    """Whether it goes on from its checkpoint; a coordinator can."""
 
 
 def check_algorithm(experiment: Experiment) -> None:
-    """Daemons run what peers can do among themselves.
+    """Daemons run what nodes can do that keep their data.
 
     Raises:
-        ConfigError: for algorithms with a coordinator or with all data in one place, and for draws
-            that need everybody at one instant.
+        ConfigError: for algorithms with all data in one place, for draws that need everybody at one
+            instant, and for a last step where a coordinator has the only model.
     """
-    algorithm = experiment.algorithm
-    if algorithm.has_coordinator or algorithm.is_pooled:
+    algorithm, final = experiment.algorithm, experiment.config.final
+    if algorithm.is_pooled:
         raise ConfigError(
-            expected="`gossip`, `gossip-ind` or `standalone`",
+            expected="an algorithm whose nodes keep their data, such as `gossip`",
             got=f"`{algorithm.name}`",
             at="--algorithm",
             hint=f"`p2pgan simulate --algorithm {algorithm.name}` runs it",
         )
+    if algorithm.has_coordinator and final != "none":
+        raise ConfigError(
+            expected="`none`: the coordinator has one model for all",
+            got=f"`{final}`",
+            at="--final",
+        )
     algorithm.draw(experiment.config.exchange, lockstep=False)
 
 
-def check_addresses(overlay: Overlay, node: str, address: str | None) -> None:
+def whole_overlay(experiment: Experiment) -> Overlay:
+    """The overlay with everybody in it: where there is a coordinator, the star around it, with the
+    coordinator's address if the overlay's file names one."""
+    if not experiment.algorithm.has_coordinator:
+        return experiment.overlay
+    star = experiment.overlay.with_hub(COORDINATOR)
+    rng = stream(experiment.config.seed, EVERYONE, "overlay")
+    found = resolve(experiment.config.overlay, None, rng, allow_disconnected=True)
+    address = found.address(COORDINATOR) if COORDINATOR in found.nodes else None
+    return star if address is None else star.with_addresses({COORDINATOR: address})
+
+
+def check_addresses(
+    experiment: Experiment, overlay: Overlay, node: str, address: str | None
+) -> None:
     """Everybody that a node talks to has an address, and so has the node.
 
     Raises:
         ConfigError: naming the first that has none.
     """
-    for name in (*([] if address else [node]), *overlay.neighbors(node)):
+    for name in (*([] if address else [node]), *neighbors_of(experiment, overlay, node)):
         _address(overlay, name)
 
 
@@ -115,22 +136,34 @@ def run_name(experiment: Experiment) -> str:
     return f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}-{digest}"
 
 
-def share_directory(experiment: Experiment, path: Path, run: str, node: str) -> RunDirectory:
+def share_directory(
+    experiment: Experiment, path: Path, run: str, node: str, *, resume: bool = False
+) -> RunDirectory:
     """A run directory for a node started by hand: made, or joined if it is of the same run.
 
+    Args:
+        experiment: what is run.
+        path: the directory.
+        run: name of the run.
+        node: who starts.
+        resume: whether it goes on where its earlier start ended, which has to lie there.
     Raises:
-        RecordError: if another run, or an earlier start of this node, lies there.
+        RecordError: if another run lies there, or an earlier start of this node that it does not
+            go on from.
     """
     directory = RunDirectory(path)
-    if not directory.run_toml.is_file():
+    if not directory.run_toml.is_file() and not resume:
         _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
-    if directory.node_events(node).exists():
+    log = directory.node_events(node)
+    if log.exists() != resume:
+        can_resume = node == COORDINATOR
         raise RecordError(
-            expected=f"no log of node `{node}` yet",
-            got="one",
-            at=str(directory.node_events(node)),
-            hint="choose another place with `--out`",
+            expected=f"the log of node `{node}`" if resume else f"no log of node `{node}` yet",
+            got="none" if resume else "one",
+            at=str(log),
+            hint="choose another place with `--out`"
+            + (", or go on from its checkpoint with `--resume`" if can_resume else ""),
         )
     return directory
 
@@ -149,14 +182,12 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     torch.set_num_threads(plan.config.daemon.threads)
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
-    settings = _settings(experiment, overlay, plan)
     directory = RunDirectory(plan.directory)
-    neighbors = {peer: _address(overlay, peer) for peer in settings.neighbors}
+    seat = _seat(plan, experiment, directory)
+    part = part_of(experiment, overlay, seat)
+    neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
-    checkpoint = directory.checkpoint(plan.node)
-    trainer = Trainer(
-        lambda: CohortWork(experiment, plan.node, plan.run, checkpoint), transport.wake
-    )
+    trainer = Trainer(part.make_work, transport.wake)
     start_s = time.monotonic()
     try:
         with RecordWriter(
@@ -166,10 +197,13 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
             wall=lambda: datetime.now(UTC),
             time_s=lambda: time.monotonic() - start_s,
         ) as writer:
-            writer.write(run_started(experiment.config))
             log = Log(writer, directory, say)
+            writer.write(log.beginning(experiment, seat.resumption))
             chunk_bytes = plan.config.daemon.chunk_bytes
-            loop = NodeLoop(PeerMachine(settings), transport, trainer, log, chunk_bytes=chunk_bytes)
+            loop = NodeLoop(
+                part.machine, transport, trainer, log, chunk_bytes=chunk_bytes, seal=part.seal
+            )
+            loop.send_first(part.snapshot)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())
@@ -177,6 +211,12 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
         trainer.close(TRAINER_CLOSE_S)
         transport.close()
     return _status(ended, plan, say)
+
+
+def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory) -> Seat:
+    checkpoint = directory.checkpoint(plan.node)
+    resumption = Resumption.read(checkpoint, experiment.model) if plan.resume else None
+    return Seat(node=plan.node, run=plan.run, checkpoint=checkpoint, resumption=resumption)
 
 
 def leave_process(status: int) -> NoReturn:
@@ -210,6 +250,15 @@ class Log:
         except RecordError as error:
             self._say(f"warning: {error}")  # a full disk does not stop the training
         self._show(record.kind, fields)
+
+    def beginning(self, experiment: Experiment, resumption: Resumption | None) -> Body:
+        """The first record of this start."""
+        if resumption is None:
+            return run_started(experiment.config)
+        return CheckpointRestored(
+            path=os.path.relpath(resumption.path, self._directory.path),
+            iterations=resumption.checkpoint.iterations,
+        )
 
     def _show(self, kind: str, fields: Mapping[str, object]) -> None:
         match kind:
@@ -270,63 +319,6 @@ def _signals(loop: NodeLoop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _settings(experiment: Experiment, overlay: Overlay, plan: NodePlan) -> Settings:
-    config = experiment.config
-    rng = stream(config.seed, plan.node, "draws")
-    last_step = _last_step(experiment, overlay, plan.node)
-    return Settings(
-        identity=Identity(
-            node=plan.node,
-            run=plan.run,
-            architecture=experiment.architecture,
-            boot=secrets.token_hex(8),
-        ),
-        neighbors=overlay.neighbors(plan.node) if experiment.algorithm.groups or last_step else (),
-        groups=experiment.algorithm.groups,
-        net_bytes={net: NET_WORD_BYTES * experiment.exchanged_size(net) for net in NETS},
-        iterations=config.iterations,
-        exchange_every=experiment.exchange_every,
-        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
-        is_scored=experiment.is_scored,
-        last_step=last_step,
-        wait_s=config.daemon.wait_s,
-        drain_s=config.daemon.drain_s,
-    )
-
-
-def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepSettings | None:
-    """The last step of a node that has anybody to take it with."""
-    config, neighbors = experiment.config, overlay.neighbor_indices()
-    if config.final == "none" or len(overlay.nodes) == 1:
-        return None
-    draw = experiment.algorithm.draw(config.exchange, lockstep=False)
-    rehearsal = stream(config.seed, EVERYONE, "rehearsal")
-    around = {name: frozenset(overlay.neighbors(name)) for name in overlay.nodes}
-    daemon = config.daemon
-    if config.final == "average":
-        return LastStepSettings(
-            name="average",
-            groups=experiment.algorithm.groups or (NETS,),
-            around=around,
-            rounds=averaging_rounds(draw, neighbors, rehearsal),
-            wait_s=daemon.final_wait_s,
-            round_s=daemon.final_round_s,
-        )
-    schedule = Schedule(spreading_rounds(draw, neighbors, rehearsal))
-    rng = stream(config.seed, node, "judges")
-    return LastStepSettings(
-        name="agree",
-        groups=(NETS,),
-        around=around,
-        rounds=schedule.rounds,
-        voter=Voter(node),
-        stage=lambda round_: schedule.stage(round_).value,
-        judges=lambda ready: judges_of(ready, rng),
-        wait_s=daemon.final_wait_s,
-        round_s=daemon.final_round_s,
-    )
-
-
 def _address(overlay: Overlay, node: str) -> str:
     address = overlay.address(node)
     if address is None:
@@ -334,7 +326,9 @@ def _address(overlay: Overlay, node: str) -> str:
             expected=f"an address of node `{node}`",
             got="none",
             at=f"overlay `{overlay.name}`",
-            hint='give every node an `"address": "tcp://HOST:PORT"` in the overlay file',
+            hint=HUB_HINT
+            if node == COORDINATOR
+            else 'give every node an `"address": "tcp://HOST:PORT"` in the overlay file',
         )
     return address
 
@@ -375,7 +369,7 @@ def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> N
         if not _is_in_the_making(directory):
             raise
     about = {"name": run, "versions": versions(), "commit": commit() or ""}
-    overlay_files.write(experiment.overlay, directory.overlay_json)
+    overlay_files.write(whole_overlay(experiment), directory.overlay_json)
     if not directory.run_toml.is_file():
         write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
 

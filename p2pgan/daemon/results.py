@@ -1,6 +1,7 @@
 """What came of a supervised run, out of its logs and saved networks alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from p2pgan.gan.quality import Quality
 from p2pgan.inspect.summary import summarise
 from p2pgan.inspect.traffic import measure
 from p2pgan.mixing.rules import consensus_distance
+from p2pgan.parties import Parties
 from p2pgan.record.rundir import RunDirectory, records_of
 from p2pgan.record.schema import Agreed, Scores, VectorSent
 from p2pgan.runs import LastStep, Outcome, Standing, summary
-from p2pgan.types import NETS, Net
+from p2pgan.types import COORDINATOR, NETS, Net
 
 
 def sum_up(
@@ -35,7 +37,8 @@ def sum_up(
     outcome = Outcome(
         rounds=logged.rounds,
         iterations=logged.iterations,
-        node_iterations=sum(node.iterations for node in logged.nodes),
+        # With a coordinator its iterations are those that the workers make.
+        node_iterations=sum(node.iterations for node in logged.nodes if node.node != COORDINATOR),
         standing=Standing(
             scores=[(node.fid, node.ms) for node in logged.nodes if node.is_scored],
             consensus=consensus(experiment, directory),
@@ -89,19 +92,35 @@ def last_step(experiment: Experiment, directory: RunDirectory, rounds: int) -> L
 
 
 def consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, float]:
-    """Consensus distance of the saved networks; empty unless every node has saved."""
-    paths = [directory.checkpoint(node) for node in experiment.nodes]
+    """Consensus distance of the saved networks; empty unless every node has saved.
+
+    With a coordinator there is one generator. FL-GAN's workers have no model of their own between
+    rounds; MD-GAN's discriminators differ, and have a distance if they are of one architecture.
+    """
+    algorithm = experiment.algorithm
+    if algorithm.has_coordinator and not algorithm.is_split:
+        return {}
+    nets: tuple[Net, ...] = NETS
+    nodes: Sequence[str] = experiment.nodes
+    if algorithm.is_split:
+        parties = Parties(experiment)
+        nets = ("D",)
+        nodes = [node for node in nodes if directory.checkpoint(node).is_file()]
+        if len(parties.kinds) > 1 or len(nodes) < parties.discriminators:
+            return {}
+    paths = [directory.checkpoint(node) for node in nodes]
     if not all(path.is_file() for path in paths):
         return {}
     saved = [load(path, experiment.model).vectors for path in paths]
-    return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in NETS}
+    return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in nets}
 
 
 def quality(experiment: Experiment, directory: RunDirectory) -> dict[str, Quality]:
     """Quality of the nodes that are to be measured and have saved; empty if nobody is."""
     if not experiment.config.score.final_samples:
         return {}
-    saved = {node: directory.checkpoint(node) for node in experiment.measured_nodes}
+    measured = [COORDINATOR] if experiment.algorithm.has_coordinator else experiment.measured_nodes
+    saved = {node: directory.checkpoint(node) for node in measured}
     return {
         node: experiment.quality(load(path, experiment.model).generator, node)
         for node, path in saved.items()

@@ -25,7 +25,7 @@ import msgspec
 
 from p2pgan.config import RunConfig
 from p2pgan.daemon.forks import warm_up
-from p2pgan.daemon.process import NodePlan, check_algorithm, run_node
+from p2pgan.daemon.process import NodePlan, check_algorithm, run_node, whole_overlay
 from p2pgan.daemon.results import sum_up
 from p2pgan.daemon.transport import reserve_ports
 from p2pgan.errors import P2PGanError, TransportError
@@ -34,6 +34,7 @@ from p2pgan.record.reader import Follower
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import NodeStarted, PeerRefused, RoundFinished, Scores
 from p2pgan.runs import begin
+from p2pgan.types import COORDINATOR
 
 WATCH_S: Final = 0.2
 """Between two looks at the logs."""
@@ -53,7 +54,7 @@ class Progress:
     """How far all nodes are together."""
 
     iterations: int
-    """Of all nodes."""
+    """Of all nodes; with a coordinator, of that."""
     iterations_total: int
     ready: int
     """Nodes that are up."""
@@ -86,6 +87,8 @@ def up(
 ) -> UpOutcome:
     """Runs a configuration with one daemon process per node, until all are done.
 
+    Where the algorithm has a coordinator, that is one process more.
+
     Args:
         config: what to run; its overlay's own addresses are replaced by local ones.
         data_dir: folder of the data sets.
@@ -99,13 +102,13 @@ def up(
     warm_up()
     experiment = prepare(config, data_dir)
     check_algorithm(experiment)
-    held, ports = _reserve(len(experiment.nodes))
+    overlay = whole_overlay(experiment)
+    held, ports = _reserve(len(overlay.nodes))
     try:
         addresses = {
-            node: f"tcp://127.0.0.1:{port}"
-            for node, port in zip(experiment.nodes, ports, strict=True)
+            node: f"tcp://127.0.0.1:{port}" for node, port in zip(overlay.nodes, ports, strict=True)
         }
-        directory = begin(experiment, out, experiment.overlay.with_addresses(addresses))
+        directory = begin(experiment, out, overlay.with_addresses(addresses))
         family = _Family(experiment, directory, data_dir, held)
         with _signals(family):
             family.start()
@@ -179,7 +182,7 @@ class _Family:
     def start(self) -> None:
         """Starts a process per node, unless it is told to stop meanwhile."""
         context = warm_up()
-        for node in self.experiment.nodes:
+        for node in whole_overlay(self.experiment).nodes:
             if self.is_interrupted:
                 break
             stderr = self.directory.node_events(node).with_name("stderr.log")
@@ -282,10 +285,12 @@ class _Family:
 
     def _progress(self) -> Progress:
         scores = [child.scores for child in self.children if child.scores is not None]
-        total = self.experiment.config.iterations * len(self.children)
+        counted = self.children
+        if self.experiment.algorithm.has_coordinator:  # its iterations are everybody's
+            counted = [child for child in counted if child.node == COORDINATOR]
         return Progress(
-            iterations=sum(child.iterations for child in self.children),
-            iterations_total=total,
+            iterations=sum(child.iterations for child in counted),
+            iterations_total=self.experiment.config.iterations * len(counted),
             ready=sum(child.is_up for child in self.children),
             nodes=len(self.children),
             fid=_mean([score.fid for score in scores]),

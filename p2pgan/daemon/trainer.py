@@ -1,23 +1,20 @@
 """The training thread: one piece of work at a time, so that the loop never waits for it.
 
 The loop owns sockets and the machine; this thread owns the networks. A job goes in, an outcome
-comes back: an event for the machine, and after training, mixing or scoring a snapshot of the
-networks, taken here, so that nobody reads them while they change.
+comes back: an event for the machine, and where networks are sent as they are, a snapshot of them,
+taken here, so that nobody reads them while they change.
 """
 
 import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
+from p2pgan.daemon.jobs import Job, JobDone, NodeWork, perform
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.chunks import Arrival
-from p2pgan.types import Net
 
 SLICE_S: Final = 0.5
 """Training looks up so often to see whether it should stop."""
@@ -26,53 +23,6 @@ THREAD_NAME: Final = "trainer"
 
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
-
-Job = do.Train | do.Mix | do.Judge | do.Adopt | do.Score | do.Save
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeScores:
-    """What a generator is worth."""
-
-    fid: float
-    ms: float
-    samples: int
-
-
-class NodeWork(Protocol):
-    """What a node can do with its networks; called from the training thread only."""
-
-    def train(self, iterations: int) -> tuple[float, float]:
-        """So many iterations; mean losses of generator and discriminator."""
-
-    def snapshot(self) -> Mapping[Net, bytes]:
-        """Every network as it is exchanged, in little-endian float32 bytes, copied."""
-
-    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
-        """Mixes arrivals in; the weight that each was given, by exchange id."""
-
-    def judge(self, arrival: Arrival) -> float:
-        """Scores somebody else's generator on the own shard; less is better."""
-
-    def adopt(self, arrival: Arrival) -> None:
-        """Replaces both networks by those of an arrival."""
-
-    def score(self) -> NodeScores:
-        """Scores the generator."""
-
-    def save(self) -> Path:
-        """Saves both networks; where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobDone:
-    """A job's end, as an event for the machine."""
-
-    event: ev.Event
-    snapshot: Mapping[Net, bytes] = field(default_factory=dict, repr=False)
-    """The networks after training or mixing; empty: they have not changed."""
-    error: BaseException | None = None
-    """What the job raised, if it failed."""
 
 
 class Trainer:
@@ -120,7 +70,9 @@ class Trainer:
         while (job := self._jobs.get()) is not None:
             try:
                 work = work or self._make_work()
-                outcome = self._do(work, job)
+                outcome = (
+                    self._train(work, job) if isinstance(job, do.Train) else perform(work, job)
+                )
             # Whatever goes wrong in here (out of memory, a bug) has to reach the loop: a silent
             # death of this thread would leave a node that answers and never trains.
             except BaseException as error:  # noqa: BLE001
@@ -128,31 +80,11 @@ class Trainer:
             self._outcomes.put(outcome)
             self._wake()
 
-    def _do(self, work: NodeWork, job: Job) -> JobDone:
-        match job:
-            case do.Train():
-                return self._train(work, job.iterations)
-            case do.Mix():
-                weights = work.mix(job.arrivals)
-                event: ev.Event = ev.MixingDone(weights=tuple(weights.items()))
-                return JobDone(event=event, snapshot=work.snapshot())
-            case do.Judge():
-                return JobDone(event=ev.JudgingDone(score=work.judge(job.arrival)))
-            case do.Adopt():
-                work.adopt(job.arrival)
-                return JobDone(event=ev.AdoptingDone())
-            case do.Score():
-                scores = work.score()
-                event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)
-                return JobDone(event=event, snapshot=work.snapshot())
-            case do.Save():
-                return JobDone(event=ev.SavingDone(path=str(work.save())))
-
-    def _train(self, work: NodeWork, iterations: int) -> JobDone:
+    def _train(self, work: NodeWork, job: do.Train) -> JobDone:
         """Trains in slices of about `SLICE_S`, whose lengths follow from how long they take."""
         begun_s, done, losses = time.monotonic(), 0, (0.0, 0.0)
-        while done < iterations and not self._stop.is_set():
-            count = min(self._slice, iterations - done)
+        while done < job.iterations and not self._stop.is_set():
+            count = min(self._slice, job.iterations - done)
             slice_s = time.monotonic()
             loss_g, loss_d = work.train(count)
             losses = (losses[0] + count * loss_g, losses[1] + count * loss_d)

@@ -60,11 +60,15 @@ MESSAGES_AT_ONCE: Final = 64
 class PeerSocket:
     """Our own connection to a neighbor."""
 
+    name: str
     dealer: "zmq.Socket[bytes]"
     monitor: "zmq.Socket[bytes]"
+    monitor_fd: int
     outbox: Outbox = field(default_factory=Outbox)
     unsent: Frames | None = None
     """Frames that the socket did not take; they go first."""
+    is_watched: bool = False
+    """Whether the poller tells when the socket takes more."""
 
     def forget(self) -> None:
         """Empties the queue: the connection that it was meant for is gone."""
@@ -108,6 +112,10 @@ class Transport:
         self._poller = zmq.Poller()
         self._wake_receive, self._wake_send = socket.socketpair()
         self._peers: dict[str, PeerSocket] = {}
+        self._names: dict[int, str] = {}
+        """Whose connection, or monitor of it, a file descriptor belongs to."""
+        self._touched: dict[str, None] = {}
+        """Peers whose connections were used since they were last looked at."""
         self.replies_lost = 0
         """Answers to callers that were gone or did not read."""
         self.tallies = Tallies()
@@ -143,17 +151,47 @@ class Transport:
         before new callers, who may take the place of the one that went.
         """
         for peer in self._peers.values():
-            peer.flush()
-            wanted = zmq.POLLIN | (zmq.POLLOUT if peer.has_more else 0)
-            self._poller.modify(peer.dealer, wanted)
-        self._poller.poll(math.ceil(max(0.0, timeout_s) * 1000))
-        self._drain_wakes()
+            self._flush(peer)
+        heard = self._half_heard()
+        wait_s = 0.0 if heard else max(0.0, timeout_s)
+        ready = dict(self._poller.poll(math.ceil(wait_s * 1000)))
+        if ready.pop(self._wake_receive.fileno(), None):
+            self._drain_wakes()
+        heard |= {self._names[source]: None for source in ready if source in self._names}
         found: list[ev.Event | ControlRequest] = []
-        for name, peer in self._peers.items():
-            found += self._answers(name, peer)
-        for name, peer in self._peers.items():
-            found += self._changes(name, peer)
-        return [*found, *self._calls(), *self._requests()]
+        for name in heard:
+            found += self._answers(name, self._peers[name])
+        for name in heard:
+            if self._peers[name].monitor_fd in ready:
+                found += self._changes(name, self._peers[name])
+        if self._router in ready:
+            found += self._calls()
+        if self._control in ready:
+            found += self._requests()
+        return found
+
+    def _half_heard(self) -> dict[str, None]:
+        """Peers whose answers are there, though nothing tells of it any more.
+
+        Connections are watched by their file descriptors, which costs nothing for each, where to
+        ask every socket takes as long as to read a message. ZeroMQ signals there only once: what it
+        notices while it sends, or what was left unread, is not signalled again (zmq_getsockopt,
+        ZMQ_FD).
+        """
+        touched, self._touched = self._touched, {}
+        return {name: None for name in touched if _has_message(self._peers[name].dealer)}
+
+    def _flush(self, peer: PeerSocket) -> None:
+        """Sends what waits; where the socket does not take all of it, it says when it does."""
+        if peer.has_more:
+            peer.flush()
+            self._touched[peer.name] = None
+        if peer.has_more != peer.is_watched:
+            peer.is_watched = peer.has_more
+            if peer.is_watched:
+                self._poller.register(peer.dealer, zmq.POLLOUT)
+            else:
+                self._poller.unregister(peer.dealer)
 
     def wake(self) -> None:
         """Ends a `poll`. May be called from any thread and from signal handlers."""
@@ -166,6 +204,7 @@ class Transport:
                 pass
 
     def _answers(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
+        self._touched[name] = None  # there may be more than are read at once
         for frames in _messages(peer.dealer):
             try:
                 message, _ = decode(frames)
@@ -176,7 +215,7 @@ class Transport:
                 yield ev.Answered(peer=name, message=message)
 
     def _changes(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
-        while peer.monitor.poll(0):
+        while _has_message(peer.monitor):
             event = recv_monitor_message(peer.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 yield ev.LinkUp(peer=name)
@@ -209,7 +248,7 @@ class Transport:
     def send(self, peer: str, message: Message) -> None:
         """Sends over our own connection, behind everything that waits there."""
         self._peers[peer].outbox.push(self._counted(message))
-        self._peers[peer].flush()
+        self._flush(self._peers[peer])
 
     def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
@@ -219,7 +258,7 @@ class Transport:
         replaced = peer.outbox.push_vector(
             QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
         )
-        peer.flush()
+        self._flush(peer)
         return replaced
 
     def forget(self, peer: str) -> None:
@@ -283,6 +322,8 @@ class Transport:
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
         monitor = dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        _has_message(monitor)  # it has none: from now on it signals
+        self._touched[peer] = None
         try:
             dealer.connect(address)
         except zmq.ZMQError as error:
@@ -294,9 +335,11 @@ class Transport:
                 at=error.strerror or "connect",
                 hint="give every node an address in the overlay file",
             ) from None
-        self._poller.register(dealer, zmq.POLLIN)
-        self._poller.register(monitor, zmq.POLLIN)
-        return PeerSocket(dealer, monitor)
+        fds = _descriptor(dealer), _descriptor(monitor)
+        for fd in fds:
+            self._poller.register(fd, zmq.POLLIN)
+            self._names[fd] = peer
+        return PeerSocket(peer, dealer, monitor, fds[1])
 
 
 def ask(address: str, body: bytes, timeout_s: float) -> bytes:
@@ -347,6 +390,18 @@ def _configure(made: "zmq.Socket[bytes]", max_bytes: int) -> None:
     made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+
+
+def _descriptor(made: "zmq.Socket[bytes]") -> int:
+    found = made.getsockopt(zmq.FD)
+    assert isinstance(found, int)
+    return found
+
+
+def _has_message(source: "zmq.Socket[bytes]") -> bool:
+    events = source.getsockopt(zmq.EVENTS)
+    assert isinstance(events, int)
+    return bool(events & zmq.POLLIN)
 
 
 def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from p2pgan.daemon.trainer import NodeScores
+from p2pgan.daemon.jobs import NodeScores, NodeWork
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.networks import Network
 from p2pgan.mixing.rules import arrival_weight, merge
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 
 
-class CohortWork:
+class CohortWork(NodeWork):
     """Trains, mixes, judges, scores and saves one node. Belongs to the training thread.
 
     Args:
@@ -65,10 +66,10 @@ class CohortWork:
         return self._experiment.judge(vector_P, self._node)
 
     def adopt(self, arrival: Arrival) -> None:
-        """Replaces each network that the arrival carries."""
+        """Replaces each network that the arrival carries, with its moments if they travel."""
         for net in arrival.nets:
-            own_P = self._cohort.vectors[net].detach()[0]
-            own_P.copy_(self._vector(arrival, net)[: len(own_P)])
+            own_E = self._cohort.exchanged[net].detach()[0]
+            own_E.copy_(self._vector(arrival, net))
         self._follow()
 
     def score(self) -> NodeScores:
@@ -90,8 +91,9 @@ class CohortWork:
         if self._is_published:
             self._cohort.judged.copy_(self._cohort.vectors["G"].detach())
 
-    def save(self) -> Path:
+    def save(self, state: bytes = b"") -> Path:
         """Writes both networks, and the generator's running mean if there is one."""
+        del state  # nobody goes on from here
         checkpoint = Checkpoint(
             vectors={net: vector[0].detach() for net, vector in self._cohort.vectors.items()},
             ema=self._cohort.judged[0].detach() if self._experiment.config.train.ema else None,
@@ -103,14 +105,28 @@ class CohortWork:
         return self._path
 
     def _vector(self, arrival: Arrival, net: Net) -> torch.Tensor:
-        """The part of an arrival that is this network, with its moments if they travel.
-
-        Adam divides by the root of the second moments, which no honest peer has below 0: one that
-        is would make a weight NaN, and the next exchange would carry that on.
-        """
-        size = self._experiment.exchanged_size
-        begin = sum(size(other) for other in arrival.nets[: arrival.nets.index(net)])
-        values = np.frombuffer(arrival.data, dtype="<f4", count=size(net), offset=4 * begin)
-        vector_E = torch.from_numpy(values.copy())
-        vector_E[2 * self._experiment.model.networks[net].size :].clamp_(min=0)  # if there are any
+        """The part of an arrival that is this network, with its moments if they travel."""
+        vector_E = part(self._experiment, arrival, net)
+        without_negative_moments(vector_E, self._experiment.model.networks[net])
         return vector_E
+
+
+def part(experiment: Experiment, arrival: Arrival, net: Net) -> torch.Tensor:
+    """The part of an arrival that is this network, with whatever is exchanged with it."""
+    size = experiment.exchanged_size
+    begin = sum(size(other) for other in arrival.nets[: arrival.nets.index(net)])
+    values = np.frombuffer(arrival.data, dtype="<f4", count=size(net), offset=4 * begin)
+    return torch.from_numpy(values.copy())
+
+
+def without_negative_moments(vector_E: torch.Tensor, network: Network) -> None:
+    """Lifts second moments, if there are any, to 0 at least, in place.
+
+    Adam divides by their root, and no honest peer has them below 0: one that is would make a weight
+    NaN, and the next exchange would carry that on.
+
+    Args:
+        vector_E: `(P,)`, or `(3P,)` with moments.
+        network: the network that it is of.
+    """
+    vector_E[2 * network.size :].clamp_(min=0)

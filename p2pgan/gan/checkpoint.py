@@ -1,11 +1,15 @@
 """Saved networks: a node's vectors in one safetensors file, with what they belong to.
 
-`G` and `D`, and `G_ema` where the generator has a running mean.
+`G` and `D`, and `G_ema` where the generator has a running mean. In MD-GAN the coordinator has no
+`D`, and workers have no `G`. Whoever is to go on from the file keeps more in it: named tensors,
+such as Adam's moments, and a state in bytes.
 """
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +29,9 @@ METADATA_KEY: Final = "p2pgan"
 EMA: Final = "G_ema"
 """Name of the running mean in the file."""
 
+KEPT: Final = "kept."
+"""What the names of other tensors begin with in the file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -36,6 +43,10 @@ class Checkpoint:
     iterations: int
     ema: Tensor | None = None
     """The generator's running mean, if it has one."""
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else training goes on from, by names of whoever saves it; float32, of any shape."""
+    state: bytes = b""
+    """The same, of what is no tensor; empty: nobody goes on from here."""
 
     @property
     def generator(self) -> Tensor:
@@ -66,7 +77,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     iterations: int
     sha256: str
-    """Of the vectors' bytes, G, D, G_ema: safetensors itself checks no more than sizes."""
+    """Of the bytes of G, D, G_ema, the other tensors by name, and the state: safetensors itself
+    checks no more than sizes."""
+    state: str = ""
+    """In base 64."""
 
 
 def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
@@ -80,6 +94,7 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     }
     if checkpoint.ema is not None:
         vectors[EMA] = checkpoint.ema
+    vectors |= {KEPT + name: checkpoint.kept[name] for name in sorted(checkpoint.kept)}
     tensors = {name: vector.contiguous().cpu() for name, vector in vectors.items()}
     about = About(
         model=model.name,
@@ -87,7 +102,8 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
         run=checkpoint.run,
         node=checkpoint.node,
         iterations=checkpoint.iterations,
-        sha256=_digest(tensors),
+        sha256=_digest(tensors, checkpoint.state),
+        state=base64.b64encode(checkpoint.state).decode(),
     )
     metadata = {METADATA_KEY: msgspec.json.encode(about).decode()}
     write_atomic(path, safetensors.torch.save(tensors, metadata), CheckpointError)
@@ -108,14 +124,18 @@ def load(path: Path, model: Model) -> Checkpoint:
             _check_model(path, about, model)
             there = file.keys()
             names = [name for name in (*NETS, EMA) if name in there]
+            names += sorted(name for name in there if name.startswith(KEPT))
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, msgspec.DecodeError) as error:
+            state = base64.b64decode(about.state, validate=True)
+    except (SafetensorError, OSError, msgspec.DecodeError, binascii.Error) as error:
         raise CheckpointError(
             expected="a readable checkpoint", got=f"`{error}`", at=str(path)
         ) from None
+    if not tensors.keys() & {*NETS}:
+        raise CheckpointError(expected="a network", got="none", at=str(path))
     for name, tensor in tensors.items():
         _check_vector(path, name, tensor, model)
-    if _digest(tensors) != about.sha256:
+    if _digest(tensors, state) != about.sha256:
         raise CheckpointError(
             expected=f"vectors of SHA-256 `{about.sha256[:12]}…`", got="others", at=str(path)
         )
@@ -125,14 +145,21 @@ def load(path: Path, model: Model) -> Checkpoint:
         node=about.node,
         iterations=about.iterations,
         ema=tensors.get(EMA),
+        kept={
+            name.removeprefix(KEPT): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(KEPT)
+        },
+        state=state,
     )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _digest(tensors: Mapping[str, Tensor], state: bytes) -> str:
     """In the order in which `save` and `load` list them."""
     digest = hashlib.sha256()
     for tensor in tensors.values():
         digest.update(tensor.numpy().data)
+    digest.update(state)
     return digest.hexdigest()
 
 
@@ -148,6 +175,8 @@ def _check_model(path: Path, about: About, model: Model) -> None:
 
 
 def _check_vector(path: Path, name: str, vector: Tensor, model: Model) -> None:
+    if name.startswith(KEPT):  # its reader knows the shape
+        return
     size = model.networks["D" if name == "D" else "G"].size
     if vector.shape != (size,) or vector.dtype != torch.float32:
         raise CheckpointError(

@@ -157,6 +157,10 @@ class Cohort:
                 ]
             )
 
+    def begin_round(self) -> None:
+        """A round begins, wherever the last one was cut short: Adam starts again, if it is to."""
+        self._iterations = 0
+
     def _reset_if_due(self, iterations: int) -> None:
         """At the start of a round, which is the end of the last one's exchange."""
         if self._reset_every is not None:

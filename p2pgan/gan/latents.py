@@ -77,6 +77,15 @@ class LatentSource:
         rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
         return to_device(np.stack(rows), self._device).to(self._dtype)
 
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The streams of all nodes, for whoever saves where they stand."""
+        return [
+            generator
+            for streams in self._streams
+            for generator in (streams.latents, streams.labels, streams.proportions)
+        ]
+
     def _drawn(self, nodes: Sequence[int], count: int, batch: int) -> Iterator[Latents]:
         """As `draws`, all in memory at a time."""
         z_KNBZ = np.empty((count, len(nodes), batch, self._latent), np.float32)

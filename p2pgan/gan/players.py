@@ -161,6 +161,12 @@ class Player:
         for clock in self._clocks:
             clock.steps.fill_(count)
 
+    def resume(self, steps: int) -> None:
+        """Goes on after so many steps of Adam and of the running mean."""
+        self.steps = steps
+        for clock in self._clocks:
+            clock.followed = steps
+
     def forget(self) -> None:
         """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""
         for views in self._moments:

@@ -90,12 +90,12 @@ class Source:
             batch: B, images of a batch.
             staleness: what divides late updates.
         """
-        self.player, self._latents, self._batch = player, latents, batch
+        self.player, self.latents, self._batch = player, latents, batch
         self._staleness = Staleness(staleness, player.tensors[: player.network.trained])
 
     def generate(self, count: int) -> Batches:
         """K = `count` new batches."""
-        drawn = list(self._latents.draws(range(1), count, self._batch))
+        drawn = list(self.latents.draws(range(1), count, self._batch))
         z_KBZ = torch.cat([latents.z_NBZ for latents in drawn])
         labels_KB = torch.cat([latents.labels_NB for latents in drawn])
         return self._made(z_KBZ, labels_KB, self._staleness.reading())

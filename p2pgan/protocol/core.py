@@ -1,15 +1,23 @@
 """What all parts of a machine share: who we are, the Lamport clock, instructions in the making."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from p2pgan.errors import LocalProtocolError
+from p2pgan.protocol.chunks import VectorError
 from p2pgan.protocol.instructions import Instruction, Record
-from p2pgan.protocol.links import Identity
-from p2pgan.protocol.messages import MAX_VECTOR_BYTES, NET_WORD_BYTES, Name, Nets, Purpose
+from p2pgan.protocol.links import Identity, Link
+from p2pgan.protocol.messages import (
+    MAX_VECTOR_BYTES,
+    NET_WORD_BYTES,
+    Chunk,
+    Name,
+    Nets,
+    Purpose,
+)
 from p2pgan.types import Net
 
 MAX_CLOCK_JUMP: Final = 2**32
@@ -70,27 +78,17 @@ class LastStepSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a peer machine is told at its birth."""
+class NodeSettings:
+    """What every machine is told at its birth."""
 
     identity: Identity
     neighbors: tuple[str, ...]
-    groups: tuple[Nets, ...]
-    """Networks that travel together; each group draws its own targets. Empty: no exchange."""
-    net_bytes: Mapping[Net, int]
-    """Size of each network's float32 vector."""
     iterations: int
-    """To train in all."""
+    """To make in all."""
     exchange_every: int
     """Iterations of a round."""
-    draw: Callable[[Sequence[str]], Sequence[str]]
-    """Whom to send to, among the peers that are ready (sorted, never empty)."""
-    is_scored: Callable[[int], bool] = lambda finished_rounds: False
-    """Whether scores are due after so many rounds; at the end they always are."""
-    last_step: LastStepSettings | None = None
-    """What is done after the training, with the same draw; `None`: nothing."""
     wait_s: float = 30.0
-    """Longest wait for all neighbors before training starts."""
+    """Longest wait for all neighbors at the start."""
     drain_s: float = 5.0
     """Longest wait for the peers before we close."""
 
@@ -100,12 +98,31 @@ class Settings:
             _check_name(name)
         if self.identity.node in self.neighbors or len({*self.neighbors}) < len(self.neighbors):
             raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
+        if min(self.iterations, self.exchange_every) < 1:
+            raise _wrong("at least one iteration and round", f"{self.iterations} iterations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(NodeSettings):
+    """What a peer machine is told at its birth."""
+
+    groups: tuple[Nets, ...]
+    """Networks that travel together; each group draws its own targets. Empty: no exchange."""
+    net_bytes: Mapping[Net, int]
+    """Size of each network's float32 vector."""
+    draw: Callable[[Sequence[str]], Sequence[str]]
+    """Whom to send to, among the peers that are ready (sorted, never empty)."""
+    is_scored: Callable[[int], bool] = lambda finished_rounds: False
+    """Whether scores are due after so many rounds; at the end they always are."""
+    last_step: LastStepSettings | None = None
+    """What is done after the training, with the same draw; `None`: nothing."""
+
+    def __post_init__(self) -> None:
+        NodeSettings.__post_init__(self)
         for group in {*self.groups, *(self.last_step.groups if self.last_step else ())}:
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:
                 raise _wrong("a vector of whole float32 numbers", f"{total} bytes for {group}")
-        if min(self.iterations, self.exchange_every) < 1:
-            raise _wrong("at least one iteration and round", f"{self.iterations} iterations")
 
     def groups_for(self, purpose: Purpose) -> tuple[Nets, ...]:
         """Networks that a vector may carry for that purpose; empty: there are no such vectors."""
@@ -119,13 +136,31 @@ class Settings:
         """Size of a vector that carries these networks."""
         return sum(self.net_bytes[net] for net in nets)
 
+    def admit(self, link: Link, chunk: Chunk) -> int:
+        """The size of the vector that a chunk begins, if we expect such networks from there.
+
+        Raises:
+            VectorError: `nets` or `origin`.
+        """
+        at = f"peer `{link.peer}`"
+        if chunk.nets not in self.groups_for(chunk.purpose):
+            raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
+        known: Collection[str] = {""}
+        if chunk.purpose == "judge":
+            known = {link.peer}
+        elif chunk.purpose == "adopt":
+            known = self.last_step.around if self.last_step else ()
+        if chunk.origin not in known:
+            raise VectorError("origin", expected="a node of the run", got="another", at=at)
+        return self.bytes_of(chunk.nets)
+
 
 class Core:
     """Settings, clock and the instructions of the event at hand."""
 
     __slots__ = ("_instructions", "clock", "now", "settings")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
         self.clock = 0
         self.now = 0.0

@@ -149,6 +149,9 @@ class Generated(WorkDone):
 class LearningDone(WorkDone):
     """`Learn` is done."""
 
+    refused: tuple[int, ...] = ()
+    """Slots whose feedback made no sense (positions out of range), and was left out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorReady(WorkDone):

@@ -4,14 +4,21 @@ A part of the peer machine. Every vector that is recorded as sent ends in exactl
 acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reason.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
+
+QUIET: Final[frozenset[Purpose]] = frozenset({"batches", "feedback"})
+"""What is sent in every iteration. Only a refusal is recorded, or told to the sender; else the
+answer is the next message."""
+
+SYSTEMS: Final[frozenset[Purpose]] = frozenset({"model", "update", "move", *QUIET})
+"""What records name: purposes of runs with a coordinator."""
 
 MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
@@ -26,16 +33,37 @@ class Outgoing:
     nets: Nets
     round: int
     bytes: int
+    purpose: Purpose = "mix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What a vector is sent for, and whose it is."""
+class Parcel:
+    """What a vector is sent for, and what goes with it."""
 
     purpose: Purpose = "mix"
     origin: str = ""
-    data: bytes = b""
+    slot: int = 0
+    number: int = 0
+    data: bytes = field(default=b"", repr=False)
     """Empty: our own networks."""
+
+
+OWN: Final = Parcel()
+"""Our own networks, to be mixed."""
+
+
+class Gate(Protocol):
+    """Which vectors are taken, and how large they are."""
+
+    def admit(self, link: Link, chunk: Chunk) -> int:
+        """The size of the vector that a chunk begins.
+
+        Raises:
+            VectorError: it is not taken from there, or not now.
+        """
+
+    def bytes_of(self, nets: Nets) -> int:
+        """Size of our own networks, as they are sent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,51 +82,61 @@ class Traffic:
 class Exchanges:
     """All vectors between us and our neighbors.
 
-    Invariants: ids of what we sent are ours and were never used before; what waits or comes in has
-    the size of our own layout; at most one vector waits per sender, group and purpose, and one
+    Invariants: ids of what we sent are ours and were never used before; what comes in has the size
+    that was agreed on; at most one vector waits per sender, group and purpose, and one
     comes in per sender and group; what comes in comes over a route that stands.
     """
 
-    __slots__ = ("_assemblers", "_core", "_counter", "_latest", "_rejected", "inbox",
-                 "outstanding", "traffic")  # fmt: skip
+    __slots__ = ("_assemblers", "_core", "_counter", "_gate", "_latest", "_quiet", "_rejected",
+                 "inbox", "outstanding", "traffic")  # fmt: skip
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, gate: Gate) -> None:
+        self._core, self._gate = core, gate
         self._counter = 0
         self.outstanding: dict[str, Outgoing] = {}
         self.inbox: dict[tuple[str, Nets, Purpose], Arrival] = {}
         self.traffic: dict[str, Traffic] = {peer: Traffic() for peer in core.settings.neighbors}
+        self._quiet: dict[str, Outgoing] = {}
+        """The latest to each peer of what is not acknowledged."""
         self._assemblers: dict[tuple[bytes, Nets], Assembler] = {}
         self._latest: dict[str, tuple[str, int]] = {}
         """Prefix and counter of each sender's latest vector: a repetition does not raise it."""
         self._rejected: dict[str, str] = {}
         """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
 
-    def send(
-        self, peer: str, nets: Nets, *, round: int, candidate: "Candidate | None" = None
-    ) -> None:
-        """Sends our own networks to a ready peer, to be mixed, or a candidate of the last step."""
-        self._limit_outstanding(peer)
+    def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> None:
+        """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says."""
         self._counter += 1
         exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
-        size = self._core.settings.bytes_of(nets)
-        out = Outgoing(peer=peer, exchange=exchange, nets=nets, round=round, bytes=size)
-        self.outstanding[exchange] = out
+        size = len(parcel.data) or self._gate.bytes_of(nets)
+        out = Outgoing(
+            peer=peer,
+            exchange=exchange,
+            nets=nets,
+            round=round,
+            bytes=size,
+            purpose=parcel.purpose,
+        )
         self.traffic[peer].sent += 1
         self.traffic[peer].sent_bytes += size
-        self._core.record("vector_sent", **_fields(out))
-        clock = self._core.tick()
-        candidate = candidate or Candidate()
+        if parcel.purpose in QUIET:
+            self._quiet[peer] = out
+        else:
+            self._limit_outstanding(peer)
+            self.outstanding[exchange] = out
+            self._core.record("vector_sent", **_fields(out))
         self._core.emit(
             SendVector(
                 peer=peer,
                 exchange=exchange,
                 nets=nets,
                 round=round,
-                clock=clock,
-                purpose=candidate.purpose,
-                origin=candidate.origin,
-                data=candidate.data,
+                clock=self._core.tick(),
+                purpose=parcel.purpose,
+                origin=parcel.origin,
+                slot=parcel.slot,
+                number=parcel.number,
+                data=parcel.data,
             )
         )
 
@@ -109,14 +147,21 @@ class Exchanges:
             del self.outstanding[unanswered[0].exchange]
             self._drop(unanswered[0], "unacknowledged")
 
-    def acknowledged(self, peer: str, ack: VectorAck) -> None:
-        """A receiver has decided about a vector. Answers to vectors given up are ignored."""
+    def acknowledged(self, peer: str, ack: VectorAck) -> Outgoing | None:
+        """A receiver has decided about a vector; the vector, if it was refused. Answers to vectors
+        given up are ignored."""
         out = self.outstanding.get(ack.exchange)
-        if out is None or out.peer != peer:
-            return
-        del self.outstanding[ack.exchange]
-        if not ack.accepted:
-            self._drop(out, ack.reason or "refused")
+        if out is not None and out.peer == peer:
+            del self.outstanding[ack.exchange]
+        else:
+            out = self._quiet.get(peer)
+            if out is None or out.exchange != ack.exchange:
+                return None
+            del self._quiet[peer]
+        if ack.accepted:
+            return None
+        self._drop(out, ack.reason or "refused")
+        return out
 
     def replaced(self, peer: str, exchange: str) -> None:
         """The shell put a newer vector in the place of one that was not on its way yet."""
@@ -127,6 +172,7 @@ class Exchanges:
 
     def lose(self, peer: str) -> None:
         """Our connection to a peer broke: what it has not acknowledged may not have come."""
+        self._quiet.pop(peer, None)
         for out in [out for out in self.outstanding.values() if out.peer == peer]:
             del self.outstanding[out.exchange]
             self._drop(out, "peer_lost")
@@ -157,6 +203,12 @@ class Exchanges:
         """Arrivals that were received, but will not be mixed."""
         for arrival in arrivals:
             self._drop(arrival, reason)
+
+    def refuse(self, link: Link, arrival: Arrival, reason: str) -> None:
+        """An arrival of what is not acknowledged is of no use; its sender is told."""
+        self._drop(arrival, reason)
+        if link.route is not None:
+            self._ack(link.route, arrival.exchange, reason)
 
     def prune(self, routes: dict[bytes, str]) -> None:
         """Gives up what was coming in over connections that no longer stand."""
@@ -223,15 +275,15 @@ class Exchanges:
             self._give_up(key)
             at = f"peer `{link.peer}`"
             raise VectorError("order", expected="the rest of a vector", got="another one", at=at)
-        self._check_new(link, chunk)
-        expected_bytes = self._core.settings.bytes_of(chunk.nets)
+        expected_bytes = self._check_new(link, chunk)
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)
         self._assemblers[key] = assembler
         return assembler
 
-    def _check_new(self, link: Link, chunk: Chunk) -> None:
+    def _check_new(self, link: Link, chunk: Chunk) -> int:
+        """The size that the vector must have."""
         at = f"peer `{link.peer}`"
-        self._check_purpose(link, chunk)
+        expected_bytes = self._gate.admit(link, chunk)
         prefix = _prefix(link.peer, link.boot or "")
         former, latest = self._latest.get(link.peer, (prefix, 0))
         counter = _counter(chunk.exchange, prefix)
@@ -240,26 +292,14 @@ class Exchanges:
         if former == prefix and counter <= latest:
             raise VectorError("repeated", expected=f"more than {latest}", got=f"{counter}", at=at)
         self._latest[link.peer] = (prefix, counter)
-
-    def _check_purpose(self, link: Link, chunk: Chunk) -> None:
-        """Whether we expect such networks for such a purpose."""
-        settings, at = self._core.settings, f"peer `{link.peer}`"
-        if chunk.nets not in settings.groups_for(chunk.purpose):
-            raise VectorError("nets", expected="a group of ours", got=f"{chunk.nets}", at=at)
-        step = settings.last_step
-        known = {
-            "mix": {""},
-            "average": {""},
-            "judge": {link.peer},
-            "adopt": step.around if step else (),
-        }
-        if chunk.origin not in known[chunk.purpose]:
-            raise VectorError("origin", expected="a node of the run", got="another", at=at)
+        return expected_bytes
 
     def _accept(self, route: bytes, arrival: Arrival) -> None:
         traffic = self.traffic[arrival.peer]
         traffic.received += 1
         traffic.received_bytes += len(arrival.data)
+        if arrival.purpose in QUIET:
+            return
         self._core.record("vector_received", **_fields(arrival))
         self._ack(route, arrival.exchange, "")
 
@@ -291,7 +331,6 @@ class Exchanges:
 
     def validate(self, routes: dict[bytes, str]) -> None:
         """Asserts the invariants of the class."""
-        settings = self._core.settings
         prefix = _prefix(self._core.us.node, self._core.us.boot)
         for exchange, out in self.outstanding.items():
             counter = _counter(exchange, prefix)
@@ -301,10 +340,9 @@ class Exchanges:
         for (peer, nets, purpose), arrival in self.inbox.items():
             filed = (arrival.peer, arrival.nets, arrival.purpose)
             assert (peer, nets, purpose) == filed, "an arrival is filed wrongly"
-            assert len(arrival.data) == settings.bytes_of(nets), "an arrival of the wrong size"
-        for (route, nets), assembler in self._assemblers.items():
+        for (route, _), assembler in self._assemblers.items():
             assert routes.get(route) == assembler.peer, "chunks come in without a route"
-            assert assembler.held_bytes <= settings.bytes_of(nets), "more bytes than announced"
+            assert assembler.held_bytes <= assembler.head.total_bytes, "more bytes than announced"
 
 
 def _prefix(node: str, boot: str) -> str:
@@ -320,7 +358,7 @@ def _counter(exchange: str, prefix: str) -> int | None:
 
 def _fields(vector: Outgoing | Arrival) -> dict[str, Any]:
     size = vector.bytes if isinstance(vector, Outgoing) else len(vector.data)
-    return {
+    return _named(vector.purpose) | {
         "peer": vector.peer,
         "round": vector.round,
         "nets": list(vector.nets),
@@ -330,10 +368,14 @@ def _fields(vector: Outgoing | Arrival) -> dict[str, Any]:
 
 
 def _fields_of(peer: str, chunk: Chunk) -> dict[str, Any]:
-    return {
+    return _named(chunk.purpose) | {
         "peer": peer,
         "round": chunk.round,
         "nets": list(chunk.nets),
         "exchange": chunk.exchange,
         "bytes": chunk.total_bytes,
     }
+
+
+def _named(purpose: Purpose) -> dict[str, Any]:
+    return {"purpose": purpose} if purpose in SYSTEMS else {}

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from p2pgan.protocol.chunks import Arrival
-from p2pgan.protocol.core import Core
-from p2pgan.protocol.exchanges import Candidate, Exchanges
+from p2pgan.protocol.core import Core, Settings
+from p2pgan.protocol.exchanges import Exchanges, Parcel
 from p2pgan.protocol.instructions import Judge, Send, SetTimer
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import MAX_LISTED, News, Trained, Votes, Waits
@@ -46,14 +46,17 @@ class LastStep:
     pair that waits for its judgement; pairs are held only where the nodes agree.
     """
 
-    __slots__ = ("_alive_s", "_asked", "_core", "_exchanges", "_neighborhood", "_queue",
+    __slots__ = ("_alive_s", "_asked", "_core", "_draw", "_exchanges", "_neighborhood", "_queue",
                  "_trained", "_waits", "begun", "held", "is_over", "judging", "members", "round",
                  "settings")  # fmt: skip
 
-    def __init__(self, core: Core, neighborhood: Neighborhood, exchanges: Exchanges) -> None:
-        assert core.settings.last_step is not None
+    def __init__(
+        self, core: Core, settings: Settings, neighborhood: Neighborhood, exchanges: Exchanges
+    ) -> None:
+        assert settings.last_step is not None
         self._core, self._neighborhood, self._exchanges = core, neighborhood, exchanges
-        self.settings = core.settings.last_step
+        self._draw = settings.draw
+        self.settings = settings.last_step
         self.members = frozenset(self.settings.around)
         """All nodes of the run."""
         self._trained: set[str] = set()
@@ -179,19 +182,19 @@ class LastStep:
         ready = self._neighborhood.ready()
         if self.settings.voter is None:
             for nets in self.settings.groups:
-                for peer in self._core.settings.draw(ready) if ready else ():
-                    candidate = Candidate(purpose="average")
-                    self._exchanges.send(peer, nets, round=round, candidate=candidate)
+                for peer in self._draw(ready) if ready else ():
+                    candidate = Parcel(purpose="average")
+                    self._exchanges.send(peer, nets, round=round, parcel=candidate)
         elif self.settings.stage(self.round) == "judging":
             self._ask(ready, round)
         else:
-            for peer in self._core.settings.draw(ready) if ready else ():
+            for peer in self._draw(ready) if ready else ():
                 self._tell(peer, round)
 
     def _ask(self, ready: Sequence[str], round: int) -> None:
         if self.round <= len(self._asked) and self._asked[self.round - 1] in ready:
             us = self._core.us.node
-            self._send(self._asked[self.round - 1], Candidate(purpose="judge", origin=us), round)
+            self._send(self._asked[self.round - 1], Parcel(purpose="judge", origin=us), round)
 
     def _tell(self, peer: str, round: int) -> None:
         """Our book, and our choice if it is time for that."""
@@ -203,11 +206,11 @@ class LastStep:
         if self.settings.stage(self.round) == "spreading":
             choice = self.choice()
             data, origin = (choice.data, choice.origin) if choice else (b"", self._core.us.node)
-            self._send(peer, Candidate(purpose="adopt", origin=origin, data=data), round)
+            self._send(peer, Parcel(purpose="adopt", origin=origin, data=data), round)
 
-    def _send(self, peer: str, candidate: Candidate, round: int) -> None:
+    def _send(self, peer: str, candidate: Parcel, round: int) -> None:
         (nets,) = self.settings.groups
-        self._exchanges.send(peer, nets, round=round, candidate=candidate)
+        self._exchanges.send(peer, nets, round=round, parcel=candidate)
 
     def choice(self) -> Arrival | None:
         """The best pair at hand; `None`: our own."""

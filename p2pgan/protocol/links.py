@@ -142,6 +142,7 @@ def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
     if hello.architecture != us.architecture:
         return Refusal(
             code="architecture",
-            text="model, `train.conditional`, algorithm, `exchange.moments` or `final` differ",
+            text="model, algorithm, `train.conditional`, `exchange.moments` or `final` differ; "
+            "with a coordinator also data, batch size, `fl` and `md` must be the same",
         )
     return None

@@ -6,7 +6,9 @@ and number has a bound, each bound a name and a reason.
 
     dealer (we called them)                     router (they called us)
     Hello, Chunk, Trained, Waits,
-    Votes, Leave, LeaveAck             ->
+    Votes, Holding, Assign, Move,
+    Expect, Release, Done,
+    Leave, LeaveAck                    ->
                                        <-       Welcome, Refuse, VectorAck, Leave, LeaveAck
 """
 
@@ -186,6 +188,57 @@ class Votes(_Message, frozen=True, kw_only=True, tag="votes"):
     votes: Annotated[tuple[Ballot, ...], msgspec.Meta(min_length=1, max_length=MAX_LISTED)]
 
 
+class _Order(_Message, frozen=True, kw_only=True):
+    """What MD-GAN's coordinator wants of a worker's discriminator; a worker does what it is told in
+    that order, each between two iterations, and answers with `Holding` once it is done."""
+
+    order: Count
+    """Number of the order: an answer says how far the worker has read."""
+
+
+class Assign(_Order, frozen=True, kw_only=True, tag="assign"):
+    """Begin with a new discriminator."""
+
+    slot: Count
+
+
+class Move(_Order, frozen=True, kw_only=True, tag="move"):
+    """Send your discriminator to another worker."""
+
+    slot: Count
+    """The number that it goes under: its own, or that of a lost one that it is a copy for."""
+    to: Name
+    keep: bool
+    """Whether it is a copy, and you keep yours."""
+    round: Count
+    """Rounds finished, by which the vector is known."""
+
+
+class Expect(_Order, frozen=True, kw_only=True, tag="expect"):
+    """A discriminator will come from another worker: take it."""
+
+    slot: Count
+    sender: Name
+    round: Count
+    """As in `Move`."""
+
+
+class Release(_Order, frozen=True, kw_only=True, tag="release"):
+    """You have no discriminator any more, and wait for none."""
+
+
+class Holding(_Message, frozen=True, kw_only=True, tag="holding"):
+    """Which discriminator a worker has: told when that changes, and whenever the two meet."""
+
+    slot: Count | None
+    order: Count
+    """Of the last order that was read; 0 if there was none."""
+
+
+class Done(_Message, frozen=True, kw_only=True, tag="done"):
+    """All iterations are made: save and stop."""
+
+
 class Leave(_Message, frozen=True, kw_only=True, tag="leave"):
     """The sender is about to stop: choose it no more, and say when nothing is on the way."""
 
@@ -197,5 +250,10 @@ class LeaveAck(_Message, frozen=True, kw_only=True, tag="leave_ack"):
 News = Trained | Waits | Votes
 """What is told of the last step."""
 
-Message = Hello | Welcome | Refuse | Chunk | VectorAck | News | Leave | LeaveAck
+Orders = Assign | Move | Expect | Release
+"""What MD-GAN's coordinator tells a worker to do with its discriminator."""
+
+Message = (
+    Hello | Welcome | Refuse | Chunk | VectorAck | News | Orders | Holding | Done | Leave | LeaveAck
+)
 """Every message of this protocol version."""

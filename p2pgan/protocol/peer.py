@@ -3,146 +3,57 @@
 Theory of operation. A peer waits for its neighbors, then repeats rounds: train, send its networks
 to whoever the draw says, mix in what has arrived meanwhile. It never waits for anybody's vector.
 When its iterations are made it scores, and takes the last step with the others, if there is one
-(`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves: it tells every peer,
-and stays until each has said that nothing is on the way any more and has acknowledged what it was
-sent, or until the drain timer fires. `phases.TRANSITIONS` is the table of its life.
-
-The machine is the only place that decides. It is fed events one at a time and returns instructions;
-work that takes time (training, mixing, scoring, saving) comes back as an event.
+(`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves, as all machines do
+(`machine.py`). `phases.TRANSITIONS` is the table of its life.
 """
 
-from collections import deque
 from typing import Final
 
-from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.chunks import Arrival, VectorError
-from p2pgan.protocol.core import Core, Settings
-from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.chunks import Arrival
+from p2pgan.protocol.core import Settings
 from p2pgan.protocol.last_step import SETTLE_TIMER, LastStep
-from p2pgan.protocol.links import Link, Outward
-from p2pgan.protocol.messages import (
-    Chunk,
-    Hello,
-    Leave,
-    LeaveAck,
-    Message,
-    News,
-    Refuse,
-    VectorAck,
-    Welcome,
-)
-from p2pgan.protocol.neighborhood import Neighborhood
+from p2pgan.protocol.links import Link
+from p2pgan.protocol.machine import GATHER_TIMER, Machine
+from p2pgan.protocol.messages import Message, News
 from p2pgan.protocol.phases import TRANSITIONS, Cause, Phase
-from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 
-GATHER_TIMER: Final = "gather"
-DRAIN_TIMER: Final = "drain"
 ROUND_TIMER: Final = "round"
 
-STORY_EVENTS: Final = 16
-"""Events that an error of our own shell is told with."""
 
-
-class PeerMachine:
+class PeerMachine(Machine):
     """One node of a gossip run, without any I/O.
 
-    Invariants (`validate` asserts them after every event):
-    - the phase was reached along `TRANSITIONS`;
+    Invariants, beside those of `Machine`:
     - rounds and iterations never exceed what was asked for;
-    - the Lamport clock never goes back;
     - only a mixing or concluding peer holds vectors that are being mixed;
     - only a concluding peer judges;
-    - only a leaving peer waits for acknowledgments of its leave, and only from neighbors;
-    - a closed peer holds nothing;
-    - those of `Neighborhood`, `Exchanges` and `LastStep`.
+    - those of `LastStep`.
     """
 
-    __slots__ = ("_asked", "_awaiting", "_core", "_exchanges", "_failure", "_hint", "_is_due",
-                 "_iterations", "_last_step", "_lonely_rounds", "_malformed", "_mixing",
-                 "_neighborhood", "_reason", "_round", "_seen_clock", "_story", "_trained",
-                 "_trained_at_s", "phase")  # fmt: skip
+    TRANSITIONS = TRANSITIONS
+
+    __slots__ = ("_asked", "_is_due", "_last_step", "_mixing", "_settings", "_trained",
+                 "_trained_at_s")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
-        self._core = Core(settings)
-        self._neighborhood = Neighborhood(self._core)
-        self._exchanges = Exchanges(self._core)
+        super().__init__(settings, settings)
+        self._settings = settings
         self._last_step: LastStep | None = None
         if settings.last_step is not None:
-            self._last_step = LastStep(self._core, self._neighborhood, self._exchanges)
+            self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
         self._is_due = False
         """Whether a round of the last step waits for the work at hand."""
-        self.phase = Phase.IDLE
-        self._round = 0
-        self._iterations = 0
         self._asked = 0
         self._trained = ev.TrainingDone(iterations=0)
         self._trained_at_s = 0.0
         self._mixing: tuple[Arrival, ...] = ()
-        self._awaiting: set[str] = set()
-        self._reason = ""
-        """Why the node stops, once that is known."""
-        self._failure = ""
-        self._hint = ""
-        self._malformed = 0
-        self._lonely_rounds = 0
-        self._seen_clock = 0
-        self._story: deque[str] = deque(maxlen=STORY_EVENTS)
-
-    def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
-        """Takes one event; what the shell has to do about it, in order.
-
-        Args:
-            event: what happened.
-            now: seconds on a clock that never goes back; timers are set on the same clock.
-        Raises:
-            LocalProtocolError: the shell told of something that cannot have happened, such as a
-                `TrainingDone` without a `Train`. Nothing that a peer sends raises.
-        """
-        self._core.now = now
-        self._story.append(f"{now:.3f} {self.phase.value} {ev.in_short(event)}")
-        match event:
-            case ev.Received() | ev.Answered() | ev.Malformed() | ev.LinkUp() | ev.LinkDown():
-                if self.phase is not Phase.CLOSED:
-                    self._on_network(event)
-            case ev.WorkDone():
-                self._on_work(event)
-            case _:
-                self._on_wish(event)
-        self.validate()
-        return self._core.take()
 
     # -- life --------------------------------------------------------------------------------------
 
-    def _on_wish(self, event: ev.Event) -> None:
-        match event:
-            case ev.Started():
-                self._start(event)
-            case ev.StopRequested():
-                self._stop(event.reason)
-            case ev.Abort() if self.phase is not Phase.CLOSED:
-                self._reason = event.reason
-                self._close(Cause.ABORTED)
-            case ev.WorkFailed():
-                self._failure, self._reason = event.text, "failed"
-                self._leave(Cause.FAILED)
-            case ev.TimerFired():
-                self._timer(event.name)
-            case ev.VectorReplaced():
-                self._exchanges.replaced(event.peer, event.exchange)
-                self._close_if_drained()
-            case ev.Abort():
-                pass
-            case _:
-                raise self._impossible(event)
-
-    def _start(self, event: ev.Started) -> None:
-        self._enter(Cause.STARTED)
-        self._core.record(
-            "node_started", pid=event.pid, address=event.address, control=event.control
-        )
-        settings = self._core.settings
+    def _gather(self) -> None:
+        settings = self._settings
         sends = settings.groups or settings.last_step
         if not sends or settings.wait_s <= 0 or self._neighborhood.is_settled():
             self._train(Cause.GATHERED)
@@ -152,24 +63,22 @@ class PeerMachine:
     def _timer(self, name: str) -> None:
         if name == GATHER_TIMER and self.phase is Phase.GATHERING:
             self._train(Cause.GATHERED)
-        elif name == DRAIN_TIMER and self.phase is Phase.LEAVING:
-            self._close(Cause.DRAINED)
         elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
             self._begin_if_wait_is_over()
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
             self._is_due = True
             self._go_on_concluding()
 
+    def _go_on(self) -> None:
+        self._gathered_if_settled()
+        self._begin_if_settled()
+
     def _gathered_if_settled(self) -> None:
         if self.phase is Phase.GATHERING and self._neighborhood.is_settled():
             self._core.emit(do.CancelTimer(name=GATHER_TIMER))
             self._train(Cause.GATHERED)
 
-    def _stop(self, reason: str) -> None:
-        """Notes the wish; the work at hand ends first, as early as it can."""
-        if self._reason or self.phase in (Phase.LEAVING, Phase.CLOSED):
-            return
-        self._reason = reason
+    def _halt(self) -> None:
         if self.phase is Phase.GATHERING:
             self._core.emit(do.CancelTimer(name=GATHER_TIMER))
             self._save(Cause.HALTED)
@@ -180,12 +89,10 @@ class PeerMachine:
             self._save(Cause.HALTED)
         elif self.phase is Phase.CONCLUDING:
             self._go_on_concluding()
-        elif self.phase is Phase.IDLE:
-            raise self._impossible(ev.StopRequested(reason=reason))
 
     # -- rounds ------------------------------------------------------------------------------------
 
-    def _on_work(self, event: ev.Event) -> None:
+    def _work_done(self, event: ev.Event) -> None:
         match self.phase, event:
             case Phase.TRAINING, ev.TrainingDone():
                 self._training_done(event)
@@ -197,15 +104,12 @@ class PeerMachine:
                 self._adopting_done()
             case Phase.SCORING, ev.ScoringDone():
                 self._scoring_done(event)
-            case Phase.SAVING, ev.SavingDone():
-                self._core.record("checkpoint_saved", path=event.path, iterations=self._iterations)
-                self._leave(Cause.SAVED)
             case _:
                 raise self._impossible(event)
 
     def _train(self, cause: Cause) -> None:
         self._enter(cause)
-        settings = self._core.settings
+        settings = self._settings
         self._asked = min(settings.exchange_every, settings.iterations - self._iterations)
         self._core.emit(do.Train(iterations=self._asked))
 
@@ -229,7 +133,7 @@ class PeerMachine:
 
     def _exchange(self) -> None:
         """Sends each group of networks to the peers drawn for it, as they are before mixing."""
-        settings = self._core.settings
+        settings = self._settings
         ready = self._neighborhood.ready()
         if settings.groups and not ready:
             self._lonely_rounds += 1
@@ -265,7 +169,7 @@ class PeerMachine:
         )
         if self._reason:
             self._save(Cause.HALTED)
-        elif self._is_finished() or self._core.settings.is_scored(self._round):
+        elif self._is_finished() or self._settings.is_scored(self._round):
             self._enter(Cause.SCORE_DUE)
             self._core.emit(do.Score())
         else:
@@ -294,7 +198,7 @@ class PeerMachine:
             self._train(Cause.SCORED)
 
     def _is_finished(self) -> bool:
-        return self._iterations >= self._core.settings.iterations
+        return self._iterations >= self._settings.iterations
 
     # -- the last step -----------------------------------------------------------------------------
 
@@ -372,223 +276,50 @@ class PeerMachine:
             self._enter(Cause.SCORE_DUE)
             self._core.emit(do.Score())
 
-    # -- the end -----------------------------------------------------------------------------------
+    # -- the end and the others --------------------------------------------------------------------
 
-    def _save(self, cause: Cause) -> None:
-        self._enter(cause)
-        self._core.emit(do.Save())
-
-    def _leave(self, cause: Cause) -> None:
-        """Tells all peers, but those that have left: they send no more and need no warning.
-
-        Waits only for those that our own connection leads to: its end would tell of theirs.
-        """
-        self._enter(cause)
+    def _let_go(self) -> None:
         self._exchanges.discard(self._mixing, self._reason)
         self._mixing = ()
-        self._exchanges.discard(self._exchanges.take(), "finished")
-        self._discard_pairs()
-        for peer, link in self._neighborhood.links.items():
-            told = not link.left and self._neighborhood.say_leave(link)
-            if told and link.outward is not Outward.DOWN:
-                self._awaiting.add(peer)
-        self._set_timer(DRAIN_TIMER, self._core.settings.drain_s)
-        self._close_if_drained()
-
-    def _close_if_drained(self) -> None:
-        if self.phase is Phase.LEAVING and not self._awaiting and not self._exchanges.outstanding:
-            self._core.emit(do.CancelTimer(name=DRAIN_TIMER))
-            self._close(Cause.DRAINED)
-
-    def _close(self, cause: Cause) -> None:
-        self._enter(cause)
-        self._awaiting.clear()
-        self._exchanges.discard(self._mixing, self._reason)
-        self._mixing = ()
-        self._discard_pairs()
-        self._exchanges.close()
-        self._core.record(
-            "node_stopped", reason=self._reason, iterations=self._iterations, rounds=self._round
-        )
-        self._core.emit(do.Close(reason=self._reason, failure=self._failure, hint=self._hint))
-
-    def _discard_pairs(self) -> None:
         if self._last_step is not None:
             self._last_step.discard("finished")
 
-    # -- peers -------------------------------------------------------------------------------------
+    def _hear(self, link: Link, message: Message) -> bool:
+        """News of the last step."""
+        del link
+        last = self._last_step
+        return last is not None and isinstance(message, News) and last.hear(message)
 
-    def _on_network(self, event: ev.Event) -> None:
-        match event:
-            case ev.Received():
-                self._received(event)
-            case ev.Answered():
-                self._answered(self._neighborhood.link_of(event.peer), event.message)
-            case ev.Malformed():
-                self._malformed += 1
-                self._neighborhood.malformed(event.peer, event.route)
-            case ev.LinkUp():
-                self._neighborhood.greet(event.peer)
-            case ev.LinkDown():
-                self._neighborhood.lose(event.peer)
-                self._exchanges.lose(event.peer)
-                self._awaiting.discard(event.peer)
-        self._exchanges.prune(self._neighborhood.routes)
-        self._gathered_if_settled()
-        self._begin_if_settled()
-        self._close_if_drained()
+    def _welcomed(self, link: Link) -> None:
+        if self._last_step is not None:
+            self._last_step.greeted(link)
 
-    def _received(self, event: ev.Received) -> None:
-        """What a caller says. Before it is welcomed it can only say hello."""
-        message, route = event.message, event.route
-        if isinstance(message, Hello):
-            is_leaving = self.phase is Phase.LEAVING
-            self._neighborhood.answer_hello(
-                route, message, round=self._round, is_leaving=is_leaving
-            )
-            return
-        link = self._neighborhood.caller(route)
-        if link is None:
-            if isinstance(message, Chunk):
-                self._exchanges.unwelcome(route, message)
-            return
-        self._core.observe(message.clock)
-        if isinstance(message, Chunk):
-            self._chunk(link, message, event)
-        elif isinstance(message, Leave | LeaveAck):
-            self._farewell(link, message)
-        elif not (isinstance(message, News) and self._heard(message)):
-            self._neighborhood.blame(link)
+    def _left(self, link: Link) -> None:
+        if self._last_step is not None:
+            self._last_step.trained((link.peer,))
 
-    def _heard(self, message: News) -> bool:
-        """News of the last step; `False` if they cannot be."""
-        return self._last_step is not None and self._last_step.hear(message)
-
-    def _answered(self, link: Link, message: Message) -> None:
-        """What comes back over our own connection."""
-        self._core.observe(message.clock)
-        match message:
-            case Welcome():
-                self._neighborhood.welcomed(link, message)
-                if self._last_step is not None:
-                    self._last_step.greeted(link)
-            case Refuse():
-                self._refused(link, message)
-            case VectorAck():
-                self._exchanges.acknowledged(link.peer, message)
-            case Leave() | LeaveAck():
-                self._farewell(link, message)
-            case _:
-                self._neighborhood.blame(link)
-
-    def _refused(self, link: Link, refuse: Refuse) -> None:
-        """Being refused by one is no reason to stop, but for an id that somebody else holds.
-
-        A node that has begun its work saves it first: a peer's word is not worth a day's training.
-        """
-        taken = refuse.code == "identity_taken" and link.outward is not Outward.DOWN
-        self._neighborhood.refused(link, refuse)
-        if not taken or self._reason:
-            return
-        us = self._core.us
-        self._failure = (
-            f"node id `{us.node}` is already taken in run `{us.run}`, says `{link.peer}`"
-        )
-        self._hint = "stop the other process, or start this one with another `--id`"
-        if self.phase is Phase.GATHERING:
-            self._reason = "refused"
-            self._close(Cause.ABORTED)
-        else:
-            self._stop("refused")
-
-    def _chunk(self, link: Link, chunk: Chunk, event: ev.Received) -> None:
-        try:
-            arrival = self._exchanges.chunk(link, chunk, event.payload, finite=event.finite)
-        except VectorError:
-            self._neighborhood.blame(link)
-            return
-        if arrival is not None and self.phase is Phase.LEAVING:
-            self._exchanges.discard((arrival,), "finished")
-        elif arrival is not None and arrival.purpose in ("judge", "adopt"):
-            assert self._last_step is not None, "a pair without a last step is refused"
-            self._last_step.keep(arrival)
-            if self.phase is Phase.CONCLUDING:
-                self._go_on_concluding()
-        elif arrival is not None:
+    def _take(self, arrival: Arrival, link: Link) -> None:
+        del link
+        if arrival.purpose not in ("judge", "adopt"):
             self._exchanges.keep(arrival)
+            return
+        assert self._last_step is not None, "a pair without a last step is refused"
+        self._last_step.keep(arrival)
+        if self.phase is Phase.CONCLUDING:
+            self._go_on_concluding()
 
-    def _farewell(self, link: Link, message: Leave | LeaveAck) -> None:
-        if isinstance(message, Leave):
-            link.left = True
-            self._neighborhood.say_leave_ack(link)
-            if self._last_step is not None:
-                self._last_step.trained((link.peer,))
-        else:
-            self._awaiting.discard(link.peer)
-
-    # -- looking in --------------------------------------------------------------------------------
-
-    def statistics(self) -> PeerMachineStatistics:
-        """A snapshot for status pages."""
-        settings, exchanges = self._core.settings, self._exchanges
-        return PeerMachineStatistics(
-            node=self._core.us.node,
-            run=self._core.us.run,
-            phase=self.phase.value,
-            round=self._round,
-            iterations=self._iterations,
-            iterations_total=settings.iterations,
-            clock=self._core.clock,
-            unacknowledged=len(exchanges.outstanding),
-            waiting=len(exchanges.inbox),
-            held_bytes=exchanges.held_bytes()
-            + (self._last_step.held_bytes() if self._last_step is not None else 0),
-            lonely_rounds=self._lonely_rounds,
-            refusals=self._neighborhood.refusals,
-            strangers=self._neighborhood.strangers,
-            malformed=self._malformed,
-            peers=tuple(
-                PeerStatistics.of(link, exchanges.traffic[peer])
-                for peer, link in self._neighborhood.links.items()
-            ),
-        )
+    def _held_bytes(self) -> int:
+        return self._last_step.held_bytes() if self._last_step is not None else 0
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""
-        settings, core = self._core.settings, self._core
+        super().validate()
+        settings = self._settings
         assert 0 <= self._iterations <= settings.iterations, "too many iterations"
         assert self._round * settings.exchange_every < settings.iterations + settings.exchange_every
-        assert core.clock >= self._seen_clock, "the Lamport clock went back"
-        self._seen_clock = core.clock
         mixes = self.phase in (Phase.MIXING, Phase.CONCLUDING)
         assert not self._mixing or mixes, "arrivals are held without mixing"
         last = self._last_step
         if last is not None:
             last.validate()
             assert not last.judging or self.phase is Phase.CONCLUDING, "judges at another time"
-        assert not self._awaiting or self.phase is Phase.LEAVING, "waits for leave without leaving"
-        assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
-        self._neighborhood.validate()
-        self._exchanges.validate(self._neighborhood.routes)
-        if self.phase is Phase.CLOSED:
-            assert not self._exchanges.outstanding, "closed with vectors on the way"
-            assert not self._exchanges.held_bytes(), "closed with vectors in memory"
-            assert last is None or not last.held_bytes(), "closed with pairs in memory"
-
-    def _enter(self, cause: Cause) -> None:
-        after = TRANSITIONS[self.phase].get(cause)
-        if after is None:
-            raise self._impossible(cause)
-        self.phase = after
-
-    def _set_timer(self, name: str, delay_s: float) -> None:
-        self._core.emit(do.SetTimer(name=name, at_s=self._core.now + delay_s))
-
-    def _impossible(self, what: ev.Event | Cause) -> LocalProtocolError:
-        told = what.value if isinstance(what, Cause) else ev.in_short(what)
-        story = "; ".join(self._story)
-        return LocalProtocolError(
-            expected=f"something that can happen while {self.phase.value}",
-            got=f"`{told}`",
-            at=f"peer machine `{self._core.us.node}` after: {story}",
-        )

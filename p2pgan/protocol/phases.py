@@ -1,6 +1,6 @@
-"""The life of a peer as a table: phases, what ends them, and what comes next.
+"""The lives of nodes as tables: phases, what ends them, and what comes next.
 
-The diagram in docs/concepts/protocol.md is drawn from this table.
+The diagrams in docs/concepts/protocol.md are drawn from these tables.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Phase(Enum):
-    """Where a peer stands in its life."""
+    """Where a node stands in its life."""
 
     IDLE = "idle"
     """The shell is not up yet."""
@@ -24,7 +24,20 @@ class Phase(Enum):
     CONCLUDING = "concluding"
     """Takes the last step, round by round."""
     ADOPTING = "adopting"
-    """Takes over the pair that it found best."""
+    """Takes over networks: the pair that it found best, the coordinator's, a discriminator."""
+    ASSEMBLING = "assembling"
+    """A coordinator looks for somebody to ask: workers, or discriminators in their places."""
+    COLLECTING = "collecting"
+    """A coordinator waits for answers."""
+    AVERAGING = "averaging"
+    GENERATING = "generating"
+    LEARNING = "learning"
+    KEEPING = "keeping"
+    """A coordinator writes a checkpoint, and will go on."""
+    WAITING = "waiting"
+    """A worker has nothing to do until somebody tells it something."""
+    PACKING = "packing"
+    """A worker copies what it is about to send."""
     SAVING = "saving"
     LEAVING = "leaving"
     """Finishes what is on the way between itself and its peers."""
@@ -32,7 +45,7 @@ class Phase(Enum):
 
 
 class Cause(Enum):
-    """What makes a peer go from one phase to another."""
+    """What makes a node go from one phase to another."""
 
     STARTED = "started"
     GATHERED = "gathered"
@@ -49,6 +62,28 @@ class Cause(Enum):
     """Everybody has made its iterations, somebody has begun, or the wait is over."""
     CHOSEN = "chosen"
     """The last step is over; another's pair is the best."""
+    ASKED = "asked"
+    """A model has been sent to those who take part in a round."""
+    PLACED = "placed"
+    """Discriminators are in their places, and wait for batches."""
+    GENERATED = "generated"
+    HEARD = "heard"
+    """Those asked have answered, or as many as are needed, or the deadline is over."""
+    AGAIN = "again"
+    """Nobody is left whose answer could be waited for, or somebody new could be asked."""
+    AVERAGED = "averaged"
+    LEARNED = "learned"
+    KEEP_DUE = "checkpoint due"
+    KEPT = "kept"
+    MODEL_CAME = "model came"
+    BATCHES_CAME = "batches came"
+    TAKES = "takes"
+    """A discriminator is to be made, or has come."""
+    SENDS = "sends"
+    """The discriminator is to go to another worker."""
+    ADOPTED = "adopted"
+    NEWER_CAME = "newer model came"
+    PACKED = "packed"
     HALTED = "halted"
     """Somebody wants the node to stop."""
     SAVED = "saved"
@@ -118,10 +153,139 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
 )
 
 
-def diagram() -> str:
-    """The table as a Mermaid state diagram; abortion, possible everywhere, is left out."""
+_ENDS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
+    Phase.SAVING: {Cause.SAVED: Phase.LEAVING, Cause.FAILED: Phase.LEAVING},
+    Phase.LEAVING: {Cause.DRAINED: Phase.CLOSED},
+}
+"""How every life ends."""
+
+_STOPS: Final[Mapping[Cause, Phase]] = {Cause.HALTED: Phase.SAVING}
+_WORKS: Final[Mapping[Cause, Phase]] = {Cause.HALTED: Phase.SAVING, Cause.FAILED: Phase.LEAVING}
+"""What else can come of waiting and of work."""
+
+Table = Mapping[Phase, Mapping[Cause, Phase]]
+
+
+def _table(rows: Table) -> Table:
+    """A life with its end, which can be forced from everywhere."""
+    forced = {Cause.ABORTED: Phase.CLOSED}
+    lived = {phase: MappingProxyType({**row, **forced}) for phase, row in {**rows, **_ENDS}.items()}
+    return MappingProxyType({**lived, Phase.CLOSED: MappingProxyType({})})
+
+
+FEDERATED_COORDINATOR: Final = _table(
+    {
+        Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
+        Phase.GATHERING: {Cause.GATHERED: Phase.ASSEMBLING, **_STOPS},
+        Phase.ASSEMBLING: {
+            Cause.ASKED: Phase.COLLECTING,
+            Cause.FINISHED: Phase.SAVING,
+            **_STOPS,
+        },
+        Phase.COLLECTING: {
+            Cause.HEARD: Phase.AVERAGING,
+            Cause.AGAIN: Phase.ASSEMBLING,
+            **_STOPS,
+        },
+        Phase.AVERAGING: {
+            Cause.AVERAGED: Phase.ASSEMBLING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            Cause.KEEP_DUE: Phase.KEEPING,
+            **_WORKS,
+        },
+        Phase.SCORING: {
+            Cause.SCORED: Phase.ASSEMBLING,
+            Cause.KEEP_DUE: Phase.KEEPING,
+            Cause.FINISHED: Phase.SAVING,
+            **_WORKS,
+        },
+        Phase.KEEPING: {Cause.KEPT: Phase.ASSEMBLING, **_WORKS},
+    }
+)
+
+SPLIT_COORDINATOR: Final = _table(
+    {
+        Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
+        Phase.GATHERING: {Cause.GATHERED: Phase.ASSEMBLING, **_STOPS},
+        Phase.ASSEMBLING: {
+            Cause.PLACED: Phase.GENERATING,
+            Cause.HEARD: Phase.LEARNING,
+            Cause.FINISHED: Phase.SAVING,
+            **_STOPS,
+        },
+        Phase.GENERATING: {Cause.GENERATED: Phase.COLLECTING, **_WORKS},
+        Phase.COLLECTING: {
+            Cause.HEARD: Phase.LEARNING,
+            Cause.AGAIN: Phase.ASSEMBLING,
+            **_STOPS,
+        },
+        Phase.LEARNING: {
+            Cause.LEARNED: Phase.ASSEMBLING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            Cause.KEEP_DUE: Phase.KEEPING,
+            **_WORKS,
+        },
+        Phase.SCORING: {
+            Cause.SCORED: Phase.ASSEMBLING,
+            Cause.KEEP_DUE: Phase.KEEPING,
+            Cause.FINISHED: Phase.SAVING,
+            **_WORKS,
+        },
+        Phase.KEEPING: {Cause.KEPT: Phase.ASSEMBLING, **_WORKS},
+    }
+)
+
+FEDERATED_WORKER: Final = _table(
+    {
+        Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
+        Phase.GATHERING: {Cause.GATHERED: Phase.WAITING, **_STOPS},
+        Phase.WAITING: {Cause.MODEL_CAME: Phase.ADOPTING, **_STOPS},
+        Phase.ADOPTING: {
+            Cause.ADOPTED: Phase.TRAINING,
+            Cause.NEWER_CAME: Phase.ADOPTING,
+            **_WORKS,
+        },
+        Phase.TRAINING: {
+            Cause.TRAINED: Phase.PACKING,
+            Cause.NEWER_CAME: Phase.ADOPTING,
+            **_WORKS,
+        },
+        Phase.PACKING: {Cause.PACKED: Phase.WAITING, **_WORKS},
+    }
+)
+
+SPLIT_WORKER: Final = _table(
+    {
+        Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
+        Phase.GATHERING: {Cause.GATHERED: Phase.WAITING, **_STOPS},
+        Phase.WAITING: {
+            Cause.BATCHES_CAME: Phase.TRAINING,
+            Cause.TAKES: Phase.ADOPTING,
+            Cause.SENDS: Phase.PACKING,
+            **_STOPS,
+        },
+        Phase.TRAINING: {Cause.TRAINED: Phase.WAITING, **_WORKS},
+        Phase.ADOPTING: {Cause.ADOPTED: Phase.WAITING, **_WORKS},
+        Phase.PACKING: {Cause.PACKED: Phase.WAITING, **_WORKS},
+    }
+)
+
+TABLES: Final[Mapping[str, Table]] = MappingProxyType(
+    {
+        "peer": TRANSITIONS,
+        "FL-GAN's coordinator": FEDERATED_COORDINATOR,
+        "FL-GAN's worker": FEDERATED_WORKER,
+        "MD-GAN's coordinator": SPLIT_COORDINATOR,
+        "MD-GAN's worker": SPLIT_WORKER,
+    }
+)
+"""The life of every kind of node."""
+
+
+def diagram(table: Table = TRANSITIONS) -> str:
+    """A table as a Mermaid state diagram; abortion, possible everywhere, is left out."""
     lines = ["stateDiagram-v2", f"    [*] --> {Phase.IDLE.value}"]
-    for start, exits in TRANSITIONS.items():
+    for start, exits in table.items():
         for cause, end in exits.items():
             if cause is not Cause.ABORTED:
                 lines.append(f"    {start.value} --> {end.value}: {cause.value}")

@@ -68,6 +68,18 @@ def test_new_numbers_addresses(tmp_path: Path) -> None:
     assert (error.got, error.at) == ("`127.0.0.1:5550`", "--address-base")
 
 
+def test_new_puts_a_coordinator_into_the_middle(tmp_path: Path) -> None:
+    """The file that daemons of fl-gan and md-gan need: everybody has an address."""
+    out = tmp_path / "hub.json"
+    done("new", "ring", "-n", "3", "--hub", "--out", out, "--address-base", "tcp://127.0.0.1:5550")
+    tables = json.loads(done("show", out, "--json"))
+    assert [node["id"] for node in tables["nodes"]] == ["coordinator", "0", "1", "2"]
+    assert tables["nodes"][0]["address"] == "tcp://127.0.0.1:5550"
+    assert {frozenset((e["source"], e["target"])) for e in tables["edges"]} == {
+        frozenset(("coordinator", node)) for node in "012"
+    }
+
+
 @pytest.mark.parametrize(
     "words", [("new", "ring", "--out"), ("draw", "ring", "--out"), ("convert", "ring-10")]
 )

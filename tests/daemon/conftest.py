@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2pgan.daemon.trainer import NodeScores
+from p2pgan.daemon.jobs import NodeScores, NodeWork
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import Net
 
 DEADLINE_S = 30.0
 
 
-class TinyWork:
+class TinyWork(NodeWork):
     """A network of a few numbers that counts its iterations and averages what arrives."""
 
     def __init__(self, start: float = 0.0) -> None:
@@ -53,7 +53,7 @@ class TinyWork:
     def score(self) -> NodeScores:
         return NodeScores(fid=10.0, ms=5.0, samples=4)
 
-    def save(self) -> Path:
+    def save(self, state: bytes) -> Path:
         return Path("checkpoint.safetensors")
 
 

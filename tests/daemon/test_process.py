@@ -123,7 +123,8 @@ def test_a_fault_in_the_work_is_told_with_its_traceback(
 def test_an_error_of_ours_in_the_work_stays_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: object) -> Path:
+    def full(self: object, state: bytes) -> Path:
+        del state
         raise RecordError(expected="room", got="none", at="disk")
 
     monkeypatch.setattr(CohortWork, "save", full)
@@ -181,15 +182,62 @@ def test_a_neighbor_without_an_address_is_named(tmp_path: Path) -> None:
     experiment = experiment_of(tmp_path, algorithm="gossip")
     for address, missing in ((None, "`0`"), ("tcp://127.0.0.1:*", "`1`")):
         with pytest.raises(ConfigError, match=missing):
-            process.check_addresses(experiment.overlay, "0", address)
+            process.check_addresses(experiment, experiment.overlay, "0", address)
     with pytest.raises(ConfigError, match="`1`"):
         process.run_node(plan_of(experiment, tmp_path), lambda line: None, experiment)
 
 
-@pytest.mark.parametrize("algorithm", ["fl-gan", "centralised"])
-def test_algorithms_for_the_simulator_are_refused(tmp_path: Path, algorithm: str) -> None:
-    with pytest.raises(ConfigError, match=f"simulate --algorithm {algorithm}"):
-        process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
+def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="simulate --algorithm centralised"):
+        process.check_algorithm(experiment_of(tmp_path, algorithm="centralised"))
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
+    process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
+    with pytest.raises(ConfigError, match="the coordinator has one model for all"):
+        process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
+
+
+def test_without_its_address_a_coordinator_cannot_be_found(tmp_path: Path) -> None:
+    """A family has no coordinator; the hint says how a file with one is made."""
+    experiment = experiment_of(tmp_path, algorithm="md-gan")
+    overlay = process.whole_overlay(experiment)
+    assert overlay.nodes == ("coordinator", "0", "1")
+    with pytest.raises(ConfigError, match=r"topology new complete .* --hub") as caught:
+        process.check_addresses(experiment, overlay, "0", "tcp://127.0.0.1:*")
+    assert caught.value.expected == "an address of node `coordinator`"
+
+
+def test_the_overlay_s_file_says_where_the_coordinator_is(tmp_path: Path) -> None:
+    star = experiment_of(tmp_path).overlay.with_hub("coordinator")
+    star = star.with_addresses(
+        {node: f"tcp://127.0.0.1:{5550 + i}" for i, node in enumerate(star.nodes)}
+    )
+    overlay_files.write(star, tmp_path / "hub.json")
+    config = {"algorithm": "fl-gan", "overlay": str(tmp_path / "hub.json"), "nodes": None}
+    experiment = experiment_of(tmp_path, **config)
+    assert experiment.nodes == ("0", "1")
+    overlay = process.whole_overlay(experiment)
+    assert overlay.address("coordinator") == "tcp://127.0.0.1:5550"
+    for node in overlay.nodes:
+        process.check_addresses(experiment, overlay, node, None)
+
+
+def test_only_who_has_a_log_can_go_on(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, algorithm="fl-gan")
+    path, node = tmp_path / "run", "coordinator"
+    with pytest.raises(ConfigError):
+        process.share_directory(experiment, path, "name", node, resume=True)
+    directory = process.share_directory(experiment, path, "name", node)
+    with pytest.raises(RecordError, match="the log of node `coordinator`, got none"):
+        process.share_directory(experiment, path, "name", node, resume=True)
+    log = directory.node_events(node)
+    log.parent.mkdir(parents=True)
+    log.write_text("")
+    process.share_directory(experiment, path, "name", node, resume=True)
+    with pytest.raises(RecordError, match="--resume"):
+        process.share_directory(experiment, path, "name", node)
 
 
 def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:

@@ -16,9 +16,17 @@ from p2pgan.mixing.agreement import Voter
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import split
-from p2pgan.protocol.core import LastStepSettings, Settings
+from p2pgan.protocol.core import LastStepSettings, NodeSettings, Settings
 from p2pgan.protocol.links import Identity
-from p2pgan.protocol.peer import PeerMachine
+from p2pgan.protocol.machines import machine_of
+from p2pgan.protocol.roles import (
+    CoordinatorSettings,
+    Federated,
+    Placing,
+    Selection,
+    Split,
+    WorkerSettings,
+)
 from p2pgan.protocol.wire import decode, encode
 
 Frames = list[bytes | memoryview]
@@ -50,9 +58,9 @@ class Connection:
 class Member:
     """A machine with the shell that a test gives it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
-        self.machine = PeerMachine(settings)
+        self.machine = machine_of(settings)
         self.vector = {"G": np.arange(5, dtype=np.float32), "D": np.ones(3, dtype=np.float32)}
         self.work: do.Instruction | None = None
         self.timers: dict[str, float] = {}
@@ -61,6 +69,11 @@ class Member:
         self.stopped_training = False
         self.mixed: list[str] = []
         self.judged: list[str] = []
+        self.states: list[bytes] = []
+        self.slot: int | None = None
+        """Of the discriminator that a worker has."""
+        self.learned: list[tuple[int, tuple[int, ...]]] = []
+        self.generated: dict[int, int] = {}
 
     @property
     def phase(self) -> str:
@@ -88,11 +101,7 @@ class Party:
         overrides: dict[str, dict[str, Any]] | None = None,
         **common: Any,
     ) -> None:
-        self.now = 0.0
-        self.rng = np.random.default_rng(seed)
-        self.members: dict[str, Member] = {}
-        self.connections: dict[tuple[str, str], Connection] = {}
-        self.losses = 0
+        self._reset(seed)
         for node in sorted({node for edge in edges for node in edge}):
             neighbors = sorted({a if b == node else b for a, b in edges if node in (a, b)})
             choices = {**common, **(overrides or {}).get(node, {})}
@@ -117,6 +126,14 @@ class Party:
             self.members[node].vector["G"][0] = len(self.members)  # by which a judge knows it
             for peer in neighbors:
                 self.connections[node, peer] = Connection(node, peer)
+
+    def _reset(self, seed: int) -> None:
+        self.now = 0.0
+        self.rng = np.random.default_rng(seed)
+        self.members: dict[str, Member] = {}
+        self.connections: dict[tuple[str, str], Connection] = {}
+        self.losses = 0
+        self.frozen: set[str] = set()
 
     def _draw(self, ready: Sequence[str]) -> Sequence[str]:
         return [ready[int(self.rng.integers(len(ready)))]]
@@ -175,16 +192,18 @@ class Party:
         for (a, b), connection in self.connections.items():
             here, there = self.members[a], self.members[b]
             if connection.is_up:
-                if connection.forward and there.close is None:
+                if connection.forward and there.close is None and b not in self.frozen:
                     found.append(("forward", a, b))
-                if connection.back and here.close is None:
+                if connection.back and here.close is None and a not in self.frozen:
                     found.append(("back", a, b))
                 if there.close is not None and not connection.back:
                     found.append(("down", a, b))
+            elif a in self.frozen or b in self.frozen:
+                continue
             elif here.close is None and there.close is None and self._is_started(a, b):
                 found.append(("up", a, b))
         for node, member in self.members.items():
-            if member.work is not None:
+            if member.work is not None and node not in self.frozen:
                 found.append(("work", node))
         return found
 
@@ -231,6 +250,7 @@ class Party:
         match work:
             case do.Train():
                 done = work.iterations // 2 if member.stopped_training else work.iterations
+                member.stopped_training = False
                 self.tell(node, ev.TrainingDone(iterations=done, loss_g=0.5, train_s=0.1))
             case do.Mix():
                 share = 1 / (1 + len(work.arrivals))
@@ -247,7 +267,13 @@ class Party:
             case do.Score():
                 self.tell(node, ev.ScoringDone(samples=10, fid=1.0, ms=2.0))
             case do.Save():
+                member.states.append(work.state)
                 self.tell(node, ev.SavingDone(path=f"nodes/{node}/checkpoint.safetensors"))
+            case _:
+                self._finish_other(node, member, work)
+
+    def _finish_other(self, node: str, member: Member, work: Any) -> None:
+        raise AssertionError(f"no such work: {work}")
 
     def timers(self) -> list[Step]:
         """Timers that are set, the next one first."""
@@ -255,6 +281,7 @@ class Party:
             (at_s, node, name)
             for node, member in self.members.items()
             for name, at_s in member.timers.items()
+            if node not in self.frozen
         )
         return [("timer", node, name) for _, node, name in due]
 
@@ -315,6 +342,210 @@ class Party:
 
     def check_closed(self) -> None:
         assert all(member.close is not None for member in self.members.values()), "still running"
+
+
+MODEL_BYTES = 32
+BATCHES_BYTES = 24
+FEEDBACK_BYTES = 12
+
+
+def words(*values: float) -> bytes:
+    return np.array(values, np.float32).tobytes()
+
+
+class Star(Party):
+    """A coordinator with workers, who are neighbors of each other as well."""
+
+    def __init__(
+        self,
+        workers: int,
+        system: str,
+        *,
+        slots: int = 0,
+        seed: int = 0,
+        rule: dict[str, Any] | None = None,
+        overrides: dict[str, dict[str, Any]] | None = None,
+        **common: Any,
+    ) -> None:
+        self._reset(seed)
+        self.names = [f"w{index}" for index in range(workers)]
+        self.slots = slots or workers
+        self.system: Any = Federated(model_bytes=MODEL_BYTES)
+        if system != "fl":
+            self.system = Split(
+                batches_bytes=BATCHES_BYTES,
+                feedback_bytes=FEEDBACK_BYTES,
+                move_bytes=(12,) * self.slots,
+                is_asynchronous=system == "async",
+            )
+        self.rule = rule or {}
+        self.common = {"iterations": 6, "exchange_every": 2, **common}
+        self.overrides = overrides or {}
+        self.feedback: dict[str, bytes] = {}
+        """What workers say in place of feedback."""
+        self.boots = 0
+        self.killed: set[str] = set()
+        self.past: list[tuple[str, Member]] = []
+        """Members that were started again since."""
+        for node in ["coordinator", *self.names]:
+            self.members[node] = Member(self._settings(node))
+        for a in self.members:
+            for b in self.members:
+                if a != b:
+                    self.connections[a, b] = Connection(a, b)
+
+    def _settings(self, node: str, state: bytes = b"") -> NodeSettings:
+        self.boots += 1
+        architecture = self.overrides.get(node, {}).pop("architecture", "same")
+        identity = Identity(
+            node=node, run="run", architecture=architecture, boot=f"{self.boots:08d}-{node}"
+        )
+        common = {"system": self.system, **self.common, **self.overrides.get(node, {})}
+        if node != "coordinator":
+            for name in ("deadline", "lost_after_s", "checkpoint_every", "is_scored"):
+                common.pop(name, None)
+            others = tuple(name for name in self.names if name != node)
+            return WorkerSettings(
+                identity=identity,
+                neighbors=("coordinator", *others),
+                coordinator="coordinator",
+                **common,
+            )
+        return CoordinatorSettings(
+            identity=identity,
+            neighbors=tuple(self.names),
+            rule=self._rule(),
+            state=state,
+            **common,
+        )
+
+    def _rule(self) -> Selection | Placing:
+        if isinstance(self.system, Federated):
+            return Selection(**{"select": lambda ready, round_: (ready, len(ready)), **self.rule})
+        choices: dict[str, Any] = {
+            "first": dict(enumerate(self.names[: self.slots])),
+            "replacement": self._replacement,
+            "moved": self._moved,
+        }
+        return Placing(**{**choices, **self.rule})
+
+    def _moved(self, places: Any, workers: Sequence[str]) -> dict[int, str]:
+        chosen = self.rng.choice(len(workers), len(places), replace=False).tolist()
+        return {slot: workers[index] for slot, index in zip(sorted(places), chosen, strict=True)}
+
+    def _replacement(self, slot: int, places: Any, workers: Sequence[str]) -> Any:
+        idle = [worker for worker in workers if worker not in places.values()]
+        assert slot not in places
+        source = min(places) if places else None
+        return (source, idle[0]) if idle else None
+
+    # -- what goes wrong ---------------------------------------------------------------------------
+
+    def kill(self, node: str) -> None:
+        """Without a word."""
+        self.killed.add(node)
+        member = self.members[node]
+        member.close = do.Close(reason="killed")
+        member.work = None
+        member.timers.clear()
+        for connection in self.connections.values():
+            if connection.is_up and node in (connection.caller, connection.callee):
+                connection.cut()
+                if connection.callee == node:
+                    self.tell(connection.caller, ev.LinkDown(peer=node))
+
+    def restart(self, node: str, state: bytes = b"") -> None:
+        """Starts a node again that was killed or has ended."""
+        self.past.append((node, self.members[node]))
+        self.members[node] = Member(self._settings(node, state))
+        for connection in self.connections.values():
+            if connection.is_up and node in (connection.caller, connection.callee):
+                connection.cut()
+                if node == connection.callee:
+                    self.tell(connection.caller, ev.LinkDown(peer=node))
+        self.tell(node, ev.Started())
+
+    # -- work --------------------------------------------------------------------------------------
+
+    def _finish_other(self, node: str, member: Member, work: Any) -> None:
+        match work:
+            case do.Average():
+                share = 1 / len(work.updates)
+                member.mixed += [update.exchange for update in work.updates]
+                weights = tuple((update.exchange, share) for update in work.updates)
+                self.tell(node, ev.AveragingDone(weights=weights))
+            case do.Generate():
+                member.generated |= dict.fromkeys(work.slots, work.iteration)
+                batches = tuple(words(work.iteration, slot, 0, 0, 0, 0) for slot in work.slots)
+                self.tell(node, ev.Generated(payloads=batches))
+            case do.Learn():
+                for told in work.feedback:
+                    iteration, slot, _ = np.frombuffer(told.data, np.float32)
+                    assert (iteration, slot) == (work.iteration, told.slot)
+                    assert member.generated[told.slot] == work.iteration, "of batches long gone"
+                slots = tuple(told.slot for told in work.feedback)
+                member.learned.append((work.iteration, slots))
+                self.tell(node, ev.LearningDone())
+            case do.MakeDiscriminator():
+                member.slot = work.slot
+                self.tell(node, ev.DiscriminatorReady())
+            case do.TakeDiscriminator():
+                member.slot = work.arrival.slot
+                member.mixed.append(work.arrival.exchange)
+                self.tell(node, ev.DiscriminatorReady())
+            case do.Criticise():
+                iteration, slot = np.frombuffer(work.arrival.data, np.float32)[:2]
+                assert slot == work.arrival.slot == member.slot
+                data = self.feedback.get(node, words(iteration, slot, 0))
+                self.tell(node, ev.CriticismDone(data=data, loss_g=1.0, loss_d=2.0, train_s=0.1))
+            case do.Pack():
+                is_model = isinstance(self.system, Federated)
+                model_bytes = member.settings.system.model_bytes if is_model else 0
+                data = bytes(model_bytes) if is_model else words(1, 2, 3)
+                self.tell(node, ev.Packed(data=data, number=7))
+            case _:
+                raise AssertionError(f"no such work: {work}")
+
+    # -- checks ------------------------------------------------------------------------------------
+
+    @property
+    def coordinator(self) -> Member:
+        return self.members["coordinator"]
+
+    def logged(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        everybody = [*self.past, *self.members.items()]
+        return [(node, fields) for node, member in everybody for fields in member.kinds(kind)]
+
+    def check_accounts(self) -> None:
+        """As among peers, but that the dead do not end their accounts."""
+        quiet = ("batches", "feedback")
+        sent = {fields["exchange"]: (node, fields) for node, fields in self.logged("vector_sent")}
+        assert len(sent) == len(self.logged("vector_sent")), "an exchange id was used twice"
+        received = [fields["exchange"] for _, fields in self.logged("vector_received")]
+        assert len(received) == len({*received}), "a vector was received twice"
+        losses = self.logged("vector_dropped")
+        dropped = [f["exchange"] for _, f in losses if f["purpose"] not in quiet]
+        dead = {exchange for exchange, (node, _) in sent.items() if node in self.killed}
+        assert {*sent} - dead <= {*received, *dropped}, "a vector is unaccounted for"
+        assert {*received, *dropped} <= {*sent}, "a vector came from nowhere"
+        for node, fields in self.logged("vector_received"):
+            sender, told = sent[fields["exchange"]]
+            assert (fields["peer"], told["peer"]) == (sender, node)
+            assert all(fields[n] == told[n] for n in ("round", "nets", "bytes", "purpose"))
+        for node, member in [*self.past, *self.members.items()]:
+            if node in self.killed:
+                continue
+            own = [f["exchange"] for f in member.kinds("vector_received")]
+            mixed = [f["exchange"] for f in member.kinds("vector_mixed")]
+            let_go = [f["exchange"] for f in member.kinds("vector_dropped") if f["peer"] != node]
+            ends = mixed + [exchange for exchange in let_go if exchange in own]
+            assert sorted(ends) == sorted(own), "what was received has no end, or two"
+
+
+@pytest.fixture(scope="session")
+def star_of() -> Callable[..., Any]:
+    """Builds a `Star`."""
+    return Star
 
 
 @pytest.fixture(scope="session")

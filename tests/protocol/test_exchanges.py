@@ -31,7 +31,8 @@ def core() -> Core:
 
 @pytest.fixture
 def exchanges(core: Core) -> Exchanges:
-    return Exchanges(core)
+    assert isinstance(core.settings, Settings)
+    return Exchanges(core, core.settings)
 
 
 def link(peer: str = "B") -> Link:

@@ -1,0 +1,307 @@
+"""What a node of a run is: a peer, a coordinator or a worker, with its machine and its work."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from p2pgan.daemon.federated_work import ModelWork, UpdateWork
+from p2pgan.daemon.jobs import NodeWork
+from p2pgan.daemon.kept import Resumption, Sealed, positions, set_positions
+from p2pgan.daemon.payloads import Payloads, discriminator_bytes
+from p2pgan.daemon.split_work import CriticWork, GeneratorWork
+from p2pgan.daemon.work import CohortWork
+from p2pgan.experiment import Experiment
+from p2pgan.mixing.agreement import Schedule, Voter, judges_of
+from p2pgan.mixing.draws import push_targets
+from p2pgan.mixing.federated import asked, count, select
+from p2pgan.mixing.moves import first_places, moved, replacement
+from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
+from p2pgan.overlay.graph import Overlay
+from p2pgan.parties import Parties
+from p2pgan.protocol.core import LastStepSettings, Settings
+from p2pgan.protocol.links import Identity
+from p2pgan.protocol.machine import Machine
+from p2pgan.protocol.machines import machine_of
+from p2pgan.protocol.messages import NET_WORD_BYTES
+from p2pgan.protocol.roles import (
+    CoordinatorSettings,
+    DeadlineSettings,
+    Federated,
+    Places,
+    Placing,
+    Selection,
+    Split,
+    WorkerSettings,
+)
+from p2pgan.seeds import EVERYONE, stream
+from p2pgan.types import COORDINATOR, NETS, Net
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A node's place in a run."""
+
+    node: str
+    run: str
+    checkpoint: Path
+    """Where its networks are saved."""
+    resumption: Resumption | None = None
+    """What a coordinator goes on from; `None`: it begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a node does in a run."""
+
+    machine: Machine
+    neighbors: tuple[str, ...]
+    """Whom it connects to."""
+    make_work: Callable[[], NodeWork]
+    """Builds its networks, in the thread that they belong to."""
+    seal: Callable[[bytes], bytes] = lambda state: state
+    """Adds to a machine's state where the streams that it draws from stand."""
+    snapshot: Mapping[Net, bytes] = field(default_factory=dict, repr=False)
+    """Networks that it may send before any work is done."""
+
+
+def part_of(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
+    """The part that a node takes.
+
+    Args:
+        experiment: what is run.
+        overlay: its overlay; with a coordinator, that is one of its nodes.
+        seat: the node.
+    """
+    if not experiment.algorithm.has_coordinator:
+        return _peer(experiment, overlay, seat)
+    if seat.node == COORDINATOR:
+        return _coordinator(experiment, seat)
+    return _worker(experiment, seat)
+
+
+def neighbors_of(experiment: Experiment, overlay: Overlay, node: str) -> tuple[str, ...]:
+    """Whom a node connects to, in the run's order.
+
+    Those are its neighbors in the overlay. With a coordinator it is the star around that, and where
+    discriminators move, workers know each other as well.
+    """
+    config, algorithm = experiment.config, experiment.algorithm
+    if not algorithm.has_coordinator:
+        exchanges = algorithm.groups or (config.final != "none" and len(overlay.nodes) > 1)
+        return overlay.neighbors(node) if exchanges else ()
+    if node == COORDINATOR:
+        return experiment.nodes
+    others = tuple(other for other in experiment.nodes if other != node)
+    return (COORDINATOR, *(others if algorithm.is_split and _sends_moves(experiment) else ()))
+
+
+def _sends_moves(experiment: Experiment) -> bool:
+    """Whether discriminators travel: at the end of rounds, or as copies for idle workers."""
+    discriminators = Parties(experiment).discriminators
+    return experiment.config.md.moves or discriminators < len(experiment.nodes)
+
+
+def _identity(experiment: Experiment, seat: Seat) -> Identity:
+    return Identity(
+        node=seat.node,
+        run=seat.run,
+        architecture=experiment.architecture,
+        boot=secrets.token_hex(8),
+    )
+
+
+# -- gossip ----------------------------------------------------------------------------------------
+
+
+def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
+    config = experiment.config
+    rng = stream(config.seed, seat.node, "draws")
+    neighbors = neighbors_of(experiment, overlay, seat.node)
+    settings = Settings(
+        identity=_identity(experiment, seat),
+        neighbors=neighbors,
+        groups=experiment.algorithm.groups,
+        net_bytes={net: NET_WORD_BYTES * experiment.exchanged_size(net) for net in NETS},
+        iterations=config.iterations,
+        exchange_every=experiment.exchange_every,
+        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
+        is_scored=experiment.is_scored,
+        last_step=_last_step(experiment, overlay, seat.node),
+        wait_s=config.daemon.wait_s,
+        drain_s=config.daemon.drain_s,
+    )
+    return Part(
+        machine=machine_of(settings),
+        neighbors=neighbors,
+        make_work=lambda: CohortWork(experiment, seat.node, seat.run, seat.checkpoint),
+    )
+
+
+def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepSettings | None:
+    """The last step of a node that has anybody to take it with."""
+    config, neighbors = experiment.config, overlay.neighbor_indices()
+    if config.final == "none" or len(overlay.nodes) == 1:
+        return None
+    draw = experiment.algorithm.draw(config.exchange, lockstep=False)
+    rehearsal = stream(config.seed, EVERYONE, "rehearsal")
+    around = {name: frozenset(overlay.neighbors(name)) for name in overlay.nodes}
+    daemon = config.daemon
+    if config.final == "average":
+        return LastStepSettings(
+            name="average",
+            groups=experiment.algorithm.groups or (NETS,),
+            around=around,
+            rounds=averaging_rounds(draw, neighbors, rehearsal),
+            wait_s=daemon.final_wait_s,
+            round_s=daemon.final_round_s,
+        )
+    schedule = Schedule(spreading_rounds(draw, neighbors, rehearsal))
+    rng = stream(config.seed, node, "judges")
+    return LastStepSettings(
+        name="agree",
+        groups=(NETS,),
+        around=around,
+        rounds=schedule.rounds,
+        voter=Voter(node),
+        stage=lambda round_: schedule.stage(round_).value,
+        judges=lambda ready: judges_of(ready, rng),
+        wait_s=daemon.final_wait_s,
+        round_s=daemon.final_round_s,
+    )
+
+
+# -- systems with a coordinator --------------------------------------------------------------------
+
+
+def _system(experiment: Experiment) -> Federated | Split:
+    """What both sides know."""
+    if not experiment.algorithm.is_split:
+        values = sum(experiment.exchanged_size(net) for net in NETS)
+        return Federated(model_bytes=NET_WORD_BYTES * values)
+    parties = Parties(experiment)
+    payloads = Payloads.of(parties)
+    return Split(
+        batches_bytes=payloads.batches_bytes,
+        feedback_bytes=payloads.feedback_bytes,
+        move_bytes=tuple(
+            discriminator_bytes(parties, slot) for slot in range(parties.discriminators)
+        ),
+        is_asynchronous=experiment.config.md.asynchronous,
+    )
+
+
+def _worker(experiment: Experiment, seat: Seat) -> Part:
+    config = experiment.config
+    neighbors = neighbors_of(experiment, experiment.overlay, seat.node)
+    settings = WorkerSettings(
+        identity=_identity(experiment, seat),
+        neighbors=neighbors,
+        coordinator=COORDINATOR,
+        system=_system(experiment),
+        iterations=config.iterations,
+        exchange_every=experiment.exchange_every,
+        wait_s=config.daemon.wait_s,
+        drain_s=config.daemon.drain_s,
+        alone_s=config.coordinator.wait_s,
+    )
+
+    if experiment.algorithm.is_split:
+        return Part(
+            machine=machine_of(settings),
+            neighbors=neighbors,
+            make_work=lambda: CriticWork(Parties(experiment), seat.node, seat.run, seat.checkpoint),
+        )
+    return Part(
+        machine=machine_of(settings),
+        neighbors=neighbors,
+        make_work=lambda: UpdateWork(experiment, seat.node, seat.run, seat.checkpoint),
+    )
+
+
+def _coordinator(experiment: Experiment, seat: Seat) -> Part:
+    config = experiment.config
+    rule, rng = (_placing if experiment.algorithm.is_split else _selection)(experiment)
+    sealed = seat.resumption.sealed if seat.resumption is not None else None
+    if sealed is not None:
+        set_positions([rng], sealed.draws)
+    limits = config.coordinator
+    settings = CoordinatorSettings(
+        identity=_identity(experiment, seat),
+        neighbors=experiment.nodes,
+        system=_system(experiment),
+        rule=rule,
+        iterations=config.iterations,
+        exchange_every=experiment.exchange_every,
+        is_scored=experiment.is_scored,
+        deadline=DeadlineSettings(
+            first_s=limits.deadline_first_s,
+            min_s=limits.deadline_min_s,
+            spread=limits.deadline_spread,
+        ),
+        lost_after_s=limits.lost_after_s,
+        alone_s=limits.wait_s,
+        checkpoint_every=limits.checkpoint_every,
+        state=sealed.machine if sealed is not None else b"",
+        wait_s=config.daemon.wait_s,
+        drain_s=config.daemon.drain_s,
+    )
+
+    def seal(state: bytes) -> bytes:
+        return Sealed(machine=state, draws=positions([rng])).encode()
+
+    if experiment.algorithm.is_split:
+        return Part(
+            machine=machine_of(settings),
+            neighbors=experiment.nodes,
+            make_work=lambda: GeneratorWork(
+                Parties(experiment), seat.run, seat.checkpoint, seat.resumption
+            ),
+            seal=seal,
+        )
+    work = ModelWork(experiment, seat.run, seat.checkpoint, seat.resumption)
+    return Part(
+        machine=machine_of(settings),
+        neighbors=experiment.nodes,
+        make_work=work.in_this_thread,
+        seal=seal,
+        snapshot=work.snapshot(),  # workers get it before anything is averaged
+    )
+
+
+def _selection(experiment: Experiment) -> tuple[Selection, np.random.Generator]:
+    """FL-GAN's draws, and the stream that they come from."""
+    config = experiment.config.fl
+    rng = stream(experiment.config.seed, EVERYONE, "selection")
+    made_of = count(config.fraction, len(experiment.nodes))
+
+    def draw(ready: Sequence[str], round_: int) -> tuple[Sequence[str], int]:
+        del round_  # one draw after the other
+        number = asked(made_of, config.over_selection, len(ready))
+        return select(ready, number, rng), min(made_of, len(ready))
+
+    return Selection(select=draw), rng
+
+
+def _placing(experiment: Experiment) -> tuple[Placing, np.random.Generator]:
+    """MD-GAN's draws, and the stream that they come from."""
+    parties = Parties(experiment)
+    rng = parties.draws()
+    kinds = len(parties.kinds)
+
+    def replaced(
+        slot: int, places: Places, workers: Sequence[str]
+    ) -> tuple[int | None, str] | None:
+        return replacement(slot, dict(places), workers, kinds, rng)
+
+    def move(places: Places, workers: Sequence[str]) -> Places:
+        return moved(dict(places), workers, rng)
+
+    placing = Placing(
+        first=first_places(experiment.nodes, parties.discriminators, rng),
+        replacement=replaced,
+        moved=move if experiment.config.md.moves else None,
+    )
+    return placing, rng

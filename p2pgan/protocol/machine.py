@@ -1,0 +1,423 @@
+"""What all machines share: how they are fed, how they meet their peers, and how they leave.
+
+Theory of operation. A machine is the only place that decides. It is fed events one at a time and
+returns instructions; work that takes time comes back as an event. A subclass says what its node
+does between the start and the end. Whatever that is, it ends in the same way: it saves and leaves,
+which is to tell every peer, and to stay until each has said that nothing is on the way any more and
+has acknowledged what it was sent, or until the drain timer fires.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from p2pgan.errors import LocalProtocolError
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import Arrival, VectorError
+from p2pgan.protocol.core import Core, NodeSettings
+from p2pgan.protocol.exchanges import Exchanges, Gate, Outgoing
+from p2pgan.protocol.links import Link, Outward
+from p2pgan.protocol.messages import (
+    Chunk,
+    Hello,
+    Leave,
+    LeaveAck,
+    Message,
+    Refuse,
+    VectorAck,
+    Welcome,
+)
+from p2pgan.protocol.neighborhood import Neighborhood
+from p2pgan.protocol.phases import Cause, Phase
+from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+
+GATHER_TIMER: Final = "gather"
+DRAIN_TIMER: Final = "drain"
+
+STORY_EVENTS: Final = 16
+"""Events that an error of our own shell is told with."""
+
+
+class _Moments:
+    """Moments at which a machine may have something to do of its own; by default it has not."""
+
+    __slots__ = ()
+
+    def _go_on(self) -> None:
+        """Something came from the network, or changed there."""
+
+    def _let_go(self) -> None:
+        """The node leaves: accounts for the vectors that it has in hand."""
+
+    def _hear(self, link: Link, message: Message) -> bool:
+        """A caller says something of its own kind; `False` if it cannot."""
+        del link, message
+        return False
+
+    def _called(self, link: Link) -> None:
+        """A peer said hello, and was welcomed."""
+
+    def _welcomed(self, link: Link) -> None:
+        """A peer takes our vectors."""
+
+    def _left(self, link: Link) -> None:
+        """A peer is about to stop."""
+
+    def _lost(self, peer: str) -> None:
+        """Our connection to a peer broke."""
+
+    def _spoiled(self, link: Link, reason: str) -> None:
+        """A vector could not be taken."""
+
+    def _returned(self, out: Outgoing, reason: str) -> None:
+        """A vector of ours was refused."""
+
+    def _saved(self) -> None:
+        """The last `Save` is done; the node is about to leave."""
+
+    def _state(self) -> bytes:
+        """What goes into a checkpoint beside the networks."""
+        return b""
+
+    def _held_bytes(self) -> int:
+        """Bytes of vectors in hand."""
+        return 0
+
+
+class Machine(_Moments, ABC):
+    """One node of a run, without any I/O.
+
+    Invariants (`validate` asserts them after every event):
+    - the phase was reached along `TRANSITIONS`;
+    - the Lamport clock never goes back;
+    - only a leaving node waits for acknowledgments of its leave, and only from neighbors;
+    - a closed node holds nothing;
+    - those of `Neighborhood` and `Exchanges`.
+    """
+
+    TRANSITIONS: ClassVar[Mapping[Phase, Mapping[Cause, Phase]]]
+    """The table of its life."""
+
+    __slots__ = ("_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
+                 "_lonely_rounds", "_malformed", "_neighborhood", "_reason", "_round",
+                 "_seen_clock", "_story", "phase")  # fmt: skip
+
+    def __init__(self, settings: NodeSettings, gate: Gate) -> None:
+        self._core = Core(settings)
+        self._neighborhood = Neighborhood(self._core)
+        self._exchanges = Exchanges(self._core, gate)
+        self.phase = Phase.IDLE
+        self._round = 0
+        self._iterations = 0
+        self._awaiting: set[str] = set()
+        self._reason = ""
+        """Why the node stops, once that is known."""
+        self._failure = ""
+        self._hint = ""
+        self._malformed = 0
+        self._lonely_rounds = 0
+        self._seen_clock = 0
+        self._story: deque[str] = deque(maxlen=STORY_EVENTS)
+
+    def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
+        """Takes one event; what the shell has to do about it, in order.
+
+        Args:
+            event: what happened.
+            now: seconds on a clock that never goes back; timers are set on the same clock.
+        Raises:
+            LocalProtocolError: the shell told of something that cannot have happened, such as a
+                `TrainingDone` without a `Train`. Nothing that a peer sends raises.
+        """
+        self._core.now = now
+        self._story.append(f"{now:.3f} {self.phase.value} {ev.in_short(event)}")
+        match event:
+            case ev.Received() | ev.Answered() | ev.Malformed() | ev.LinkUp() | ev.LinkDown():
+                if self.phase is not Phase.CLOSED:
+                    self._on_network(event)
+            case ev.WorkDone():
+                self._on_work(event)
+            case _:
+                self._on_wish(event)
+        self.validate()
+        return self._core.take()
+
+    # -- what a subclass does ----------------------------------------------------------------------
+
+    @abstractmethod
+    def _gather(self) -> None:
+        """The node is up."""
+
+    @abstractmethod
+    def _halt(self) -> None:
+        """Somebody wants it to stop: saves, unless work is at hand, which ends first."""
+
+    @abstractmethod
+    def _work_done(self, event: ev.Event) -> None:
+        """Some work other than the last `Save` is done."""
+
+    @abstractmethod
+    def _timer(self, name: str) -> None:
+        """A timer of its own has fired."""
+
+    @abstractmethod
+    def _take(self, arrival: Arrival, link: Link) -> None:
+        """A vector has come whole."""
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def _on_wish(self, event: ev.Event) -> None:
+        match event:
+            case ev.Started():
+                self._start(event)
+            case ev.StopRequested():
+                self._stop(event.reason)
+            case ev.Abort() if self.phase is not Phase.CLOSED:
+                self._reason = event.reason
+                self._close(Cause.ABORTED)
+            case ev.WorkFailed():
+                self._failure, self._reason = event.text, "failed"
+                self._leave(Cause.FAILED)
+            case ev.TimerFired():
+                self._fired(event.name)
+            case ev.VectorReplaced():
+                self._exchanges.replaced(event.peer, event.exchange)
+                self._close_if_drained()
+            case ev.Abort():
+                pass
+            case _:
+                raise self._impossible(event)
+
+    def _start(self, event: ev.Started) -> None:
+        self._enter(Cause.STARTED)
+        self._core.record(
+            "node_started", pid=event.pid, address=event.address, control=event.control
+        )
+        self._gather()
+
+    def _fired(self, name: str) -> None:
+        if name != DRAIN_TIMER:
+            self._timer(name)
+        elif self.phase is Phase.LEAVING:
+            self._close(Cause.DRAINED)
+
+    def _stop(self, reason: str) -> None:
+        """Notes the wish; the work at hand ends first, as early as it can."""
+        if self._reason or self.phase in (Phase.LEAVING, Phase.CLOSED):
+            return
+        if self.phase is Phase.IDLE:
+            raise self._impossible(ev.StopRequested(reason=reason))
+        self._reason = reason
+        self._halt()
+
+    def _on_work(self, event: ev.Event) -> None:
+        if self.phase is Phase.SAVING and isinstance(event, ev.SavingDone):
+            self._record_saved(event)
+            self._saved()
+            self._leave(Cause.SAVED)
+        else:
+            self._work_done(event)
+
+    def _record_saved(self, event: ev.SavingDone) -> None:
+        self._core.record("checkpoint_saved", path=event.path, iterations=self._iterations)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _save(self, cause: Cause) -> None:
+        self._enter(cause)
+        self._core.emit(do.Save(state=self._state()))
+
+    def _leave(self, cause: Cause) -> None:
+        """Tells all peers, but those that have left: they send no more and need no warning.
+
+        Waits only for those that our own connection leads to: its end would tell of theirs.
+        """
+        self._enter(cause)
+        self._let_go()
+        self._exchanges.discard(self._exchanges.take(), "finished")
+        for peer, link in self._neighborhood.links.items():
+            told = not link.left and self._neighborhood.say_leave(link)
+            if told and link.outward is not Outward.DOWN:
+                self._awaiting.add(peer)
+        self._set_timer(DRAIN_TIMER, self._core.settings.drain_s)
+        self._close_if_drained()
+
+    def _close_if_drained(self) -> None:
+        if self.phase is Phase.LEAVING and not self._awaiting and not self._exchanges.outstanding:
+            self._core.emit(do.CancelTimer(name=DRAIN_TIMER))
+            self._close(Cause.DRAINED)
+
+    def _close(self, cause: Cause) -> None:
+        self._enter(cause)
+        self._awaiting.clear()
+        self._let_go()
+        self._exchanges.close()
+        self._core.record(
+            "node_stopped", reason=self._reason, iterations=self._iterations, rounds=self._round
+        )
+        self._core.emit(do.Close(reason=self._reason, failure=self._failure, hint=self._hint))
+
+    # -- peers -------------------------------------------------------------------------------------
+
+    def _on_network(self, event: ev.Event) -> None:
+        match event:
+            case ev.Received():
+                self._received(event)
+            case ev.Answered():
+                self._answered(self._neighborhood.link_of(event.peer), event.message)
+            case ev.Malformed():
+                self._malformed += 1
+                self._neighborhood.malformed(event.peer, event.route)
+            case ev.LinkUp():
+                self._neighborhood.greet(event.peer)
+            case ev.LinkDown():
+                self._neighborhood.lose(event.peer)
+                self._exchanges.lose(event.peer)
+                self._awaiting.discard(event.peer)
+                self._lost(event.peer)
+        self._exchanges.prune(self._neighborhood.routes)
+        self._go_on()
+        self._close_if_drained()
+
+    def _received(self, event: ev.Received) -> None:
+        """What a caller says. Before it is welcomed it can only say hello."""
+        message, route = event.message, event.route
+        if isinstance(message, Hello):
+            is_leaving = self.phase is Phase.LEAVING
+            self._neighborhood.answer_hello(
+                route, message, round=self._round, is_leaving=is_leaving
+            )
+            peer = self._neighborhood.routes.get(route)
+            if peer is not None:
+                self._called(self._neighborhood.links[peer])
+            return
+        link = self._neighborhood.caller(route)
+        if link is None:
+            if isinstance(message, Chunk):
+                self._exchanges.unwelcome(route, message)
+            return
+        self._core.observe(message.clock)
+        if isinstance(message, Chunk):
+            self._chunk(link, message, event)
+        elif isinstance(message, Leave | LeaveAck):
+            self._farewell(link, message)
+        elif not self._hear(link, message):
+            self._neighborhood.blame(link)
+
+    def _answered(self, link: Link, message: Message) -> None:
+        """What comes back over our own connection."""
+        self._core.observe(message.clock)
+        match message:
+            case Welcome():
+                self._neighborhood.welcomed(link, message)
+                self._welcomed(link)
+            case Refuse():
+                self._refused(link, message)
+            case VectorAck():
+                out = self._exchanges.acknowledged(link.peer, message)
+                if out is not None:
+                    self._returned(out, message.reason)
+            case Leave() | LeaveAck():
+                self._farewell(link, message)
+            case _:
+                self._neighborhood.blame(link)
+
+    def _refused(self, link: Link, refuse: Refuse) -> None:
+        """Being refused by one is no reason to stop, but for an id that somebody else holds.
+
+        A node that has begun its work saves it first: a peer's word is not worth a day's training.
+        """
+        taken = refuse.code == "identity_taken" and link.outward is not Outward.DOWN
+        self._neighborhood.refused(link, refuse)
+        if not taken or self._reason:
+            return
+        us = self._core.us
+        self._failure = (
+            f"node id `{us.node}` is already taken in run `{us.run}`, says `{link.peer}`"
+        )
+        self._hint = "stop the other process, or start this one with another `--id`"
+        if self.phase is Phase.GATHERING:
+            self._reason = "refused"
+            self._close(Cause.ABORTED)
+        else:
+            self._stop("refused")
+
+    def _chunk(self, link: Link, chunk: Chunk, event: ev.Received) -> None:
+        try:
+            arrival = self._exchanges.chunk(link, chunk, event.payload, finite=event.finite)
+        except VectorError as error:
+            self._neighborhood.blame(link)
+            self._spoiled(link, error.reason)
+            return
+        if arrival is not None and self.phase is Phase.LEAVING:
+            self._exchanges.discard((arrival,), "finished")
+        elif arrival is not None:
+            self._take(arrival, link)
+
+    def _farewell(self, link: Link, message: Leave | LeaveAck) -> None:
+        if isinstance(message, Leave):
+            link.left = True
+            self._neighborhood.say_leave_ack(link)
+            self._left(link)
+        else:
+            self._awaiting.discard(link.peer)
+
+    # -- looking in --------------------------------------------------------------------------------
+
+    def statistics(self) -> PeerMachineStatistics:
+        """A snapshot for status pages."""
+        settings, exchanges = self._core.settings, self._exchanges
+        return PeerMachineStatistics(
+            node=self._core.us.node,
+            run=self._core.us.run,
+            phase=self.phase.value,
+            round=self._round,
+            iterations=self._iterations,
+            iterations_total=settings.iterations,
+            clock=self._core.clock,
+            unacknowledged=len(exchanges.outstanding),
+            waiting=len(exchanges.inbox),
+            held_bytes=exchanges.held_bytes() + self._held_bytes(),
+            lonely_rounds=self._lonely_rounds,
+            refusals=self._neighborhood.refusals,
+            strangers=self._neighborhood.strangers,
+            malformed=self._malformed,
+            peers=tuple(
+                PeerStatistics.of(link, exchanges.traffic[peer])
+                for peer, link in self._neighborhood.links.items()
+            ),
+        )
+
+    def validate(self) -> None:
+        """Asserts the invariants of the class."""
+        core = self._core
+        assert core.clock >= self._seen_clock, "the Lamport clock went back"
+        self._seen_clock = core.clock
+        assert not self._awaiting or self.phase is Phase.LEAVING, "waits for leave without leaving"
+        assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
+        self._neighborhood.validate()
+        self._exchanges.validate(self._neighborhood.routes)
+        if self.phase is Phase.CLOSED:
+            assert not self._exchanges.outstanding, "closed with vectors on the way"
+            assert not self._exchanges.held_bytes(), "closed with vectors in memory"
+            assert not self._held_bytes(), "closed with vectors in hand"
+
+    def _enter(self, cause: Cause) -> None:
+        after = self.TRANSITIONS[self.phase].get(cause)
+        if after is None:
+            raise self._impossible(cause)
+        self.phase = after
+
+    def _set_timer(self, name: str, delay_s: float) -> None:
+        self._core.emit(do.SetTimer(name=name, at_s=self._core.now + delay_s))
+
+    def _impossible(self, what: ev.Event | Cause) -> LocalProtocolError:
+        told = what.value if isinstance(what, Cause) else ev.in_short(what)
+        story = "; ".join(self._story)
+        return LocalProtocolError(
+            expected=f"something that can happen while {self.phase.value}",
+            got=f"`{told}`",
+            at=f"machine of `{self._core.us.node}` after: {story}",
+        )

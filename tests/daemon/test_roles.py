@@ -1,0 +1,133 @@
+"""The part that each node of a run takes."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pgan.config import FederatedConfig, RunConfig, SplitConfig
+from p2pgan.daemon.federated_work import ModelWork, UpdateWork
+from p2pgan.daemon.kept import Kept, Resumption, Sealed
+from p2pgan.daemon.roles import Part, Seat, neighbors_of, part_of
+from p2pgan.daemon.split_work import CriticWork, GeneratorWork
+from p2pgan.daemon.work import CohortWork
+from p2pgan.experiment import Experiment, prepare
+from p2pgan.gan.checkpoint import Checkpoint
+from p2pgan.mixing.moves import first_places, moved
+from p2pgan.parties import Parties
+from p2pgan.protocol.coordinator import CoordinatorMachine
+from p2pgan.protocol.federated_coordinator import FederatedCoordinator
+from p2pgan.protocol.federated_worker import FederatedWorker
+from p2pgan.protocol.peer import PeerMachine
+from p2pgan.protocol.split_coordinator import SplitCoordinator
+from p2pgan.protocol.split_worker import SplitWorker
+
+WORKERS = tuple("0123")
+
+
+def experiment_of(tmp_path: Path, algorithm: str, **changes: Any) -> Experiment:
+    return prepare(RunConfig(algorithm=algorithm, nodes=4, device="cpu", **changes), tmp_path)
+
+
+def part(experiment: Experiment, node: str, resumption: Resumption | None = None) -> Part:
+    overlay = experiment.overlay
+    if experiment.algorithm.has_coordinator:
+        overlay = overlay.with_hub("coordinator")
+    path = Path("checkpoint.safetensors")
+    seat = Seat(node=node, run="run", checkpoint=path, resumption=resumption)
+    return part_of(experiment, overlay, seat)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "node", "machine", "work"),
+    [
+        ("gossip", "0", PeerMachine, CohortWork),
+        ("fl-gan", "0", FederatedWorker, UpdateWork),
+        ("fl-gan", "coordinator", FederatedCoordinator, ModelWork),
+        ("md-gan", "0", SplitWorker, CriticWork),
+        ("md-gan", "coordinator", SplitCoordinator, GeneratorWork),
+    ],
+)
+def test_every_node_has_its_machine_and_its_work(
+    tmp_path: Path, algorithm: str, node: str, machine: type, work: type
+) -> None:
+    made = part(experiment_of(tmp_path, algorithm), node)
+    assert type(made.machine) is machine
+    assert type(made.make_work()) is work
+    assert made.machine.statistics().node == node
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "md", "node", "neighbors"),
+    [
+        ("standalone", {}, "0", ()),
+        ("gossip", {}, "1", ("0", "2", "3")),
+        ("fl-gan", {}, "1", ("coordinator",)),
+        ("fl-gan", {}, "coordinator", WORKERS),
+        ("md-gan", {}, "1", ("coordinator", "0", "2", "3")),
+        ("md-gan", {"moves": False}, "1", ("coordinator",)),
+        ("md-gan", {"moves": False, "discriminators": 3}, "1", ("coordinator", "0", "2", "3")),
+        ("md-gan", {}, "coordinator", WORKERS),
+    ],
+)
+def test_workers_know_each_other_where_discriminators_travel(
+    tmp_path: Path, algorithm: str, md: dict[str, Any], node: str, neighbors: tuple[str, ...]
+) -> None:
+    """At the end of rounds, or as copies for idle workers."""
+    experiment = experiment_of(tmp_path, algorithm, md=SplitConfig(**md))
+    assert neighbors_of(experiment, experiment.overlay, node) == neighbors
+    assert part(experiment, node).neighbors == neighbors
+
+
+def test_the_first_model_is_there_before_any_work(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, "fl-gan")
+    made = part(experiment, "coordinator")
+    assert {net: len(data) for net, data in made.snapshot.items()} == {
+        net: 4 * experiment.exchanged_size(net) for net in ("G", "D")
+    }
+
+
+def rule_of(made: Part) -> Any:
+    machine = made.machine
+    assert isinstance(machine, CoordinatorMachine)
+    return machine._settings.rule
+
+
+def test_places_and_moves_are_those_of_the_simulator(tmp_path: Path) -> None:
+    """From the same stream, in the same order."""
+    experiment = experiment_of(tmp_path, "md-gan", md=SplitConfig(discriminators=3))
+    rng = Parties(experiment).draws()
+    first = first_places(experiment.nodes, 3, rng)
+    rule = rule_of(part(experiment, "coordinator"))
+    assert rule.first == first
+    second = moved(first, WORKERS, rng)
+    assert rule.moved(first, WORKERS) == second
+    assert rule.moved(second, WORKERS) == moved(second, WORKERS, rng)
+
+
+def test_more_are_asked_than_make_a_round(tmp_path: Path) -> None:
+    fl = FederatedConfig(fraction=0.5, over_selection=1.5)
+    rule = rule_of(part(experiment_of(tmp_path, "fl-gan", fl=fl), "coordinator"))
+    chosen, needed = rule.select(WORKERS, 1)
+    assert (len({*chosen}), needed) == (3, 2)
+    assert {*chosen} <= {*WORKERS}
+    assert rule.select(("2",), 2) == (["2"], 1)
+
+
+def test_a_coordinator_draws_on_where_it_was_saved(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, "md-gan")
+    made = part(experiment, "coordinator")
+    rule = rule_of(made)
+    first = rule.moved(rule.first, WORKERS)
+    sealed = made.seal(b"")
+    kept = Kept(sealed=sealed)
+    found = Resumption(
+        path=Path("c"),
+        checkpoint=Checkpoint(vectors={}, run="run", node="coordinator", iterations=1),
+        kept=kept,
+        sealed=msgspec.msgpack.decode(sealed, type=Sealed),
+    )
+    again = rule_of(part(experiment, "coordinator", found))
+    for _ in range(3):
+        assert again.moved(first, WORKERS) == rule.moved(first, WORKERS)
