@@ -411,6 +411,13 @@ class CoordinatorMachine(Machine):
             raise LocalProtocolError(
                 expected="the state of a coordinator", got=f"`{error}`", at="checkpoint"
             ) from None
+        if state.round > self._settings.rounds:
+            raise LocalProtocolError(
+                expected=f"a run of {state.round} rounds or more",
+                got=f"one of {self._settings.rounds}",
+                at="checkpoint",
+                hint="go on with the settings of the run",
+            )
         self._core.clock = self._seen_clock = state.clock
         self._round, self._updates = state.round, state.updates
         self._moves_due = state.moves_due
