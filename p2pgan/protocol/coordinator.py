@@ -382,10 +382,17 @@ class CoordinatorMachine(Machine):
             self._next_round(Cause.KEPT)
 
     def _saved(self) -> None:
-        if self._reason != "finished":
-            return
-        for worker in self._neighborhood.ready():
-            self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
+        if self._reason == "finished":
+            for worker in self._neighborhood.ready():
+                self._say_done(worker)
+
+    def _say_done(self, worker: str) -> None:
+        self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
+
+    def _welcomed(self, link: Link) -> None:
+        """Its connection may have been down when the others were told."""
+        if self.phase is Phase.LEAVING and self._reason == "finished":
+            self._say_done(link.peer)
 
     def _let_go(self) -> None:
         for debtor in self._debtors.values():

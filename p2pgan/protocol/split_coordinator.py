@@ -197,6 +197,7 @@ class SplitCoordinator(CoordinatorMachine):
         self._placement.gone(link.peer)
 
     def _welcomed(self, link: Link) -> None:
+        super()._welcomed(link)
         self._placement.met(link.peer)
 
     def _given_up(self, worker: str) -> None:
