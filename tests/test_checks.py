@@ -21,7 +21,7 @@ def split(workers: int = 4, lose_every: int = 0, iterations: int = 40, **md: Any
         md=SplitConfig(**md),
         coordinator=CoordinatorConfig(lose_every=lose_every),
     )
-    check_parties(config, DIGITS, workers)
+    check_parties(config, DIGITS, workers, 16)
 
 
 def complaint(**settings: Any) -> ConfigError:
@@ -63,7 +63,7 @@ def test_discriminators_of_other_classes() -> None:
     """They would be asked for class outputs that they do not have."""
     config = RunConfig(algorithm="md-gan", md=SplitConfig(models=("cnn-mnist-ch4",)))
     with pytest.raises(ConfigError) as caught:
-        check_parties(config, model("cnn-mnist"), 4)
+        check_parties(config, model("cnn-mnist"), 4, 16)
     assert caught.value.at == "md.models"
     assert "10 classes" in caught.value.expected
 

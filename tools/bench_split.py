@@ -123,7 +123,7 @@ def federated_node(workload: Workload) -> Train:
     labels_NB = torch.zeros(1, workload.batch, dtype=torch.int64)
     real = Batch(images(pair, workload.batch), labels_NB)
 
-    def batches(nodes: range, count: int) -> Iterator[Batch]:
+    def batches(nodes: Sequence[int], count: int) -> Iterator[Batch]:
         return iter([real] * count)
 
     purposes: tuple[Purpose, ...] = ("latents", "labels", "proportions")
