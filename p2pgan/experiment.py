@@ -385,8 +385,9 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
     shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
     check_shards(shards, batch_size, overlay.nodes)
-    check_judges(config, overlay, shards)
-    if chosen.is_split:
+    if not chosen.is_split:  # there is one generator, and no last step
+        check_judges(config, overlay, shards)
+    else:
         check_parties(config, pair, len(overlay.nodes), batch_size)
     resolved = msgspec.structs.replace(
         config,

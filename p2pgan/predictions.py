@@ -139,12 +139,11 @@ def _split(config: RunConfig, made: Made) -> dict[str, Prediction]:
         kind: Prediction(messages=answers, payload_bytes=answers * size)
         for kind, size in sizes.items()
     }
-    if config.md.moves:
+    if config.md.moves and _nodes(config) > 1:
         rounds = made.most_rounds - (made.iterations >= config.iterations)
         predicted["move"] = Prediction(
             messages=rounds * count,
             payload_bytes=rounds * sum(_moved_bytes(config)),
-            is_most=True,  # one that is drawn to stay goes nowhere
         )
     return predicted
 

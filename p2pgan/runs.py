@@ -290,6 +290,13 @@ class Run:
             return [COORDINATOR]
         return [node for node in self.overlay.nodes if self.directory.checkpoint(node).is_file()]
 
+    @property
+    def unsaved_nodes(self) -> list[str]:
+        """Nodes that have a generator, and have not saved it."""
+        saved = self.saved_nodes
+        is_known = saved == [COORDINATOR]
+        return [] if is_known else [node for node in self.overlay.nodes if node not in saved]
+
     def checkpoint(self, node: str) -> Checkpoint:
         """A node's saved networks.
 

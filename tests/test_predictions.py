@@ -49,7 +49,7 @@ def test_md_gan_sends_two_batches_one_feedback_and_every_discriminator() -> None
     assert predict(config(), made()) == {
         "batches": Prediction(messages=1000, payload_bytes=1000 * 4 * 2 * 16 * 64),
         "feedback": Prediction(messages=1000, payload_bytes=1000 * 4 * 16 * 64),
-        "move": Prediction(messages=30, payload_bytes=30 * 4 * 3 * D, is_most=True),
+        "move": Prediction(messages=30, payload_bytes=30 * 4 * 3 * D),
     }
 
 

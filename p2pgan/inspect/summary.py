@@ -27,6 +27,7 @@ from p2pgan.record.schema import (
     Scores,
     Tally,
 )
+from p2pgan.types import COORDINATOR
 
 QUALITY_FIGURES = ("fid", "ms", "precision", "recall", "classes", "class_kl", "nearest")
 """Of a `quality` record, those with a spread over nodes."""
@@ -379,7 +380,8 @@ class _Collected:
         logged = self._tally.writers
         if any(node.traffic.sent for node in nodes):
             for node in nodes:
-                if node.node in logged and not node.traffic.received:
+                hears = node.node != COORDINATOR  # of MD-GAN it gets feedback, which is no vector
+                if hears and node.node in logged and not node.traffic.received:
                     yield f"nothing reached node `{node.node}`"
         missing = self._tally.unaccounted()
         if lost := [sent for sent in missing if sent.receiver in logged]:

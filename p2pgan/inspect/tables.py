@@ -8,6 +8,7 @@ from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
 from p2pgan.inspect.summary import QUALITY_FIGURES, NodeSummary, PeerEvent, RunSummary
 from p2pgan.inspect.text import bytes_text, count_text, number_text, printable
 from p2pgan.inspect.traffic import Direction, Prediction, Row
+from p2pgan.types import COORDINATOR
 
 MATRIX_NODES_MAX = 12
 """With more nodes, exchanges are listed by edge: a wider matrix does not fit a terminal."""
@@ -135,10 +136,12 @@ def _facts(summary: RunSummary) -> Iterator[str]:
     yield printable(
         (f"run {summary.run}: " if summary.run else "") + (settings or "nothing on record")
     )
-    trained = sum(node.iterations > 0 for node in summary.nodes)
-    part = "" if trained in (0, len(summary.nodes)) else f" ({trained} trained)"
+    nodes = [node for node in summary.nodes if node.node != COORDINATOR]
+    trained = sum(node.iterations > 0 for node in nodes)
+    part = "" if trained in (0, len(nodes)) else f" ({trained} trained)"
+    part += " and a coordinator" if len(nodes) < len(summary.nodes) else ""
     yield (
-        f"{count_text(len(summary.nodes), 'node')}{part}, {count_text(summary.rounds, 'round')}, "
+        f"{count_text(len(nodes), 'node')}{part}, {count_text(summary.rounds, 'round')}, "
         f"{count_text(summary.iterations, 'iteration')}, {summary.wall_s:.1f} s, "
         f"{count_text(summary.records, 'record')}"
     )

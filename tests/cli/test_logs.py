@@ -210,5 +210,5 @@ def test_traffic_of_md_gan(tmp_path: Path) -> None:
     assert [row.split()[:4] for row in rows] == [
         ["batches", "C→W", "6", "6"],
         ["feedback", "W→C", "6", "6"],
-        ["move", "W→W", "1", "≤"],
+        ["move", "W→W", "1", "2"],
     ]
