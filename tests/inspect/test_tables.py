@@ -80,7 +80,7 @@ def test_a_coordinator_is_not_taken_for_a_node_that_trains(tmp_path: Path, write
             ("coordinator", VectorReceived(peer="a", round=1, nets=["G"], bytes=3, exchange="1")),
         ],
     )
-    assert "2 nodes (1 trained), 1 round," in summary_text(summarise(path))
+    assert "1 node and a coordinator, 1 round," in summary_text(summarise(path))
 
 
 def test_faults_are_counted(tmp_path: Path, write: Any) -> None:
