@@ -382,10 +382,17 @@ class CoordinatorMachine(Machine):
             self._next_round(Cause.KEPT)
 
     def _saved(self) -> None:
-        if self._reason != "finished":
-            return
-        for worker in self._neighborhood.ready():
-            self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
+        if self._reason == "finished":
+            for worker in self._neighborhood.ready():
+                self._say_done(worker)
+
+    def _say_done(self, worker: str) -> None:
+        self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
+
+    def _welcomed(self, link: Link) -> None:
+        """Its connection may have been down when the others were told."""
+        if self.phase is Phase.LEAVING and self._reason == "finished":
+            self._say_done(link.peer)
 
     def _let_go(self) -> None:
         for debtor in self._debtors.values():
@@ -411,6 +418,13 @@ class CoordinatorMachine(Machine):
             raise LocalProtocolError(
                 expected="the state of a coordinator", got=f"`{error}`", at="checkpoint"
             ) from None
+        if state.round > self._settings.rounds:
+            raise LocalProtocolError(
+                expected=f"a run of {state.round} rounds or more",
+                got=f"one of {self._settings.rounds}",
+                at="checkpoint",
+                hint="go on with the settings of the run",
+            )
         self._core.clock = self._seen_clock = state.clock
         self._round, self._updates = state.round, state.updates
         self._moves_due = state.moves_due

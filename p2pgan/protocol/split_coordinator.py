@@ -197,6 +197,7 @@ class SplitCoordinator(CoordinatorMachine):
         self._placement.gone(link.peer)
 
     def _welcomed(self, link: Link) -> None:
+        super()._welcomed(link)
         self._placement.met(link.peer)
 
     def _given_up(self, worker: str) -> None:
@@ -222,6 +223,8 @@ class SplitCoordinator(CoordinatorMachine):
 
     def _assemble(self) -> None:
         self._replace()
+        if self._serves_each() and self._generate_for_free():
+            return
         if self._may_learn():
             self._learn()
             return
@@ -229,11 +232,20 @@ class SplitCoordinator(CoordinatorMachine):
             if self._owing() and not self._is_overdue:
                 return
             self._move()
-        if self._placement.is_awaited():
-            return
+        if not self._placement.is_awaited():
+            self._generate_for_free()
+
+    def _serves_each(self) -> bool:
+        """Whether a worker gets its next batches at once, and waits for no other."""
+        is_steady = not self._moves_due and not self._placement.is_awaited()
+        return self._system.is_asynchronous and is_steady
+
+    def _generate_for_free(self) -> bool:
+        """Batches for whoever can be served; whether there was anybody."""
         free = [slot for slot in self._free() if slot not in self._taken]
         if free:
             self._generate(free)
+        return bool(free)
 
     def _generate(self, slots: list[int]) -> None:
         self._enter(Cause.PLACED)
@@ -277,7 +289,7 @@ class SplitCoordinator(CoordinatorMachine):
             return
         asynchronous = self._system.is_asynchronous
         waits = bool(self._owing())
-        serves_new = asynchronous and not self._moves_due and bool(self._free())
+        serves_new = self._serves_each() and bool(self._free())
         begins_anew = not asynchronous and self._is_overdue and bool(self._free())
         if serves_new or begins_anew or not waits:
             if not asynchronous:

@@ -69,9 +69,9 @@ class WorkerMachine(Machine):
         self._go_on()
 
     def _go_on(self) -> None:
-        self._watch_coordinator()
         if self._reason:
             return
+        self._watch_coordinator()
         if self.phase is Phase.GATHERING and self._coordinator.is_ready:
             self._enter(Cause.GATHERED)
         if self.phase is Phase.WAITING:

@@ -74,6 +74,8 @@ class Member:
         """Of the discriminator that a worker has."""
         self.learned: list[tuple[int, tuple[int, ...]]] = []
         self.generated: dict[int, int] = {}
+        self.served: list[tuple[int, ...]] = []
+        """Slots that batches were generated for, call by call."""
 
     @property
     def phase(self) -> str:
@@ -476,6 +478,7 @@ class Star(Party):
                 self.tell(node, ev.AveragingDone(weights=weights))
             case do.Generate():
                 member.generated |= dict.fromkeys(work.slots, work.iteration)
+                member.served.append(work.slots)
                 batches = tuple(words(work.iteration, slot, 0, 0, 0, 0) for slot in work.slots)
                 self.tell(node, ev.Generated(payloads=batches))
             case do.Learn():
@@ -500,7 +503,8 @@ class Star(Party):
                 self.tell(node, ev.CriticismDone(data=data, loss_g=1.0, loss_d=2.0, train_s=0.1))
             case do.Pack():
                 is_model = isinstance(self.system, Federated)
-                model_bytes = member.settings.system.model_bytes if is_model else 0
+                settings: Any = member.settings
+                model_bytes = settings.system.model_bytes if is_model else 0
                 data = bytes(model_bytes) if is_model else words(1, 2, 3)
                 self.tell(node, ev.Packed(data=data, number=7))
             case _:

@@ -38,6 +38,12 @@ def test_a_state_of_something_else_is_refused(state: bytes) -> None:
         machine(state)
 
 
+def test_a_state_of_a_longer_run_is_refused() -> None:
+    state = State(round=4, updates=8, clock=77, places={}, moves_due=False)
+    with pytest.raises(LocalProtocolError, match="a run of 4 rounds or more"):
+        machine(msgspec.msgpack.encode(state))
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["ask", "forgive", "answer"]), st.integers(0, 20))),
 )

@@ -71,14 +71,15 @@ def disturb(star: Any, data: st.DataObject) -> None:
 
 def again(star: Any, data: st.DataObject) -> None:
     """The coordinator dies, and is started again from its last checkpoint."""
-    member = star.coordinator
+    member: Any = star.coordinator
     if member.close is None and member.phase not in ("saving", "leaving"):
         if data.draw(st.booleans()):
             star.kill("coordinator")
         else:
             star.tell("coordinator", ev.StopRequested())
             star.settle(until=lambda: star.coordinator.close is not None)
-        if member.close.reason in ("killed", "stopped"):
+        end: Any = member.close
+        if end.reason in ("killed", "stopped"):
             star.restart("coordinator", (member.states or [b""])[-1])
 
 

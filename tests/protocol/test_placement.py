@@ -156,7 +156,7 @@ def test_no_word_and_no_order_of_words_makes_a_contradiction(
         elif kind in ("gone", "met", "release"):
             getattr(placement, kind)(worker)
         elif kind == "assign" and slot in lost and placement.is_idle(worker):
-            placement.assign(slot, worker, is_awaited=True)  # type: ignore[arg-type]
+            placement.assign(slot, worker, is_awaited=True)
         elif kind == "copy" and lost and places and placement.is_idle(worker):
             placement.copy(min(places), lost[0], worker, round=0)
         elif kind == "move" and slot in places and placement.is_idle(worker):

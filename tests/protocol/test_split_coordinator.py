@@ -44,6 +44,9 @@ def test_asynchronously_it_learns_from_one_at_a_time(star_of: StarOf) -> None:
     delays = [update + 1 - iteration for update, (iteration, _) in enumerate(learned)]
     assert min(delays) >= 0
     assert max(delays) > 0, "some feedback is about images of an older generator"
+    first, *others = star.coordinator.served
+    assert first == (0, 1, 2)
+    assert others == [slots for _, slots in learned[:-1]], "who was heard is served, and alone"
 
 
 @pytest.mark.parametrize("system", ["sync", "async"])

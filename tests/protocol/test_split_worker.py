@@ -9,8 +9,9 @@ from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import split
-from p2pgan.protocol.messages import Assign, Expect, Message, Move, Release
+from p2pgan.protocol.messages import Assign, Expect, Holding, Message, Move, Release
 from p2pgan.protocol.split_worker import MAX_ORDERS
+from p2pgan.protocol.wire import decode
 
 StarOf = Callable[..., Any]
 
@@ -48,9 +49,6 @@ def order(star: Any, message: Message, sender: str = "coordinator") -> None:
 
 def reports(star: Any) -> list[int | None]:
     """What w0 has said to the coordinator, and it has not read yet."""
-    from p2pgan.protocol.messages import Holding  # noqa: PLC0415
-    from p2pgan.protocol.wire import decode  # noqa: PLC0415
-
     waiting = [decode(f)[0] for f in star.connections["w0", "coordinator"].forward]
     return [message.slot for message in waiting if isinstance(message, Holding)]
 
@@ -60,8 +58,10 @@ def star(star_of: StarOf) -> Any:
     """Three workers with two discriminators; w0 waits for batches, and w1 to w2 know it."""
     made = star_of(3, "sync", slots=2)
     made.start()
-    ready = lambda: len(made.members["w0"].machine._neighborhood.ready()) == 3  # noqa: E731
-    made.settle(until=lambda: ready() and made.coordinator.phase == "generating")
+    neighborhood = made.members["w0"].machine._neighborhood
+    made.settle(
+        until=lambda: len(neighborhood.ready()) == 3 and made.coordinator.phase == "generating"
+    )
     made.settle(lambda steps: steps[0], until=lambda: not moves_left(made))
     assert made.members["w0"].phase == "waiting"
     return made
