@@ -3,10 +3,11 @@
 from typing import get_args
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pgan.seeds import EVERYONE, Purpose, stream
+from p2pgan.seeds import EVERYONE, Purpose, go_to, position, stream
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
@@ -51,3 +52,18 @@ def test_drawing_from_one_stream_leaves_another_alone() -> None:
         batches.random(17)
         drawn.append(scores.random())
     assert drawn == expected
+
+
+def test_a_stream_goes_on_where_another_stood() -> None:
+    """Also amid a 64-bit number of which half was given out."""
+    first, second = stream(1, "a", "moves"), stream(1, "a", "moves")
+    first.integers(10, size=3, dtype=np.int32)
+    go_to(second, position(first))
+    draws = (first.integers(1000, size=9, dtype=np.int32) for first in (first, second))
+    assert len({tuple(drawn.tolist()) for drawn in draws}) == 1
+
+
+@pytest.mark.parametrize("text", ["", "1 2 3", "x 1 0 0", "1 1 1 1 1"])
+def test_what_is_no_position_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        go_to(stream(1, "a", "moves"), text)

@@ -34,6 +34,7 @@ Parts = dict[str, tuple[int, float]]
 """For each part of the work, calls and seconds that its thread computed."""
 
 plain_child = supervisor._child
+"""What runs a node, before it is replaced."""
 
 
 @dataclass

@@ -68,8 +68,8 @@ class NodeWork:
         """Scores the generator."""
         self._cannot()
 
-    def save(self, state: bytes) -> Path:
-        """Saves the networks, and what the machine goes on from; where."""
+    def save(self, state: bytes) -> Path | None:
+        """Saves the networks, and what the machine says of itself; where, if there is anything."""
         self._cannot(state)
 
     def pack(self) -> tuple[bytes, int]:
@@ -176,4 +176,4 @@ def _judging(work: NodeWork, job: Judging) -> JobDone:
             event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)
             return JobDone(event=event, snapshot=work.snapshot())
         case do.Save():
-            return JobDone(event=ev.SavingDone(path=str(work.save(job.state))))
+            return JobDone(event=ev.SavingDone(path=str(work.save(job.state) or "")))

@@ -48,7 +48,6 @@ class NodeLoop:
         record: takes every record of the machine; it must be on its way to the disk when it
             returns, since acknowledgments follow.
         chunk_bytes: size of a vector's chunks.
-        seal: adds to the state that is saved what the machine cannot know of.
         clock: monotonic seconds.
     """
 
@@ -60,12 +59,11 @@ class NodeLoop:
         record: Recorder,
         *,
         chunk_bytes: int,
-        seal: Callable[[bytes], bytes] = lambda state: state,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._machine, self._transport, self._trainer = machine, transport, trainer
         self._record, self._chunk_bytes, self._clock = record, chunk_bytes, clock
-        self._seal = seal
+        self._seal: Callable[[bytes], bytes] = lambda state: state
         self._begun_s = clock()
         self._pid = 0
         self._timers: dict[str, float] = {}
@@ -75,9 +73,14 @@ class NodeLoop:
         self._error: BaseException | None = None
         self._ended: Ended | None = None
 
-    def send_first(self, snapshot: Mapping[Net, bytes]) -> None:
-        """What is sent as long as no work has made anything else."""
-        self._snapshot = snapshot
+    def provide(self, snapshot: Mapping[Net, bytes], seal: Callable[[bytes], bytes]) -> None:
+        """Takes what a coordinator has beside its machine and its work.
+
+        Args:
+            snapshot: what is sent as long as no work has made anything else.
+            seal: adds to a state that is saved what the machine cannot know of.
+        """
+        self._snapshot, self._seal = snapshot, seal
 
     def wish(self, event: ev.StopRequested | ev.Abort) -> None:
         """Takes a wish to stop. May be called from a signal handler or another thread."""

@@ -200,10 +200,8 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
             log = Log(writer, directory, say)
             writer.write(log.beginning(experiment, seat.resumption))
             chunk_bytes = plan.config.daemon.chunk_bytes
-            loop = NodeLoop(
-                part.machine, transport, trainer, log, chunk_bytes=chunk_bytes, seal=part.seal
-            )
-            loop.send_first(part.snapshot)
+            loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
+            loop.provide(part.snapshot, part.seal)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())

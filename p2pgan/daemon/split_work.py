@@ -199,19 +199,19 @@ class CriticWork(NodeWork):
         sent = self._row_1E[0] if self._travels else self._row_1E[0, :size]
         return words(sent), self._critics.player.steps
 
-    def save(self, state: bytes = b"") -> Path:
-        """Writes the discriminator that is here, if there is one."""
-        del state  # nobody goes on from here
-        if self._critics is not None:
-            size = self._parties.network(self._slot).size
-            checkpoint = Checkpoint(
-                vectors={"D": self._row_1E[0, :size]},
-                run=self._run,
-                node=self._node,
-                iterations=self._iterations,
-                kept={"D.moments": self._row_1E[0, size:]},
-            )
-            save(self._path, checkpoint, self._parties.model(self._slot))
+    def save(self, state: bytes) -> Path | None:
+        """Writes the discriminator, unless it has gone to another worker: the machine knows."""
+        if not state:
+            return None
+        size = self._parties.network(self._slot).size
+        checkpoint = Checkpoint(
+            vectors={"D": self._row_1E[0, :size]},
+            run=self._run,
+            node=self._node,
+            iterations=self._iterations,
+            kept={"D.moments": self._row_1E[0, size:]},
+        )
+        save(self._path, checkpoint, self._parties.model(self._slot))
         return self._path
 
     def _hold(self, slot: int, row_1E: torch.Tensor, steps: int) -> None:

@@ -185,6 +185,7 @@ class SavingDone(WorkDone):
     """`Save` is done."""
 
     path: str
+    """Empty: there was nothing to save."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,7 +221,8 @@ class Machine(_Moments, ABC):
             self._work_done(event)
 
     def _record_saved(self, event: ev.SavingDone) -> None:
-        self._core.record("checkpoint_saved", path=event.path, iterations=self._iterations)
+        if event.path:
+            self._core.record("checkpoint_saved", path=event.path, iterations=self._iterations)
 
     # -- the end -----------------------------------------------------------------------------------
 

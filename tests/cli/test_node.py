@@ -234,3 +234,41 @@ def test_one_of_run_and_control_is_needed(arguments: list[str]) -> None:
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     result = p2pgan("status", "--run", str(tmp_path))
     assert isinstance(result.exception, P2PGanError)
+
+
+def refused_role(tmp_path: Path, *arguments: str) -> P2PGanError:
+    """What `node start` of a run with a coordinator at hand says to that."""
+    path = tmp_path / "hub.json"
+    made = CliRunner().invoke(
+        app,
+        [*("topology", "new", "complete", "-n", "2", "--hub", "--force", "--out", str(path)),
+         *("--address-base", "tcp://127.0.0.1:5550")],
+    )  # fmt: skip
+    assert made.exit_code == 0
+    words = ["node", "start", *SMALL, "--algorithm", "md-gan", "--overlay", str(path), *arguments]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, P2PGanError)
+    return result.exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "the id of a node"),
+        (("--id", "7"), "a node of the overlay"),
+        (("--id", "0", "--role", "coordinator"), "a node that is a coordinator"),
+        (("--id", "coordinator", "--role", "worker"), "a node that is a worker"),
+        (("--id", "0", "--resume"), "node `coordinator`, which alone can go on"),
+    ],
+)
+def test_a_role_fits_its_node(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    out = tmp_path / "run"
+    error = refused_role(tmp_path, "--out", str(out), *arguments)
+    assert error.expected.startswith(expected)
+    assert not out.exists()
+
+
+def test_a_coordinator_that_never_ran_cannot_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    refused_role(tmp_path, "--role", "coordinator", "--resume", "--out", str(out))
+    assert not out.exists()

@@ -196,7 +196,9 @@ def test_a_worker_saves_its_discriminator_alone(tmp_path: Path) -> None:
     parties = parties_of(tmp_path)
     team = Team(parties, tmp_path)
     team.iterate()
-    saved = load(team.critics[2].save(), parties.experiment.model)
+    path = team.critics[2].save(b"2")
+    assert path is not None
+    saved = load(path, parties.experiment.model)
     assert (saved.node, saved.iterations, set(saved.vectors)) == ("2", 1, {"D"})
     with pytest.raises(CheckpointError, match="expected a generator, got a discriminator alone"):
         _ = saved.generator
@@ -204,7 +206,8 @@ def test_a_worker_saves_its_discriminator_alone(tmp_path: Path) -> None:
 
 def test_an_idle_worker_saves_nothing(tmp_path: Path) -> None:
     work = CriticWork(parties_of(tmp_path), "0", "run", tmp_path / "0" / "checkpoint.safetensors")
-    assert not work.save().is_file()
+    assert work.save(b"") is None
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_the_generator_is_scored_and_saved(tmp_path: Path) -> None:

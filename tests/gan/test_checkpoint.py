@@ -227,3 +227,36 @@ def test_other_number_types_are_refused(path: Path) -> None:
     safetensors.torch.save_file({str(n): t for n, t in tensors.items()}, path, GOOD)
     with pytest.raises(CheckpointError, match=r"float32 values, got .* of torch\.float64"):
         load(path, DIGITS)
+
+
+def test_one_network_is_enough_and_what_goes_with_it_comes_back(path: Path) -> None:
+    """A coordinator of MD-GAN has no discriminator, and goes on from more than its generator."""
+    vectors: dict[Net, torch.Tensor] = {"G": some_checkpoint().vectors["G"]}
+    kept = {"moments": torch.arange(6.0).view(2, 3), "a.b": torch.zeros(0)}
+    saved = dataclasses.replace(
+        some_checkpoint(), vectors=vectors, kept=kept, state=b"\x00\xff any bytes"
+    )
+    save(path, saved, DIGITS)
+    loaded = load(path, DIGITS)
+    assert set(loaded.vectors) == {"G"}
+    assert loaded.state == saved.state
+    assert loaded.kept.keys() == kept.keys()
+    assert all(torch.equal(loaded.kept[name], kept[name]) for name in kept)
+
+
+def test_a_discriminator_alone_has_no_images(path: Path) -> None:
+    vectors: dict[Net, torch.Tensor] = {"D": some_checkpoint().vectors["D"]}
+    save(path, dataclasses.replace(some_checkpoint(), vectors=vectors), DIGITS)
+    with pytest.raises(CheckpointError, match="expected a generator, got a discriminator alone"):
+        _ = load(path, DIGITS).generator
+
+
+@pytest.mark.parametrize("change", [{"state": "AAAA"}, {"state": "no base 64"}])
+def test_another_state_is_seen(path: Path, change: dict[str, str]) -> None:
+    save(path, dataclasses.replace(some_checkpoint(), state=b"state"), DIGITS)
+    with safetensors.safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()[METADATA_KEY])
+        tensors = {name: file.get_tensor(name) for name in ("G", "D")}
+    safetensors.torch.save_file(tensors, path, {METADATA_KEY: json.dumps(about | change)})
+    with pytest.raises(CheckpointError, match=r"got others|a readable checkpoint"):
+        load(path, DIGITS)
