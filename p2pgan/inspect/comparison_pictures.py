@@ -56,6 +56,7 @@ COLOR_OF = {
     "fl-gan": _GREEN,
     "gossip": _BLUE,
     "gossip-ind": _ORANGE,
+    "md-gan": _PINK,
 }
 """The same in all figures of all comparisons; later algorithms take what is left."""
 

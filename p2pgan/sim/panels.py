@@ -6,22 +6,41 @@ Shape letters: N discriminators of one architecture, P parameters, B batch, C H 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from p2pgan.experiment import ShardBatches
-from p2pgan.gan.blocks import Batch, DiscriminatorStep, Judged
+from p2pgan.gan.blocks import Batch, Critics, DiscriminatorStep, Judged
 from p2pgan.gan.cohort import Losses, mean_losses
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.networks import Network
+from p2pgan.gan.plan import even
 from p2pgan.gan.split import Fakes, criticise
 from p2pgan.parties import Parties
 
 
+@dataclass
+class Part:
+    """Some discriminators of a panel that are computed together, and what they did lately."""
+
+    rows: slice
+    critics: Critics
+    steps: list[DiscriminatorStep] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+
+    def of(self, fakes: Fakes) -> Fakes:
+        """Their part of what all get."""
+        return Fakes(fakes.images[self.rows], fakes.labels_NB[self.rows])
+
+
 class Panel:
-    """Discriminators of one architecture."""
+    """Discriminators of one architecture.
+
+    They are one computation, or blocks of `engine.block_nodes`; in blocks of one they compute to
+    the bit what daemons do.
+    """
 
     def __init__(self, parties: Parties, network: Network, slots: Sequence[int]) -> None:
         """As they begin.
@@ -33,40 +52,53 @@ class Panel:
         """
         self._parties, self._network = parties, network
         self.slots = list(slots)
-        self._rows_NE = torch.cat([parties.discriminator_row(slot) for slot in slots])
-        self._critics = parties.critics(network, self._rows_NE)
-        self._steps: list[DiscriminatorStep] = []
-        self._judged: list[Judged] = []
+        self._set(torch.cat([parties.discriminator_row(slot) for slot in slots]), 0)
 
     def criticise(
         self, real: Batch, learnt: Fakes, judged: Fakes, proportions: Iterator[Tensor]
     ) -> Tensor:
         """An iteration of all; their feedback, `(N, B, C, H, W)` in order of slots."""
-        criticism = criticise(self._critics, real, learnt, judged, proportions)
-        self._steps += criticism.steps
-        self._judged.append(criticism.judged)
-        return criticism.feedback
+        game, feedback = self._parties.game, []
+        count = game.discriminator_steps if game.loss.penalty is not None else 0
+        looks = [next(proportions) for _ in range(count)]
+        for part in self._parts:
+            own = Batch(real.images[part.rows], real.labels_NB[part.rows])
+            made = criticise(
+                part.critics,
+                own,
+                part.of(learnt),
+                part.of(judged),
+                (look_NB[part.rows] for look_NB in looks),
+            )
+            part.steps += made.steps
+            part.judged.append(made.judged)
+            feedback.append(made.feedback)
+        return torch.cat(feedback)
 
     def losses(self) -> Losses:
         """Means since they were last asked for; at least one iteration ago."""
-        losses = mean_losses(self._parties.game, self._steps, self._judged)
-        self._steps, self._judged = [], []
-        return losses
+        game = self._parties.game
+        losses = [mean_losses(game, part.steps, part.judged) for part in self._parts]
+        for part in self._parts:
+            part.steps, part.judged = [], []
+        return Losses.joined(losses)
 
     @torch.inference_mode()
     def vectors(self) -> Tensor:
         """Their networks, `(N, P)`."""
-        self._critics.player.store()
-        self._critics.player.load()
+        for part in self._parts:
+            part.critics.player.store()
+            part.critics.player.load()
         return self._rows_NE[:, : self._network.size]
 
     @torch.inference_mode()
     def forget(self) -> None:
         """Starts Adam again."""
-        player = self._critics.player
-        player.store()
-        player.forget()
-        player.load()
+        for part in self._parts:
+            player = part.critics.player
+            player.store()
+            player.forget()
+            player.load()
 
     @torch.inference_mode()
     def arrange(self, sources: Mapping[int, int | None]) -> None:
@@ -76,9 +108,9 @@ class Panel:
             sources: for each slot that there is from now on, the slot whose discriminator and
                 moments it gets (its own, if nothing changes); `None`: it begins anew.
         """
-        assert not self._steps, "losses that nobody has asked for"
-        player = self._critics.player
-        player.store()
+        for part in self._parts:
+            assert not part.steps, "losses that nobody has asked for"
+            part.critics.player.store()
         place = {slot: row for row, slot in enumerate(self.slots)}
         rows = [
             self._parties.discriminator_row(slot)
@@ -88,11 +120,19 @@ class Panel:
         ]
         self.slots = sorted(sources)
         if rows:
-            self._rows_NE = torch.cat(rows)
-            self._critics = self._parties.critics(self._network, self._rows_NE)
             # One count for all, as in a block; who begins anew has nobody beside it to copy.
             is_new = None in sources.values()
-            self._critics.player.steps = 0 if is_new else player.steps
+            self._set(torch.cat(rows), 0 if is_new else self._parts[0].critics.player.steps)
+
+    def _set(self, rows_NE: Tensor, steps: int) -> None:
+        self._rows_NE = rows_NE
+        most = self._parties.experiment.config.engine.block_nodes or len(rows_NE)
+        self._parts = []
+        for rows in even(len(rows_NE), -(-len(rows_NE) // most)):
+            own = slice(rows.start, rows.stop)
+            critics = self._parties.critics(self._network, rows_NE[own])
+            critics.player.steps = steps
+            self._parts.append(Part(own, critics))
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ class Standing:
     class experiment:  # noqa: N801
         rounds = 4
         nodes = ("a", "b", "c")
+        round_nodes = 3
 
     class score:  # noqa: N801
         fid, ms = 20.0, 3.0

@@ -1,6 +1,5 @@
 """Runs with a coordinator: real processes, real sockets, and what goes wrong there."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -114,9 +113,6 @@ def test_a_run_ends_well_and_its_generator_is_the_coordinator_s(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("p2pgan.sim.split") is None, reason="the simulator is not there yet"
-)
 def test_daemons_compute_what_the_simulator_computes(tmp_path: Path) -> None:
     """Discriminator by discriminator, as daemons do: in larger blocks sums round otherwise, which
     a long training amplifies."""

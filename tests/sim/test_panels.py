@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from p2pgan.config import RunConfig, SplitConfig, TrainConfig
+from p2pgan.config import EngineConfig, RunConfig, SplitConfig, TrainConfig
 from p2pgan.experiment import prepare
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.models import MODELS, Model, model
@@ -147,7 +147,7 @@ def test_who_forgets_keeps_the_network() -> None:
     panel.forget()
     assert torch.equal(panel.vectors(), before)
     assert not moments(panel).any()
-    assert panel._critics.player.steps == 0
+    assert panel._parts[0].critics.player.steps == 0
 
 
 def trained_panel() -> tuple[Parties, Panel]:
@@ -173,12 +173,12 @@ def test_who_is_left_goes_on_as_if_nothing_had_happened() -> None:
 def test_a_copy_has_network_moments_and_steps_of_the_other() -> None:
     _, panel = trained_panel()
     before, carried = panel.vectors().clone(), moments(panel)
-    steps = panel._critics.player.steps
+    steps = panel._parts[0].critics.player.steps
     panel.arrange({0: 0, 1: 3, 2: 2, 3: 3})
     order = [0, 3, 2, 3]
     assert torch.equal(panel.vectors(), before[order])
     assert torch.equal(moments(panel), carried[order])
-    assert panel._critics.player.steps == steps == 6
+    assert panel._parts[0].critics.player.steps == steps == 6
     play(panel, slice(0, 4), 1)  # and they share no memory
     assert not torch.equal(panel.vectors()[1], panel.vectors()[3])
 
@@ -201,7 +201,7 @@ def test_who_begins_anew_has_made_no_steps() -> None:
     panel.arrange({2: None})
     assert torch.equal(panel.vectors(), side.discriminator_row(2)[:, :SIZE])
     assert not moments(panel).any()
-    assert panel._critics.player.steps == 0
+    assert panel._parts[0].critics.player.steps == 0
     fresh = panel_of(side, 2)
     for one in (panel, fresh):
         play(one, slice(2, 3))
@@ -263,3 +263,16 @@ def test_data_are_those_of_the_workers_in_turn() -> None:
     assert torch.equal(next(alone).images[0], first.images[1])
     assert torch.equal(next(alone_looks)[0], look[1])
     assert torch.equal(next(other.of(["0"], 1)[0]).images[0], second.images[1])
+
+
+def test_blocks_of_one_compute_what_lone_discriminators_do() -> None:
+    """To the bit, so that the simulator can be held against daemons."""
+    one_by_one = panel_of(parties(engine=EngineConfig(block_nodes=1)), 0, 1, 2, 3)
+    feedback = play(one_by_one, slice(0, 4))
+    losses, vectors = one_by_one.losses(), one_by_one.vectors()
+    for slot in range(4):
+        alone = panel_of(parties(), slot)
+        for together, own in zip(feedback, play(alone, slice(slot, slot + 1)), strict=True):
+            assert torch.equal(together[slot], own[0])
+        assert torch.equal(vectors[slot], alone.vectors()[0])
+        assert losses.d[slot] == alone.losses().d[0]

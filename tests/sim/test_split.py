@@ -368,7 +368,7 @@ def test_the_only_discriminator_begins_anew(split: Simulate) -> None:
     """Nobody is left to copy from, and nobody to tell of the losses of the round."""
 
     def look(run: SplitRun) -> tuple[Tensor, int]:
-        return run._panels[0].vectors().clone(), run._panels[0]._critics.player.steps
+        return run._panels[0].vectors().clone(), run._panels[0]._parts[0].critics.player.steps
 
     looking = Looking(look)
     md, lose = Split(discriminators=1, moves=False), CoordinatorConfig(lose_every=3)
