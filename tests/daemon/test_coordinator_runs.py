@@ -195,7 +195,7 @@ def test_a_frozen_worker_is_waited_for_no_longer_than_the_deadline(tmp_path: Pat
     outcome = run(config, out, on_progress)
     assert outcome.interrupted
     assert outcome.failed == {}
-    assert {body.peer for body in bodies(out, PeerSuspected, HUB)} == {"2"}
+    assert "2" in {body.peer for body in bodies(out, PeerSuspected, HUB)}
 
 
 @pytest.mark.slow
