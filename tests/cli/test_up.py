@@ -122,7 +122,7 @@ def test_nodes_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--algorithm", "fl-gan"], "simulate --algorithm fl-gan"),
+        (["--algorithm", "centralised"], "simulate --algorithm centralised"),
         (["--algorithm", "gosip"], "did you mean `gossip`"),
         (["-n", "0"], "at least 1"),
     ],
