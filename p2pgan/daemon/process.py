@@ -24,7 +24,13 @@ from p2pgan.daemon.node import Ended, NodeLoop
 from p2pgan.daemon.roles import Seat, neighbors_of, part_of
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
-from p2pgan.errors import ConfigError, P2PGanError, RecordError, RemoteProtocolError
+from p2pgan.errors import (
+    ConfigError,
+    P2PGanError,
+    RecordError,
+    RemoteProtocolError,
+    TransportError,
+)
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
@@ -342,7 +348,7 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
     at = f"node `{plan.node}` of run `{plan.run}`"
     if ended.reason == "refused":
         raise RemoteProtocolError(
-            expected="a node id that is free", got=ended.failure, at=at, hint=ended.hint
+            expected="a place in the run", got=ended.failure, at=at, hint=ended.hint
         )
     if isinstance(ended.error, P2PGanError):
         raise ended.error
@@ -350,6 +356,10 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
         say("".join(traceback.format_exception(ended.error)).rstrip())
         raise P2PGanError(
             expected="work without a fault", got=f"`{ended.failure}`", at=at, hint="see above"
+        )
+    if ended.failure:  # nothing broke here; the others are gone
+        raise TransportError(
+            expected="a run that goes on", got=ended.failure, at=at, hint=ended.hint
         )
     return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
 

@@ -85,8 +85,9 @@ def part_of(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
 def neighbors_of(experiment: Experiment, overlay: Overlay, node: str) -> tuple[str, ...]:
     """Whom a node connects to, in the run's order.
 
-    Those are its neighbors in the overlay. With a coordinator it is the star around that, and where
-    discriminators move, workers know each other as well.
+    Those are its neighbors in the overlay. With a coordinator it is the star around that; MD-GAN's
+    workers know each other as well, since who comes late gets a copy of a discriminator even where
+    they do not move.
     """
     config, algorithm = experiment.config, experiment.algorithm
     if not algorithm.has_coordinator:
@@ -95,13 +96,7 @@ def neighbors_of(experiment: Experiment, overlay: Overlay, node: str) -> tuple[s
     if node == COORDINATOR:
         return experiment.nodes
     others = tuple(other for other in experiment.nodes if other != node)
-    return (COORDINATOR, *(others if algorithm.is_split and _sends_moves(experiment) else ()))
-
-
-def _sends_moves(experiment: Experiment) -> bool:
-    """Whether discriminators travel: at the end of rounds, or as copies for idle workers."""
-    discriminators = Parties(experiment).discriminators
-    return experiment.config.md.moves or discriminators < len(experiment.nodes)
+    return (COORDINATOR, *(others if algorithm.is_split else ()))
 
 
 def _identity(experiment: Experiment, seat: Seat) -> Identity:

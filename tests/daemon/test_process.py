@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import CoordinatorConfig, DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.work import CohortWork
@@ -399,3 +399,18 @@ def test_plans_are_plain_data(tmp_path: Path) -> None:
     plan = plan_of(experiment_of(tmp_path), tmp_path)
     assert pickle.loads(pickle.dumps(plan)) == plan  # noqa: S301
     assert dataclasses.is_dataclass(plan)
+
+
+def test_a_worker_without_its_coordinator_gives_up(tmp_path: Path) -> None:
+    """After `coordinator.wait_s`; it has saved, and its user is told what to do."""
+    limits = CoordinatorConfig(wait_s=0.3)
+    experiment = experiment_of(tmp_path, algorithm="fl-gan", coordinator=limits)
+    overlay_file = tmp_path / "hub.json"
+    star = process.whole_overlay(experiment)
+    overlay_files.write(star.with_addresses({"coordinator": "tcp://127.0.0.1:9"}), overlay_file)
+    plan = plan_of(experiment, tmp_path, overlay_file=overlay_file)
+    with pytest.raises(TransportError, match="coordinator gone") as caught:
+        process.run_node(plan, lambda line: None, experiment)
+    assert caught.value.hint == "start `coordinator` again, then this node"
+    kinds = [record["kind"] for record in logged(tmp_path)]
+    assert kinds[-2:] == ["checkpoint_saved", "node_stopped"]

@@ -73,6 +73,33 @@ def test_messages_go_there_and_answers_come_back(pair: tuple[Party, Party], unti
     assert (answered.peer, answered.message) == ("B", LeaveAck(clock=6))
 
 
+def test_no_answer_is_left_lying_while_much_is_sent(pair: tuple[Party, Party]) -> None:
+    """ZeroMQ signals once: what it notices while it sends has to be looked for. A poll that misses
+    an answer would wait for longer than this test may last."""
+    a, b = pair
+    messages, under_way, answered, sent = 600, 3, 0, 0
+    over = threading.Event()
+
+    def answer() -> None:
+        while not over.is_set():
+            for event in b.transport.poll(0.05):
+                if isinstance(event, ev.Received):
+                    b.transport.reply(event.route, LeaveAck(clock=event.message.clock))
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    try:
+        while answered < messages:
+            while sent < messages and sent < answered + under_way:
+                a.transport.send("B", Leave(clock=sent))
+                sent += 1
+            found = a.transport.poll(600.0)
+            answered += sum(isinstance(event, ev.Answered) for event in found)
+    finally:
+        over.set()
+        answering.join()
+
+
 def test_a_vector_arrives_in_chunks_and_in_order(pair: tuple[Party, Party], until: Until) -> None:
     a, b = pair
     data = bytes(range(256)) * 4096
