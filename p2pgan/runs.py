@@ -275,6 +275,14 @@ class Run:
             return [COORDINATOR]
         return [node for node in self.overlay.nodes if self.directory.checkpoint(node).is_file()]
 
+    @property
+    def unsaved_nodes(self) -> list[str]:
+        """Nodes that have trained a generator of the run and not saved it, in overlay order."""
+        saved = self.saved_nodes
+        if saved == [COORDINATOR]:
+            return []
+        return [node for node in self.overlay.nodes if node not in saved]
+
     def checkpoint(self, node: str) -> Checkpoint:
         """A node's saved networks.
 

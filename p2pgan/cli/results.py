@@ -75,7 +75,7 @@ def score(
     from p2pgan.runs import Run
 
     opened = Run.open(run)
-    if missing := [node for node in opened.overlay.nodes if node not in opened.saved_nodes]:
+    if missing := opened.unsaved_nodes:
         typer.echo(f"without saved networks, and not scored: {', '.join(missing)}", err=True)
     if quality:
         _print_quality(opened, samples, as_json=json)
