@@ -292,10 +292,11 @@ class Run:
 
     @property
     def unsaved_nodes(self) -> list[str]:
-        """Nodes that have a generator, and have not saved it."""
+        """Nodes that have trained a generator of the run and not saved it, in overlay order."""
         saved = self.saved_nodes
-        is_known = saved == [COORDINATOR]
-        return [] if is_known else [node for node in self.overlay.nodes if node not in saved]
+        if saved == [COORDINATOR]:
+            return []
+        return [node for node in self.overlay.nodes if node not in saved]
 
     def checkpoint(self, node: str) -> Checkpoint:
         """A node's saved networks.

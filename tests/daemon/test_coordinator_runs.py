@@ -105,7 +105,7 @@ def test_a_run_ends_well_and_its_generator_is_the_coordinator_s(
     assert (summary["consensus"]["d"] is not None) == (algorithm == "md-gan")
     assert (seen[-1].iterations, seen[-1].iterations_total, seen[-1].nodes) == (60, 60, 5)
     done = Run.open(out)
-    assert done.saved_nodes == [HUB]
+    assert (done.saved_nodes, done.unsaved_nodes) == ([HUB], [])
     assert done.images(HUB, 3, 0).shape == (3, 1, 8, 8)
     assert done.scores(tmp_path)[HUB].fid == pytest.approx(summary["scores"]["fid"]["mean"])
     if algorithm == "md-gan":

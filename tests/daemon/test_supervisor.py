@@ -212,9 +212,7 @@ def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_an_algorithm_with_all_data_in_one_place_is_refused_before_anything_starts(
-    tmp_path: Path,
-) -> None:
+def test_pooled_algorithms_are_refused_before_anything_starts(tmp_path: Path) -> None:
     config = RunConfig(algorithm="centralised", nodes=3)
     with pytest.raises(ConfigError, match="simulate --algorithm centralised"):
         run(config, tmp_path / "run", lambda progress: None)
