@@ -14,10 +14,9 @@ from torch import Tensor
 
 from p2pgan.config import RunConfig
 from p2pgan.experiment import Experiment, ShardBatches
-from p2pgan.gan.adam import Adam
 from p2pgan.gan.blocks import Critics, Game
+from p2pgan.gan.cohort import adam_of, game_of
 from p2pgan.gan.latents import LatentSource
-from p2pgan.gan.losses import loss
 from p2pgan.gan.models import Model, model
 from p2pgan.gan.networks import Network
 from p2pgan.gan.players import Player
@@ -82,7 +81,12 @@ class Parties:
     def source(self, row_1E: Tensor) -> Source:
         """The generator's side, its networks in that row and its streams at their start."""
         config = self.config.train
-        player = Player(self.experiment.model.generator, row_1E, self.adam("G"), config.ema)
+        player = Player(
+            self.experiment.model.generator,
+            row_1E,
+            adam_of(config, self.experiment.model, "G"),
+            config.ema,
+        )
         player.load()
         latents = self._latents([COORDINATOR])
         return Source(player, latents, self.batch_shape[0], self.config.md.staleness)
@@ -97,7 +101,7 @@ class Parties:
 
     def critics(self, network: Network, rows_NE: Tensor) -> Critics:
         """Discriminators of one architecture, in rows as `discriminator_row` makes them; loaded."""
-        player = Player(network, rows_NE, self.adam("D"))
+        player = Player(network, rows_NE, adam_of(self.config.train, self.experiment.model, "D"))
         player.load()
         return Critics(self.game, player)
 
@@ -111,19 +115,8 @@ class Parties:
 
     @property
     def game(self) -> Game:
-        config = self.config.train
-        return Game(
-            loss(config.loss),
-            config.gradient_penalty,
-            config.discriminator_steps,
-            config.conditional,
-        )
-
-    def adam(self, net: str) -> Adam:
-        """The optimiser of one side."""
-        config = self.config.train
-        rate = config.learning_rate_g if net == "G" else config.learning_rate_d
-        return Adam(rate or self.experiment.model.learning_rate, config.beta1, config.beta2)
+        """What both sides minimise."""
+        return game_of(self.config.train)
 
     def _latents(self, nodes: Sequence[str]) -> LatentSource:
         return self.experiment.latents(nodes)

@@ -104,14 +104,6 @@ def test_the_source_draws_from_the_coordinators_stream() -> None:
     np.testing.assert_array_equal(made.z_KBZ.numpy(), wanted)
 
 
-def test_the_source_learns_with_the_generators_settings() -> None:
-    train = TrainConfig(learning_rate_g=0.5, learning_rate_d=0.25, beta1=0.1, beta2=0.8)
-    prepared = parties(train=train)
-    assert (prepared.adam("G").learning_rate, prepared.adam("D").learning_rate) == (0.5, 0.25)
-    assert (prepared.adam("G").beta1, prepared.adam("G").beta2) == (0.1, 0.8)
-    assert parties().adam("D").learning_rate == DIGITS.learning_rate
-
-
 def test_the_running_mean_follows_the_generator() -> None:
     prepared = parties(train=TrainConfig(ema=0.9))
     row = prepared.generator_row()

@@ -79,6 +79,22 @@ class Parts(NamedTuple):
         return cls(vectors, rows | {"G": rows["G"][:, :-size]}, rows["G"][:, -size:])
 
 
+def game_of(config: TrainConfig) -> Game:
+    """What both players minimise."""
+    return Game(
+        loss(config.loss),
+        config.gradient_penalty,
+        config.discriminator_steps,
+        config.conditional,
+    )
+
+
+def adam_of(config: TrainConfig, model: Model, net: Net) -> Adam:
+    """The optimiser of one network of a pair."""
+    rate = config.learning_rate_g if net == "G" else config.learning_rate_d
+    return Adam(rate or model.learning_rate, config.beta1, config.beta2)
+
+
 class Cohort:
     """N nodes with their networks, optimisers, data and random streams.
 
@@ -110,21 +126,13 @@ class Cohort:
                 then reaches from one into the next. `None`: it goes on.
         """
         assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
-        rates: dict[Net, float | None] = {"G": config.learning_rate_g, "D": config.learning_rate_d}
         self.vectors, self.exchanged, self.judged = Parts.of(model, config, rows)
         self._reset_every, self._iterations = reset_every, 0
         self._threads = threads_of_calls(model, inputs.batch, machine)
         self._precision = machine.precision
         self._inputs = inputs
-        self._game = Game(
-            loss(config.loss),
-            config.gradient_penalty,
-            config.discriminator_steps,
-            config.conditional,
-        )
-        adam: dict[Net, Adam] = {
-            net: Adam(rates[net] or model.learning_rate, config.beta1, config.beta2) for net in NETS
-        }
+        self._game = game_of(config)
+        adam = {net: adam_of(config, model, net) for net in NETS}
         ema: dict[Net, float] = {"G": config.ema, "D": 0.0}
 
         def player(net: Net, nodes: range) -> Player:
