@@ -7,8 +7,8 @@ import numpy as np
 
 from p2pgan.config import RunConfig
 from p2pgan.data.datasets import Dataset
-from p2pgan.errors import ConfigError, DataError
-from p2pgan.gan.models import USUAL_MODEL, Model, model
+from p2pgan.errors import ConfigError, DataError, unknown_name
+from p2pgan.gan.models import MODELS, USUAL_MODEL, Model, model
 from p2pgan.gan.scorer import Scorer
 from p2pgan.mixing.moves import batch_count
 from p2pgan.overlay.graph import Overlay
@@ -111,8 +111,11 @@ def check_parties(config: RunConfig, pair: Model, workers: int, batch_size: int)
             expected=f"at most {discriminators} batches, one per discriminator",
             got=f"`{batches}`",
             at="md.batches",
+            hint="`log` takes the logarithm of their number",
         )
     for name in config.md.models:
+        if name not in MODELS:
+            raise unknown_name(ConfigError, "a model", name, MODELS, "md.models")
         other = model(name)
         if (other.image_shape, other.classes) != (pair.image_shape, pair.classes):
             raise ConfigError(
@@ -129,6 +132,13 @@ def check_parties(config: RunConfig, pair: Model, workers: int, batch_size: int)
             at="md.share",
             hint="take a smaller `--batch-size`, or `md.share=1`",
         )
+    if config.final != "none":
+        raise ConfigError(
+            expected="`none`: there is one generator, which nobody has to agree on",
+            got=f"`{config.final}`",
+            at="--final",
+            hint="leave it out with `md-gan`",
+        )
     if config.md.staleness != "none" and not config.md.asynchronous:
         raise ConfigError(
             expected="`none`, where the coordinator waits for all feedback",
@@ -142,4 +152,5 @@ def check_parties(config: RunConfig, pair: Model, workers: int, batch_size: int)
             expected=f"at least {-(-config.iterations // workers)}, so that a worker is left",
             got=f"`{lose_every}`",
             at="coordinator.lose_every",
+            hint="make fewer `--iterations`, or take more `--nodes`",
         )

@@ -230,8 +230,8 @@ class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     initial: Literal["different", "same"] = "different"
     """Initial weights of the discriminators: drawn for each, or once for all."""
     models: tuple[str, ...] = ()
-    """Models whose discriminators are dealt out in turn; empty: the run's own. They must be for the
-    same images."""
+    """Models whose discriminators are dealt out in turn, such as `["mlp-mnist", "cnn-mnist"]`;
+    empty: the run's own. They must be for the same images."""
     asynchronous: bool = False
     """Whether the coordinator applies each feedback as it comes and waits for no other."""
     staleness: Literal["none", "delay", "parameter"] = "none"
@@ -240,7 +240,7 @@ class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     (AdaComp), which differs where feedback is sparse."""
     share: float = 1.0
     """Share of the feedback's values that a worker sends, the largest in absolute value; below 1,
-    each goes with its position."""
+    each goes with its position, so that only shares below a half save traffic."""
 
     def __post_init__(self) -> None:
         if self.discriminators is not None:
@@ -437,6 +437,8 @@ def _field_type(key: str) -> str:
     kind: Any = RunConfig
     for name in key.split("."):
         kind = next(f.type for f in msgspec.structs.fields(kind) if f.name == name)
+    if get_origin(kind) is tuple:
+        return 'a list of texts, such as `["a", "b"]`'
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))
     kinds = [k.__name__ for k in get_args(kind) or (kind,) if k is not NoneType]

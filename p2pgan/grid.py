@@ -132,8 +132,8 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
     """Keys that cannot change what a run of this algorithm comes to.
 
     Who has no neighbors, or sends nothing, or sends to the coordinator alone, draws nobody. A last
-    step may draw along the overlay, so with one only pooled algorithms are spared. (Where all are
-    equal before it, as after a coordinator's round, it draws nobody; we do not count on that here.)
+    step may draw along the overlay, so with one only those are spared that have none. (Where all
+    are equal before it, as after a coordinator's round, it draws nobody; we do not count on that.)
     (An overlay file that names its nodes in its own way gives other draws, as another seed does.)
     """
     draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}
@@ -142,10 +142,10 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
     others = _of_other_systems(chosen)
     if chosen.is_pooled:
         return {*exchanges, *others, "partition", "final"}
+    if chosen.is_split:  # moves have a period too
+        return {*(exchanges - set(PERIODS)), *others, "final"}
     if config.final != "none":
         return others
-    if chosen.is_split:  # moves have a period too
-        return {*(exchanges - set(PERIODS)), *others}
     if not chosen.groups:
         return {*exchanges, *others}
     return {*draws, *others} if chosen.has_coordinator else others
@@ -178,7 +178,7 @@ def _planned(
     kept = {key: value for key, value in values.items() if key not in spared}
     if spared:
         config = varied(base, {"algorithm": chosen.name, "nodes": nodes, "seed": seed, **kept})
-    if chosen.is_pooled:  # one node has nobody to take a last step with
+    if chosen.is_pooled or chosen.is_split:  # one generator has no other to agree with
         config = msgspec.structs.replace(config, final="none")
     normal = {key: value_of(config, key) for key in kept}
     parts = [chosen.name, f"n{nodes}", *(_named(k, v) for k, v in normal.items()), f"s{seed}"]

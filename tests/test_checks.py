@@ -107,3 +107,9 @@ def test_preparing_asks() -> None:
 @pytest.mark.parametrize("algorithm", ["gossip", "fl-gan"])
 def test_other_algorithms_do_not_mind(algorithm: str) -> None:
     prepared(algorithm=algorithm, md=SplitConfig(discriminators=5, staleness="delay"))
+
+
+def test_one_generator_has_no_last_step() -> None:
+    config = RunConfig(algorithm="md-gan", final="agree")
+    with pytest.raises(ConfigError, match="nobody has to agree on"):
+        check_parties(config, DIGITS, 4, 16)

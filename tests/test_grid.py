@@ -195,3 +195,11 @@ def test_a_wrong_value_is_told_with_its_key(key: str, values: tuple[Any, ...], t
     assert told in str(caught.value)
     are_torn = 0.1 in values
     assert ("put semicolons between values that hold commas" in str(caught.value)) == are_torn
+
+
+def test_one_generator_takes_no_last_step_in_a_grid() -> None:
+    base = RunConfig(final="agree")
+    planned = plan(base, Grid(algorithms=("gossip", "md-gan"), nodes=(4,)))
+    assert [cell.config.final for cell in planned] == ["agree", "none"]
+    varied = Grid(algorithms=("md-gan",), nodes=(4,), vary={"final": ("none", "agree")})
+    assert len(plan(RunConfig(), varied)) == 1

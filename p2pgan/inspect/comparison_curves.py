@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from p2pgan.inspect.summary import spread
+from p2pgan.inspect.traffic import UNRECORDED
 from p2pgan.record.rundir import Log, records_of
-from p2pgan.record.schema import Consensus, Quality, Scores, VectorSent
+from p2pgan.record.schema import Consensus, Quality, Scores, Traffic, VectorSent
 
 Score = Literal["fid", "ms"]
 Judged = Literal["quality", "scores"]
@@ -85,6 +86,9 @@ def read_curve(log: Log, nodes: int, judged: Judged = "scores") -> Curve:
                 trained[body.round] = body.iterations or 0
             case VectorSent() as body:
                 bytes_sent[body.round] += body.bytes
+            case Traffic() as body:
+                others = (body.sent[kind] for kind in UNRECORDED if kind in body.sent)
+                bytes_sent[body.round] += sum(tally.payload_bytes for tally in others)
             case Quality() as body:
                 quality[record.node] = body
             case _:

@@ -11,7 +11,7 @@ import msgspec
 from p2pgan.inspect.exchanges import NodeTraffic, Sent, tally
 from p2pgan.inspect.exchanges import Tally as VectorTally
 from p2pgan.inspect.text import natural
-from p2pgan.inspect.traffic import kinds_table
+from p2pgan.inspect.traffic import UNRECORDED, count_sent, kinds_table
 from p2pgan.record.rundir import Log, RunDirectory, records_of
 from p2pgan.record.schema import (
     Agreed,
@@ -26,6 +26,7 @@ from p2pgan.record.schema import (
     RunStarted,
     Scores,
     Tally,
+    Traffic,
 )
 from p2pgan.types import COORDINATOR
 
@@ -121,6 +122,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     dropped_reasons: dict[str, int]
     bytes_sent: int
+    unrecorded: dict[str, Tally]
+    """Batches and feedback of MD-GAN, which have no records one by one, by kind."""
     unaccounted: list[Sent]
     """Vectors sent and neither received nor dropped."""
     peers_lost: list[PeerEvent]
@@ -243,6 +246,7 @@ class _Collected:
         self.config: dict[str, Any] = {}
         self._run = ""
         self._tally = VectorTally()
+        self._kinds: dict[str, Tally] = {}
         self._rounds: dict[str, RoundFinished] = {}
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}
@@ -268,6 +272,8 @@ class _Collected:
         match body:
             case RunStarted():
                 self.config = self.config or body.config
+            case Traffic():
+                count_sent(self._kinds, body)
             case RoundFinished():
                 self._rounds[node] = body
                 self._busy_s[node] += (body.train_s or 0.0) + (body.exchange_s or 0.0)
@@ -314,6 +320,7 @@ class _Collected:
             dropped=sum(edge.dropped for edge in edges),
             dropped_reasons=dict(self._tally.reasons.most_common()),
             bytes_sent=sum(edge.bytes_sent for edge in edges),
+            unrecorded={kind: self._kinds[kind] for kind in UNRECORDED if kind in self._kinds},
             unaccounted=self._tally.unaccounted(),
             peers_lost=self._lost,
             peers_refused=self._refused,

@@ -111,10 +111,10 @@ def _each_text(payload_bytes: int, messages: int) -> str:
 
 COMMUNICATION_TITLES = {
     "coordinator_sends": "coordinator to workers, at the coordinator",
-    "worker_receives": "coordinator to worker, at each worker",
-    "worker_sends": "worker to coordinator, at each worker",
+    "worker_receives": "coordinator to worker, at a worker that takes part",
+    "worker_sends": "worker to coordinator, at a worker that takes part",
     "coordinator_receives": "workers to coordinator, at the coordinator",
-    "between_workers": "worker to worker, at each worker",
+    "between_workers": "worker to worker, at a worker that takes part",
 }
 """Lines of thesis table 5.4, by name of the figure."""
 
@@ -151,6 +151,8 @@ def _facts(summary: RunSummary) -> Iterator[str]:
         f"{f'{summary.judged} judged, ' if summary.judged else ''}{summary.dropped} dropped, "
         f"{len(summary.unaccounted)} unaccounted for"
     )
+    for kind, tally in summary.unrecorded.items():
+        yield f"{kind}: {tally.messages} sent ({bytes_text(tally.payload_bytes)})"
     for reason, times in summary.dropped_reasons.items():
         yield f"  dropped {times}: {printable(reason)}"
     for name, scores in summary.scores.items():

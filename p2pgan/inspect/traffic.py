@@ -34,6 +34,10 @@ DIRECTIONS: dict[str, Direction] = {
 own messages, which go any way and carry nothing."""
 
 
+UNRECORDED = ("batches", "feedback")
+"""Kinds that carry something, and are counted but not recorded one by one."""
+
+
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What a formula says of one kind of message."""
 

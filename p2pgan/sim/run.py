@@ -241,8 +241,7 @@ def fingerprint(experiment: Experiment) -> str:
 def _is_whole(simulation: Simulation) -> bool:
     """Whether nothing comes after the round that is over."""
     experiment = simulation.experiment
-    last_step = experiment.config.final != "none" and not experiment.algorithm.is_split
-    more = experiment.config.score.final_samples or last_step
+    more = experiment.config.score.final_samples or experiment.config.final != "none"
     return simulation.round == experiment.rounds and not more
 
 

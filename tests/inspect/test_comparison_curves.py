@@ -20,7 +20,7 @@ from p2pgan.inspect.comparison_curves import (
 )
 from p2pgan.record.comparison import Cell, ComparisonDirectory
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import Consensus, Quality, Scores
+from p2pgan.record.schema import Consensus, Quality, Scores, Tally, Traffic, VectorSent
 
 
 def test_a_curve_has_scores_distances_and_bytes_so_far(
@@ -41,6 +41,21 @@ def test_a_diverged_node_has_no_end_and_its_run_no_mean(run: RunDirectory) -> No
     curve = read_curve(run, 3)
     assert [point.fid for point in curve.points] == [20.0, None]
     assert curve.at_end["fid"] == {"a": 10.0, "b": 10.0}
+
+
+def test_batches_and_feedback_are_bytes_as_well(tmp_path: Path, write: Callable[..., None]) -> None:
+    """Their moves have records of their own, and are not counted twice."""
+    size = Tally(messages=2, payload_bytes=100)
+    move = {"round": 1, "nets": ["D"], "exchange": "1", "bytes": 30, "purpose": "move"}
+    lines: list[tuple[str, Any]] = [
+        ("coordinator", Traffic(round=1, sent={"batches": size}, received={"feedback": size})),
+        ("0", VectorSent(peer="1", **move)),
+        ("0", Traffic(round=1, sent={"feedback": size, "move": size}, received={"batches": size})),
+        ("", Consensus(round=1, iterations=20)),
+    ]
+    write(tmp_path / "events.jsonl", lines)
+    [point] = read_curve(tmp_path / "events.jsonl", 2).points
+    assert point.bytes_per_node == (100 + 100 + 30) / 2
 
 
 def test_scores_after_a_last_step_are_the_end(tmp_path: Path, write: Callable[..., None]) -> None:

@@ -17,7 +17,14 @@ from p2pgan.inspect.tables import (
 )
 from p2pgan.inspect.traffic import Prediction, compared
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import FaultInjected, Quality, RoundFinished, Tally, VectorReceived
+from p2pgan.record.schema import (
+    FaultInjected,
+    Quality,
+    RoundFinished,
+    Tally,
+    Traffic,
+    VectorReceived,
+)
 
 
 def test_columns_are_aligned() -> None:
@@ -81,6 +88,18 @@ def test_a_coordinator_is_not_taken_for_a_node_that_trains(tmp_path: Path, write
         ],
     )
     assert "1 node and a coordinator, 1 round," in summary_text(summarise(path))
+
+
+def test_what_has_no_records_one_by_one_is_told_too(tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    sent = {
+        "batches": Tally(messages=3, payload_bytes=1500),
+        "hello": Tally(messages=1, payload_bytes=0),
+    }
+    write(path, [("coordinator", Traffic(round=1, sent=sent, received={}))])
+    lines = summary_text(summarise(path)).splitlines()
+    assert "batches: 3 sent (1.5 kB)" in lines
+    assert not any(line.startswith("hello") for line in lines)
 
 
 def test_faults_are_counted(tmp_path: Path, write: Any) -> None:
@@ -149,8 +168,8 @@ def test_traffic_in_a_table() -> None:
     assert rows["hello"].split()[1:] == ["-", "2", *"------"]
     assert "≤: at most" in text
     assert "headers and the protocol's own messages: 620 B, 4.77 % of the payload" in text
-    assert "  worker to coordinator, at each worker: 1.0 kB, 50 times\n" in text
-    assert text.endswith("  worker to worker, at each worker: 9.0 kB, 3 times")
+    assert "  worker to coordinator, at a worker that takes part: 1.0 kB, 50 times\n" in text
+    assert text.endswith("  worker to worker, at a worker that takes part: 9.0 kB, 3 times")
 
 
 def test_traffic_of_a_simulation_has_no_headers() -> None:

@@ -520,14 +520,6 @@ def test_checkpoints_are_saved_on_the_way(split: Simulate, every: int) -> None:
     assert [iterations for _, iterations in places] == {1: [3, 6, 9], 2: [6, 9]}[every]
 
 
-@pytest.mark.parametrize("final", ["agree", "average"])
-def test_one_generator_needs_no_last_step(split: Simulate, final: Any) -> None:
-    finished = split(final=final)
-    assert finished.summary["final"] is None
-    assert finished.summary["rounds"] == 3
-    assert timeless(finished)[1:] == timeless(split("usual"))[1:]
-
-
 def test_diverged_networks_are_saved_and_said_so(split: Simulate) -> None:
     finished = split(train=Train(loss="lsgan", learning_rate_g=1e30))
     assert finished.directory.read_summary()["scores"]["fid"]["mean"] is None
