@@ -46,7 +46,13 @@ def test_a_diverged_node_has_no_end_and_its_run_no_mean(run: RunDirectory) -> No
 def test_batches_and_feedback_are_bytes_as_well(tmp_path: Path, write: Callable[..., None]) -> None:
     """Their moves have records of their own, and are not counted twice."""
     size = Tally(messages=2, payload_bytes=100)
-    move = {"round": 1, "nets": ["D"], "exchange": "1", "bytes": 30, "purpose": "move"}
+    move: dict[str, Any] = {
+        "round": 1,
+        "nets": ["D"],
+        "exchange": "1",
+        "bytes": 30,
+        "purpose": "move",
+    }
     lines: list[tuple[str, Any]] = [
         ("coordinator", Traffic(round=1, sent={"batches": size}, received={"feedback": size})),
         ("0", VectorSent(peer="1", **move)),
