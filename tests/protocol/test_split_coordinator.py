@@ -278,6 +278,32 @@ def test_a_coordinator_goes_on_from_its_checkpoint(
     assert [f["round"] for f in star.coordinator.kinds("round_finished")] == [3, 4]
 
 
+def rotated(places: Any, workers: Any) -> dict[int, str]:
+    """Every discriminator moves to the next worker."""
+    return {slot: workers[(workers.index(w) + 1) % len(workers)] for slot, w in places.items()}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_discriminator_is_lost_by_a_restart_of_the_coordinator(
+    star_of: StarOf, seed: int
+) -> None:
+    star = star_of(3, "sync", seed=seed, iterations=12, alone_s=500.0, rule={"moved": rotated})
+    star.start()
+    star.settle(until=lambda: len(star.coordinator.states) == 2)
+    star.settle(until=lambda: star.coordinator.phase == "collecting")
+    member = star.coordinator
+    star.kill("coordinator")
+    while ended := [step for step in star.steps() if step[0] != "up"]:
+        star.take(ended[0])
+    before = {name: len(star.members[name].kinds("vector_dropped")) for name in star.names}
+    star.restart("coordinator", member.states[-1])
+    star.settle()
+    star.check_accounts()
+    assert all(slots == (0, 1, 2) for slots in star.coordinator.served), "none is ever lost"
+    after = {name: len(star.members[name].kinds("vector_dropped")) for name in star.names}
+    assert after == before
+
+
 def test_where_all_were_started_again_places_are_those_of_the_checkpoint(star_of: StarOf) -> None:
     star = star_of(3, "sync", slots=2, iterations=8, seed=2)
     star.start()
