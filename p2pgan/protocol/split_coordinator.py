@@ -99,12 +99,17 @@ class SplitCoordinator(CoordinatorMachine):
             self._first = {**self._first, **state.places}
 
     def _begin(self) -> None:
-        """A worker that has one already, from before the coordinator was started, keeps it."""
+        """A worker that has one already, from before the coordinator was started, keeps it, and
+        what is lost is made again as always, as a copy if it can be."""
+        if self._placement.places():
+            return
         for slot, worker in sorted(self._first.items()):
-            free = slot in self._placement.lost() and self._placement.is_idle(worker)
-            if free and worker in self._ready():
+            if self._placement.is_idle(worker) and worker in self._ready():
                 self._placement.assign(slot, worker, is_awaited=True)
         self._time_errands()
+
+    def _is_hopeful(self) -> bool:
+        return super()._is_hopeful() or bool(self._placement.errands)
 
     def _hear(self, link: Link, message: Message) -> bool:
         if not isinstance(message, Holding):

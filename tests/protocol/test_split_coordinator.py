@@ -98,9 +98,10 @@ def test_a_frozen_worker_costs_the_deadline_once_and_then_nothing(star_of: StarO
 def test_one_that_is_silent_for_long_is_replaced_and_starts_anew(star_of: StarOf) -> None:
     star = star_of(3, "sync", slots=2, **LIMITS, iterations=40, exchange_every=40)
     star.start()
+    star.settle(until=lambda: len(star.coordinator.learned) == 5)
     star.settle(until=lambda: star.coordinator.phase == "collecting")
     star.frozen.add("w1")
-    star.settle(until=lambda: star.now >= 4.0)
+    star.settle(until=lambda: star.now >= 1.0)
     while star.now < 10.0 and star.coordinator.close is None:
         due = next(t for t in star.timers() if t[2] == "silence")
         star.now = star.coordinator.timers["silence"]
@@ -114,6 +115,49 @@ def test_one_that_is_silent_for_long_is_replaced_and_starts_anew(star_of: StarOf
     star.check_closed()
     star.check_accounts()
     assert star.coordinator.learned[-1] == (40, (0, 1))
+
+
+@pytest.mark.parametrize("system", ["sync", "async"])
+def test_an_iteration_may_take_longer_than_the_first_deadline_and_any_patience(
+    star_of: StarOf, system: str
+) -> None:
+    star = star_of(3, system, **LIMITS, alone_s=99.0, seed=1, work_s={do.Criticise: 50.0})
+    star.start()
+    star.settle()
+    star.check_closed()
+    assert star.coordinator.close.reason == "finished"
+    assert star.coordinator.served[0] == (0, 1, 2)
+    assert {*range(3)} == {slot for _, slots in star.coordinator.learned for slot in slots}
+    assert {f["reason"] for _, f in star.logged("vector_dropped")} <= {"finished"}
+    assert not [f for f in star.coordinator.kinds("peer_lost") if f["reason"] == "silent"]
+
+
+@pytest.mark.parametrize("system", ["sync", "async"])
+def test_with_workers_that_hang_it_does_not_wait_for_ever(star_of: StarOf, system: str) -> None:
+    star = star_of(2, system, **LIMITS, alone_s=7.0, iterations=40, rule=STAY)
+    star.start()
+    star.settle(until=lambda: len(star.coordinator.learned) == 20)
+    star.work_s[do.Criticise] = 1e9
+    star.settle(until=lambda: star.coordinator.close is not None)
+    assert star.coordinator.close.reason == "alone"
+    assert star.now == 10.0 + 7.0
+    assert star.coordinator.kinds("checkpoint_saved")
+
+
+def test_what_was_lost_with_a_coordinator_is_copied_from_a_live_one(star_of: StarOf) -> None:
+    star = star_of(3, "sync", seed=3, iterations=12, alone_s=500.0, rule=STAY)
+    star.start()
+    star.settle(until=lambda: len(star.coordinator.states) == 2)
+    star.settle(until=lambda: star.coordinator.phase == "collecting")
+    member = star.coordinator
+    star.kill("coordinator")
+    star.kill("w1")
+    star.restart("w1")
+    star.restart("coordinator", member.states[-1])
+    star.settle()
+    star.check_closed()
+    assert [f["peer"] for f in moves_of(star)] == ["w0"]
+    assert star.members["w1"].slot == 1
 
 
 def test_a_dead_worker_is_replaced_where_one_is_idle(star_of: StarOf) -> None:
