@@ -162,14 +162,16 @@ class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """What the two systems with a coordinator share: how long it waits, and what it keeps."""
 
     deadline_first_s: float = 30.0
-    """Seconds that the coordinator waits for answers while too few have come to tell the usual."""
+    """Seconds that the coordinator waits for answers while too few have come to tell the usual; or
+    4 times the longest that has come, if that is more."""
     deadline_min_s: float = 1.0
     """Shortest deadline, however regular the answers are."""
     deadline_spread: float = 6.0
     """The deadline is the median time of an answer plus so many times the spread (1.48 times the
     median absolute deviation, which is the standard deviation of a normal distribution)."""
     lost_after_s: float = 30.0
-    """Seconds after which a worker that owes an answer is given up, with its discriminator."""
+    """Seconds after which a worker that owes an answer is given up, with its discriminator; or 4
+    deadlines, if that is more. While too few answers have come, only a broken connection counts."""
     wait_s: float = 60.0
     """Seconds that a worker waits for a coordinator that is gone, before it saves and stops."""
     checkpoint_every: int = 1

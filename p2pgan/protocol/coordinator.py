@@ -2,16 +2,20 @@
 
 Theory of operation. A coordinator asks workers and waits for their answers, but never longer than
 its deadline, which follows the usual time of an answer (`deadline.py`). Who misses it is late: its
-answer will be dropped, and counts for the deadline only. Who then owes it for `lost_after_s` is
-given up until it says something again. Whoever is asked owes until it answers, refuses, or its
-connection breaks; then there is nothing to wait for.
+answer will be dropped, and counts for the deadline only. Who then owes it for `lost_after_s`, and
+for several deadlines, is given up until it says something again. As long as nobody knows what is
+usual, nobody is given up for being slow: whoever is frozen or dead breaks its connection. Whoever
+is asked owes until it answers, refuses, or its connection breaks; then there is nothing to wait
+for. When nobody is left who can be asked or still owes, the coordinator is alone.
 
 A round ends with a record, with scores if they are due, and with a checkpoint, from which a
 coordinator that was started again goes on. What a former one has asked for is never taken: workers
-drop it themselves when they meet another boot.
+drop it themselves when they meet another boot. One that comes back before they have noticed that it
+was gone is turned away for its former self, and knocks again until they must have.
 """
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,15 +28,21 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.deadline import Deadline
 from p2pgan.protocol.exchanges import Outgoing
-from p2pgan.protocol.links import Link
+from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
-from p2pgan.protocol.messages import Chunk, Done
+from p2pgan.protocol.messages import Chunk, Done, Refuse
 from p2pgan.protocol.phases import Cause, Phase
 from p2pgan.protocol.roles import CoordinatorSettings
 
 ANSWER_TIMER: Final = "answer"
 SILENCE_TIMER: Final = "silence"
 ALONE_TIMER: Final = "alone"
+GREET_TIMER: Final = "greet"
+
+GREET_AGAIN_S: Final = 1.0
+RETURN_S: Final = 20.0
+"""Time within which workers must have noticed that a former coordinator has gone; heartbeats end
+after 15 s."""
 
 UNASKED: Final = "unasked"
 """Why a vector is dropped that nobody has asked for."""
@@ -50,6 +60,8 @@ class Debtor:
 
     open: dict[Key, float] = field(default_factory=dict)
     """When each question without an answer was asked, in that order."""
+    asked: deque[Key] = field(default_factory=lambda: deque(maxlen=MAX_OPEN))
+    """The last questions, answered or not: one that was asked twice may be answered twice."""
     owed: Key | None = None
     """The one whose answer is waited for."""
     is_late: bool = False
@@ -61,11 +73,16 @@ class Debtor:
         """Asks; what was owed before is not waited for any more, but its silence lasts."""
         if self.owed is None:
             self.since_s = now
+        self.asked.append(key)
         self.open.pop(key, None)
         if len(self.open) >= MAX_OPEN:
             del self.open[next(iter(self.open))]
         self.open[key] = now
         self.owed, self.is_late = key, False
+
+    def wait_again(self, key: Key, now: float) -> None:
+        """Waits again for an answer that was given up."""
+        self.owed, self.is_late, self.since_s = key, False, now
 
     def forgive(self) -> None:
         """Waits no more; an answer that comes all the same is late."""
@@ -93,22 +110,28 @@ class CoordinatorMachine(Machine):
     what a worker owes was asked of it; nobody owes anything once the node leaves.
     """
 
-    __slots__ = ("_alone", "_deadline", "_debtors", "_is_gathered", "_is_overdue", "_is_watching",
-                 "_moves_due", "_round_at_s", "_settings", "_silent", "_updates")  # fmt: skip
+    __slots__ = ("_alone", "_asked_at_s", "_deadline", "_debtors", "_is_gathered", "_is_overdue",
+                 "_is_watching", "_moves_due", "_round_at_s", "_settings", "_silent",
+                 "_started_s", "_turned_away", "_updates")  # fmt: skip
 
     def __init__(self, settings: CoordinatorSettings) -> None:
         super().__init__(settings, self)
         self._settings = settings
         self._debtors = {worker: Debtor() for worker in settings.neighbors}
         self._deadline = Deadline(settings.deadline)
+        self._asked_at_s = 0.0
+        """When the deadline of what is asked began."""
         self._is_overdue = False
-        """Whether the deadline of what is asked is over."""
+        """Whether it is over."""
         self._is_watching = False
         self._is_gathered = False
         """Whether the wait for all workers is over."""
         self._alone = False
         self._silent: set[str] = set()
         """Workers that have missed the last deadline, and have not answered since."""
+        self._started_s = 0.0
+        self._turned_away: set[str] = set()
+        """Workers that take us for a second coordinator, and will be greeted again."""
         self._round_at_s = 0.0
         self._updates = 0
         self._moves_due = False
@@ -155,12 +178,15 @@ class CoordinatorMachine(Machine):
     # -- life --------------------------------------------------------------------------------------
 
     def _gather(self) -> None:
+        self._started_s = self._core.now
         self._set_timer(GATHER_TIMER, self._settings.wait_s)
         self._go_on()
 
     def _timer(self, name: str) -> None:
         if name == GATHER_TIMER:
             self._is_gathered = True
+        elif name == GREET_TIMER:
+            self._greet_again()
         elif name == ANSWER_TIMER:
             self._missed()
         elif name == SILENCE_TIMER:
@@ -173,7 +199,8 @@ class CoordinatorMachine(Machine):
     def _abandoned(self) -> None:
         self._alone = False
         if not self._reason:
-            self._failure = f"no worker has been there for {self._settings.alone_s:g} s"
+            wait_s = self._settings.alone_s
+            self._failure = f"no worker has been there, or has answered, for {wait_s:g} s"
             self._hint = "start workers, and the coordinator again with `--resume`"
             self._stop("alone")
 
@@ -209,27 +236,41 @@ class CoordinatorMachine(Machine):
                 debtor.forgive()
 
     def _watch_company(self) -> None:
-        """Without any worker there is no use in going on for ever."""
+        """Without any worker there is no use in going on for ever; nor with those that hang."""
         waits = self.phase in (Phase.GATHERING, Phase.ASSEMBLING, Phase.COLLECTING)
-        is_alone = waits and not self._neighborhood.ready()
+        is_alone = waits and not self._ready() and not self._is_hopeful()
         if is_alone and not self._alone:
             self._set_timer(ALONE_TIMER, self._settings.alone_s)
         elif self._alone and not is_alone:
             self._core.emit(do.CancelTimer(name=ALONE_TIMER))
         self._alone = is_alone
 
+    def _is_hopeful(self) -> bool:
+        """Whether somebody may still come with what it was told to do."""
+        return any(debtor.owed is not None for debtor in self._debtors.values())
+
     # -- questions and answers ---------------------------------------------------------------------
 
     def _ask(self, worker: str, key: Key) -> None:
         self._debtors[worker].ask(key, self._core.now)
-        if not self._is_watching:
+        self._watch_silence()
+
+    def _watch_silence(self) -> None:
+        if not self._is_watching and self._is_hopeful():
             self._is_watching = True
             self._set_timer(SILENCE_TIMER, self._settings.lost_after_s)
 
     def _await_answers(self) -> None:
         """The deadline of all that was just asked."""
-        self._is_overdue = False
+        self._is_overdue, self._asked_at_s = False, self._core.now
         self._set_timer(ANSWER_TIMER, self._deadline.limit_s)
+
+    def _await_longer(self) -> None:
+        """The first answers tell that the others may take as long."""
+        end_s = self._asked_at_s + self._deadline.limit_s
+        if self._owing() and end_s > self._core.now:
+            self._is_overdue = False
+            self._core.emit(do.SetTimer(name=ANSWER_TIMER, at_s=end_s))
 
     def _owing(self) -> list[str]:
         """Workers whose answer is waited for, and would be taken."""
@@ -237,6 +278,8 @@ class CoordinatorMachine(Machine):
 
     def _missed(self) -> None:
         """The deadline is over."""
+        if not self._deadline.is_begun:
+            return  # as far as is known, all are as slow as this
         self._is_overdue = True
         for worker in self._owing():
             if worker not in self._silent:
@@ -250,7 +293,10 @@ class CoordinatorMachine(Machine):
 
     def _give_up(self) -> None:
         """Waits no more for who has owed an answer for too long."""
-        now, limit_s = self._core.now, self._settings.lost_after_s
+        now = self._core.now
+        if not self._deadline.is_known:
+            return
+        limit_s = max(self._settings.lost_after_s, self._deadline.patience_s)
         ends_s = []
         for worker, debtor in self._debtors.items():
             if debtor.owed is None:
@@ -273,7 +319,8 @@ class CoordinatorMachine(Machine):
         Raises:
             VectorError: it does not.
         """
-        if (chunk.round, chunk.slot) not in self._debtors[link.peer].open:
+        key, debtor = (chunk.round, chunk.slot), self._debtors[link.peer]
+        if key not in debtor.open and key not in debtor.asked:
             at = f"peer `{link.peer}`"
             raise VectorError(UNASKED, expected="an answer", got="another vector", at=at)
 
@@ -289,6 +336,9 @@ class CoordinatorMachine(Machine):
         in_time = debtor.owed == key and not debtor.is_late
         if debtor.owed == key:
             debtor.forgive()
+        if not self._deadline.is_known:
+            self._await_longer()
+        self._watch_silence()
         return in_time
 
     def _spoiled(self, link: Link, reason: str) -> None:
@@ -388,6 +438,22 @@ class CoordinatorMachine(Machine):
 
     def _say_done(self, worker: str) -> None:
         self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
+
+    def _refused(self, link: Link, refuse: Refuse) -> None:
+        """Our id may be held by nobody but what we were before."""
+        is_new = self._core.now < self._started_s + RETURN_S and not self._reason
+        is_taken = refuse.code == "identity_taken" and link.outward is Outward.GREETED
+        if self._settings.state and is_new and is_taken:
+            self._turned_away.add(link.peer)
+            self._set_timer(GREET_TIMER, GREET_AGAIN_S)
+        else:
+            super()._refused(link, refuse)
+
+    def _greet_again(self) -> None:
+        for worker in sorted(self._turned_away):
+            if self._neighborhood.links[worker].outward is Outward.GREETED:
+                self._neighborhood.greet(worker)
+        self._turned_away.clear()
 
     def _welcomed(self, link: Link) -> None:
         """Its connection may have been down when the others were told."""

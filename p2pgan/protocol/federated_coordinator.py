@@ -2,7 +2,9 @@
 
 Source: thesis, chapter 4, and seed 003's algorithm 1 for the choice of workers: more are asked than
 needed, and the first to answer make the round. A worker that joins late is ready for the next
-choice, and gets the current networks by being asked. A round that nobody answers is played again.
+choice, and gets the current networks by being asked. One that has missed a deadline is left alone
+until it answers: a newer model would end its training, and a round must not wait for it again. A
+round that nobody answers is played again.
 """
 
 from p2pgan.protocol import events as ev
@@ -52,18 +54,20 @@ class FederatedCoordinator(CoordinatorMachine):
         return self._system.model_bytes
 
     def _ready(self) -> list[str]:
-        ready = {*self._neighborhood.ready()} - self._silent_for_good()
-        links = self._neighborhood.links
-        return [w for w in self._settings.neighbors if w in ready and links[w].route is not None]
+        return [w for w in self._connected() if w not in self._silent]
 
-    def _silent_for_good(self) -> set[str]:
-        """Who was given up; whoever is only late gets the next model, and may do better with it."""
-        return {w for w in self._silent if self._debtors[w].owed is None}
+    def _connected(self) -> list[str]:
+        links = self._neighborhood.links
+        ready = {w for w in self._neighborhood.ready() if links[w].route is not None}
+        return [w for w in self._settings.neighbors if w in ready]
 
     def _places(self) -> Places:
         return {}
 
     def _assemble(self) -> None:
+        if self._taken:
+            self._resume()
+            return
         ready = self._ready()
         if not ready:
             return
@@ -78,11 +82,23 @@ class FederatedCoordinator(CoordinatorMachine):
             self._ask(worker, (self._round + 1, 0))
         self._await_answers()
 
+    def _resume(self) -> None:
+        """A round that was given up is answered after all: the others may be as near their end."""
+        self._enter(Cause.ASKED)
+        key = (self._round + 1, 0)
+        for worker in self._connected():
+            if key in self._debtors[worker].open:
+                self._debtors[worker].wait_again(key, self._core.now)
+        self._watch_silence()
+        self._await_answers()
+        self._collect()
+
     def _take(self, arrival: Arrival, link: Link) -> None:
         del link
         self._answered_by(arrival)
         # One that is not waited for any more, its connection having been down, is as good.
-        is_current = self.phase is Phase.COLLECTING and arrival.round == self._round + 1
+        plays = self.phase in (Phase.ASSEMBLING, Phase.COLLECTING) and not self._reason
+        is_current = plays and arrival.round == self._round + 1
         if is_current and arrival.peer not in self._taken:
             self._taken[arrival.peer] = arrival
         else:

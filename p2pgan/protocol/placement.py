@@ -2,13 +2,14 @@
 
 A part of MD-GAN's coordinator. Theory of operation. Only a worker's word counts: a discriminator is
 where a worker says that it holds it. Orders are numbered, and what a worker said before it has read
-the last one is stale, so whoever has an order before it counts as nowhere until it speaks. An order
-that is not carried out in time is taken back: both ends are released, and the discriminator is lost
-unless its worker says that it still has it.
+the last one is stale, so whoever has an order before it counts as nowhere until it speaks. A move
+that is not done in time is not waited for any more, but may still be done. An order that is given
+up is taken back: both ends are released, and the discriminator is lost unless its worker says that
+it still has it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.instructions import Send
@@ -118,8 +119,12 @@ class Placement:
         message = Release(clock=self._core.tick(), order=order)
         self._core.emit(Send(peer=worker, message=message))
 
+    def leave_alone(self, errand: Errand) -> None:
+        """Iterations go on without an errand, which may still be carried out."""
+        self.errands[errand.slot] = replace(errand, is_awaited=False)
+
     def take_back(self, errand: Errand) -> None:
-        """An errand was not carried out in time."""
+        """An errand is given up."""
         del self.errands[errand.slot]
         self.release(errand.target)
         # A mover without a word that counts may still have it, or may not: nobody can tell.

@@ -8,8 +8,9 @@ and the next iteration begins. Whoever is late gets no batches until it has answ
 every worker is served on its own, and the generator learns from each feedback as it comes.
 
 At the end of a round discriminators move, if they do: iterations stop until all are in their new
-places, or the deadline of moves is over. A lost one is made again on an idle worker, as a copy of
-one that is not late; iterations go on meanwhile.
+places, or the deadline of moves is over, and then go on without those that are still on their way.
+A lost one is made again on an idle worker, as a copy of one that is not late; iterations go on
+meanwhile.
 """
 
 from typing import Final
@@ -23,7 +24,7 @@ from p2pgan.protocol.exchanges import Outgoing, Parcel
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import Chunk, Holding, Message
 from p2pgan.protocol.phases import SPLIT_COORDINATOR, Cause, Phase
-from p2pgan.protocol.placement import Placement
+from p2pgan.protocol.placement import Errand, Placement
 from p2pgan.protocol.roles import CoordinatorSettings, Places, Placing, Split
 
 ERRAND_TIMER: Final = "errand"
@@ -41,7 +42,7 @@ class SplitCoordinator(CoordinatorMachine):
 
     TRANSITIONS = SPLIT_COORDINATOR
 
-    __slots__ = ("_first", "_generating", "_is_running_errands", "_learning", "_moves_deadline",
+    __slots__ = ("_first", "_generating", "_learning", "_moves_deadline",
                  "_placement", "_rule", "_system", "_taken")  # fmt: skip
 
     def __init__(self, settings: CoordinatorSettings) -> None:
@@ -50,8 +51,6 @@ class SplitCoordinator(CoordinatorMachine):
         self._system, self._rule = settings.system, settings.rule
         self._first: Places = settings.rule.first
         self._moves_deadline = Deadline(settings.deadline)
-        self._is_running_errands = False
-        """Whether their timer is set."""
         self._generating: tuple[int, ...] = ()
         self._learning: tuple[Arrival, ...] = ()
         self._taken: dict[int, Arrival] = {}
@@ -99,12 +98,17 @@ class SplitCoordinator(CoordinatorMachine):
             self._first = {**self._first, **state.places}
 
     def _begin(self) -> None:
-        """A worker that has one already, from before the coordinator was started, keeps it."""
+        """A worker that has one already, from before the coordinator was started, keeps it, and
+        what is lost is made again as always, as a copy if it can be."""
+        if self._placement.places():
+            return
         for slot, worker in sorted(self._first.items()):
-            free = slot in self._placement.lost() and self._placement.is_idle(worker)
-            if free and worker in self._ready():
+            if self._placement.is_idle(worker) and worker in self._ready():
                 self._placement.assign(slot, worker, is_awaited=True)
         self._time_errands()
+
+    def _is_hopeful(self) -> bool:
+        return super()._is_hopeful() or bool(self._placement.errands)
 
     def _hear(self, link: Link, message: Message) -> bool:
         if not isinstance(message, Holding):
@@ -115,7 +119,7 @@ class SplitCoordinator(CoordinatorMachine):
             return True  # it says so again when we call it
         self._silent.discard(link.peer)
         done = self._placement.told(link.peer, message.slot, message.order)
-        if done is not None and done.is_awaited:
+        if done is not None and (done.is_awaited or done.mover):
             self._moves_deadline.observe(self._core.now - done.since_s)
         return True
 
@@ -165,32 +169,45 @@ class SplitCoordinator(CoordinatorMachine):
         return not expects and not is_late
 
     def _time_errands(self) -> None:
-        if self._placement.errands and not self._is_running_errands:
-            self._is_running_errands = True
-            self._set_timer(ERRAND_TIMER, self._moves_deadline.limit_s)
+        ends_s = [self._end_s(errand) for errand in self._placement.errands.values()]
+        if ends_s:
+            self._core.emit(do.SetTimer(name=ERRAND_TIMER, at_s=min(ends_s)))
+
+    def _end_s(self, errand: Errand) -> float:
+        """When an errand is not waited for any more, or given up; deadlines become longer."""
+        deadline = self._moves_deadline
+        if errand.is_awaited or not self._has_mover(errand):
+            return errand.since_s + deadline.limit_s
+        return errand.since_s + max(self._settings.lost_after_s, deadline.patience_s)
+
+    def _has_mover(self, errand: Errand) -> bool:
+        """Whether a worker is there that may have the discriminator still."""
+        return bool(errand.mover) and self._neighborhood.links[errand.mover].is_ready
 
     def _timer(self, name: str) -> None:
         if name == ERRAND_TIMER:
-            self._is_running_errands = False
             self._take_back()
         super()._timer(name)
 
     def _take_back(self) -> None:
-        """Errands that were not carried out in time; the deadline may have become longer."""
-        limit_s, now = self._moves_deadline.limit_s, self._core.now
-        ends_s = []
+        """Errands that were not carried out in time.
+
+        A move is left alone at first: to release its mover would destroy what may be the only copy
+        of a trained discriminator. A new one or a copy is soon made elsewhere.
+        """
         for errand in list(self._placement.errands.values()):
-            if errand.since_s + limit_s <= now:
-                self._placement.take_back(errand)
+            if self._end_s(errand) > self._core.now:
+                continue
+            if errand.is_awaited and self._has_mover(errand):
+                self._placement.leave_alone(errand)
             else:
-                ends_s.append(errand.since_s + limit_s)
-        if ends_s:
-            self._is_running_errands = True
-            self._core.emit(do.SetTimer(name=ERRAND_TIMER, at_s=min(ends_s)))
+                self._placement.take_back(errand)
+        self._time_errands()
 
     def _lost(self, peer: str) -> None:
         super()._lost(peer)
         self._placement.gone(peer)
+        self._take_back()
 
     def _called(self, link: Link) -> None:
         super()._called(link)

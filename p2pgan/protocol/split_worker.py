@@ -60,7 +60,7 @@ class SplitWorker(WorkerMachine):
         self._judging: Arrival | None = None
         """Those at hand."""
         self._is_void = False
-        """Whether nobody waits for the feedback at hand any more."""
+        """Whether nobody waits for the feedback or the discriminator at hand any more."""
         self._sending: Move | None = None
         self._taking: tuple[int, Arrival | None] | None = None
         """The discriminator that is made, or taken from an arrival."""
@@ -129,8 +129,10 @@ class SplitWorker(WorkerMachine):
 
     def _met(self, *, is_new: bool) -> None:
         """The coordinator forgets what it has asked when a connection breaks, and asks nothing
-        before our report."""
-        del is_new
+        before our report. Another boot of it numbers its orders anew: by the former one's numbers
+        our report would answer orders that we have not seen."""
+        if is_new:
+            self._read = 0
         self._void()
         self._report()
 
@@ -164,7 +166,7 @@ class SplitWorker(WorkerMachine):
                 is_ours = self._held is not None and (order.keep or order.slot == self._held)
                 if is_ours and self._neighborhood.links[order.to].is_ready:
                     self._enter(Cause.SENDS)
-                    self._sending = order
+                    self._sending, self._is_void = order, False
                     self._core.emit(do.Pack())
                     return
             case Expect():
@@ -254,7 +256,8 @@ class SplitWorker(WorkerMachine):
         assert self._held is not None
         if len(event.data) != self._system.move_bytes[self._held]:
             raise self._impossible(event)
-        if self._neighborhood.links[move.to].is_ready:
+        # An order of a coordinator that has forgotten it would send it to where nobody expects it.
+        if not self._is_void and self._neighborhood.links[move.to].is_ready:
             parcel = Parcel(purpose="move", slot=move.slot, number=event.number, data=event.data)
             self._exchanges.send(move.to, MOVE_NETS, round=move.round, parcel=parcel)
             if not move.keep:

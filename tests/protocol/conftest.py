@@ -5,6 +5,7 @@ are possible (deliver a message, finish a piece of work, break or make a connect
 so that a test can try any order.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -63,6 +64,8 @@ class Member:
         self.machine = machine_of(settings)
         self.vector = {"G": np.arange(5, dtype=np.float32), "D": np.ones(3, dtype=np.float32)}
         self.work: do.Instruction | None = None
+        self.done_s = 0.0
+        """When the work at hand is done, at the earliest."""
         self.timers: dict[str, float] = {}
         self.log: list[do.Record] = []
         self.close: do.Close | None = None
@@ -136,6 +139,10 @@ class Party:
         self.connections: dict[tuple[str, str], Connection] = {}
         self.losses = 0
         self.frozen: set[str] = set()
+        self.work_s: dict[type, float] = {}
+        """How long work of some kinds takes; other work takes no time."""
+        self.slower: dict[str, float] = {}
+        """Nodes whose work takes so many times longer."""
 
     def _draw(self, ready: Sequence[str]) -> Sequence[str]:
         return [ready[int(self.rng.integers(len(ready)))]]
@@ -173,6 +180,7 @@ class Party:
                 member.log.append(instruction)
             case do.StopTraining():
                 member.stopped_training = True
+                member.done_s = self.now
             case do.Close():
                 member.close = instruction
                 member.timers.clear()
@@ -180,6 +188,8 @@ class Party:
             case _:
                 assert member.work is None, "one piece of work at a time"
                 member.work = instruction
+                lasts_s = self.work_s.get(type(instruction), 0.0)
+                member.done_s = self.now + lasts_s * self.slower.get(node, 1.0)
 
     def _send(self, node: str, peer: str, frames: Frames) -> None:
         connection = self.connections[node, peer]
@@ -205,7 +215,8 @@ class Party:
             elif here.close is None and there.close is None and self._is_started(a, b):
                 found.append(("up", a, b))
         for node, member in self.members.items():
-            if member.work is not None and node not in self.frozen:
+            is_done = member.work is not None and member.done_s <= self.now
+            if is_done and node not in self.frozen:
                 found.append(("work", node))
         return found
 
@@ -301,6 +312,8 @@ class Party:
             steps = self.steps()
             if steps:
                 step = choose(steps) if choose else steps[int(self.rng.integers(len(steps)))]
+            elif self._pass_time():
+                continue
             elif self.timers():
                 step = self.timers()[0]
                 self.now = max(self.now, self.members[step[1]].timers[step[2]])
@@ -308,6 +321,16 @@ class Party:
                 return
             self.take(step)
         raise AssertionError("the party does not come to rest")
+
+    def _pass_time(self) -> bool:
+        """Until the next piece of work is done, if no timer is due before."""
+        timers = [self.members[node].timers[name] for _, node, name in self.timers()]
+        awake = [m for node, m in self.members.items() if node not in self.frozen]
+        ends_s = [m.done_s for m in awake if m.work is not None and m.done_s > self.now]
+        if not ends_s or min(timers, default=math.inf) < min(ends_s):
+            return False
+        self.now = min(ends_s)
+        return True
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -367,9 +390,12 @@ class Star(Party):
         seed: int = 0,
         rule: dict[str, Any] | None = None,
         overrides: dict[str, dict[str, Any]] | None = None,
+        work_s: dict[type, float] | None = None,
+        slower: dict[str, float] | None = None,
         **common: Any,
     ) -> None:
         self._reset(seed)
+        self.work_s, self.slower = work_s or {}, slower or {}
         self.names = [f"w{index}" for index in range(workers)]
         self.slots = slots or workers
         self.system: Any = Federated(model_bytes=MODEL_BYTES)

@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgan.errors import LocalProtocolError
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
 from p2pgan.protocol.coordinator import MAX_OPEN, Debtor, State
 from p2pgan.protocol.federated_coordinator import FederatedCoordinator
 from p2pgan.protocol.links import Identity
+from p2pgan.protocol.messages import Hello, Refuse, Welcome
 from p2pgan.protocol.roles import CoordinatorSettings, Federated, Selection
 
 
@@ -42,6 +45,65 @@ def test_a_state_of_a_longer_run_is_refused() -> None:
     state = State(round=4, updates=8, clock=77, places={}, moves_due=False)
     with pytest.raises(LocalProtocolError, match="a run of 4 rounds or more"):
         machine(msgspec.msgpack.encode(state))
+
+
+def said(instructions: list[do.Instruction]) -> list[do.Instruction]:
+    """What is sent and what ends it, without timers and records."""
+    return [i for i in instructions if isinstance(i, do.Send | do.Close)]
+
+
+def is_hello(instructions: list[do.Instruction]) -> bool:
+    return [type(i.message) for i in said(instructions) if isinstance(i, do.Send)] == [Hello]
+
+
+TAKEN = ev.Answered(
+    peer="w0", message=Refuse(clock=1, node="w0", code="identity_taken", text="taken")
+)
+GREET = ev.TimerFired(name="greet")
+
+
+def greeting(*, is_resumed: bool) -> FederatedCoordinator:
+    """One that has called its worker."""
+    state = State(round=1, updates=2, clock=7, places={}, moves_due=False)
+    coordinator = machine(msgspec.msgpack.encode(state) if is_resumed else b"")
+    coordinator.handle(ev.Started(), 100.0)
+    assert is_hello(coordinator.handle(ev.LinkUp(peer="w0"), 100.0))
+    return coordinator
+
+
+def test_one_that_comes_back_early_knocks_until_its_former_self_is_forgotten() -> None:
+    coordinator = greeting(is_resumed=True)
+    for second in range(1, 20):
+        told = coordinator.handle(TAKEN, 99.5 + second)
+        assert not said(told)
+        assert do.SetTimer(name="greet", at_s=100.5 + second) in told
+        assert is_hello(coordinator.handle(GREET, 100.5 + second))
+    (close,) = said(coordinator.handle(TAKEN, 120.0))
+    assert isinstance(close, do.Close)
+    assert "already taken" in close.failure
+
+
+def test_it_is_welcome_at_last() -> None:
+    coordinator = greeting(is_resumed=True)
+    coordinator.handle(TAKEN, 101.0)
+    coordinator.handle(GREET, 102.0)
+    welcome = Welcome(clock=3, node="w0", boot="boot-of-theirs", round=1)
+    coordinator.handle(ev.Answered(peer="w0", message=welcome), 102.0)
+    assert coordinator.statistics().peers[0].state == "ready"
+    assert not said(coordinator.handle(GREET, 103.0))
+
+
+def test_it_knocks_at_no_broken_connection() -> None:
+    coordinator = greeting(is_resumed=True)
+    coordinator.handle(TAKEN, 101.0)
+    coordinator.handle(ev.LinkDown(peer="w0"), 101.5)
+    assert not said(coordinator.handle(GREET, 102.0))
+
+
+def test_a_second_one_that_has_no_past_ends_at_once() -> None:
+    coordinator = greeting(is_resumed=False)
+    (close,) = said(coordinator.handle(TAKEN, 101.0))
+    assert isinstance(close, do.Close)
 
 
 @given(

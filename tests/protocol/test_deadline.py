@@ -2,6 +2,7 @@
 
 from statistics import median
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,22 @@ def after(times_s: list[float], **settings: float) -> float:
 def test_at_first_it_is_a_constant() -> None:
     assert after([0.1] * (KNOWN_MIN - 1), first_s=30.0) == 30.0
     assert after([0.1] * KNOWN_MIN, first_s=30.0) < 30.0
+
+
+@given(st.lists(st.floats(0, 1e4), max_size=KNOWN_MIN - 1), st.floats(0.1, 100))
+def test_the_first_answers_make_it_longer_but_never_shorter(
+    times_s: list[float], first_s: float
+) -> None:
+    assert after(times_s, first_s=first_s) == max([first_s, *(4 * time_s for time_s in times_s)])
+
+
+@pytest.mark.parametrize("count", [0, 1, KNOWN_MIN - 1, KNOWN_MIN])
+def test_it_knows_how_much_it_knows(count: int) -> None:
+    deadline = Deadline(DeadlineSettings(min_s=2.0))
+    for _ in range(count):
+        deadline.observe(0.5)
+    assert (deadline.is_begun, deadline.is_known) == (count > 0, count == KNOWN_MIN)
+    assert deadline.patience_s == 4 * deadline.limit_s
 
 
 @given(times, st.floats(0, 10), st.floats(0.01, 5))

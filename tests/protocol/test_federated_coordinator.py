@@ -8,6 +8,7 @@ import pytest
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import split
 from p2pgan.protocol.roles import DeadlineSettings, Federated
 
 StarOf = Callable[..., Any]
@@ -93,11 +94,79 @@ def test_who_stays_silent_is_asked_no_more(star_of: StarOf) -> None:
     star.start()
     star.settle(until=lambda: star.coordinator.phase == "collecting")
     star.frozen.add("w1")
+    star.settle(until=lambda: len(star.coordinator.kinds("round_finished")) == 9)
+    assert star.now == 4.0, "one deadline, not one of each round"
+    star.now = star.coordinator.timers["silence"]
+    star.take(("timer", "coordinator", "silence"))
+    assert star.now == 10.0
+    assert star.coordinator.kinds("peer_lost") == [{"peer": "w1", "reason": "silent"}]
     star.settle(until=lambda: star.coordinator.close is not None)
     assert star.coordinator.close.reason == "finished"
-    assert {"peer": "w1", "reason": "silent"} in star.coordinator.kinds("peer_lost")
-    rounds = [f for f in star.coordinator.kinds("vector_sent") if f["peer"] == "w1"]
-    assert len(rounds) < 10
+    sent = [f["peer"] for f in star.coordinator.kinds("vector_sent")]
+    assert (sent.count("w0"), sent.count("w1")) == (10, 1)
+
+
+def test_a_round_may_take_longer_than_the_first_deadline_and_any_patience(star_of: StarOf) -> None:
+    star = star_of(3, "fl", **LIMITS, alone_s=99.0, seed=1, work_s={do.Train: 50.0})
+    star.start()
+    star.settle()
+    assert star.now == 150.0
+    assert mixed_by_round(star) == {r: ["w0", "w1", "w2"] for r in (1, 2, 3)}
+    assert not star.logged("vector_dropped")
+    assert not star.coordinator.kinds("peer_suspected")
+
+
+def test_a_worker_that_is_slower_than_the_first_is_waited_for(star_of: StarOf) -> None:
+    star = star_of(2, "fl", **LIMITS, alone_s=99.0, work_s={do.Train: 20.0}, slower={"w1": 3.0})
+    star.start()
+    star.settle()
+    assert mixed_by_round(star) == {r: ["w0", "w1"] for r in (1, 2, 3)}
+
+
+def test_when_all_become_slow_none_of_their_work_is_lost(star_of: StarOf) -> None:
+    """The first that answers is not the whole round, though all were given up."""
+    star = star_of(3, "fl", **LIMITS, alone_s=99.0, iterations=20)
+    star.start()
+    star.settle(until=lambda: len(star.coordinator.kinds("round_finished")) == 5)
+    star.work_s[do.Train] = 50.0
+    star.settle()
+    lost = [f for f in star.coordinator.kinds("peer_lost") if f["reason"] == "silent"]
+    assert len(lost) >= 3
+    assert mixed_by_round(star) == {r: ["w0", "w1", "w2"] for r in range(1, 11)}
+    assert not star.logged("vector_dropped")
+
+
+def test_with_workers_that_hang_it_does_not_wait_for_ever(star_of: StarOf) -> None:
+    star = star_of(2, "fl", **LIMITS, alone_s=7.0, iterations=40)
+    star.start()
+    star.settle(until=lambda: len(star.coordinator.kinds("round_finished")) == 9)
+    star.work_s[do.Train] = 1e9
+    star.settle(until=lambda: star.coordinator.close is not None)
+    assert star.coordinator.close.reason == "alone"
+    assert star.now == 10.0 + 7.0
+    assert star.coordinator.kinds("checkpoint_saved")
+
+
+def test_one_that_was_asked_twice_may_answer_twice(star_of: StarOf) -> None:
+    star = star_of(1, "fl", **LIMITS, iterations=2)
+    star.start()
+    star.settle(until=lambda: star.members["w0"].phase == "training")
+    star.take(("down", "coordinator", "w0"))
+    star.take(("up", "coordinator", "w0"))
+    link = star.coordinator.machine._neighborhood.links["w0"]
+    round_one = do.SendVector(
+        peer="coordinator",
+        exchange=f"w0.{link.boot[:8]}.900",
+        nets=("G", "D"),
+        round=1,
+        clock=1,
+        purpose="update",
+    )
+    star.settle(until=lambda: isinstance(star.coordinator.work, do.Average))
+    ((chunk, payload),) = split(bytes(32), round_one, chunk_bytes=64)
+    star.tell("coordinator", ev.Received(route=link.route, message=chunk, payload=payload))
+    assert star.coordinator.kinds("vector_dropped")[-1]["reason"] == "late"
+    assert link.faults == 0
 
 
 def test_a_round_that_nobody_answers_is_played_again(star_of: StarOf) -> None:

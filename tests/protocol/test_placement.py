@@ -116,6 +116,17 @@ def test_what_is_not_carried_out_is_lost_and_both_ends_are_released(
     ]
 
 
+def test_a_move_that_is_left_alone_may_still_be_done(core: Core, placement: Placement) -> None:
+    placement.move({0: "c", 1: "b"}, round=1)
+    number = sent(core)[-1][1].order  # type: ignore[union-attr]
+    placement.leave_alone(placement.errands[0])
+    assert not placement.is_awaited()
+    assert placement.lost() == []
+    assert sent(core) == []
+    placement.told("c", 0, number)
+    assert placement.places() == {0: "c", 1: "b"}
+
+
 def test_a_discriminator_that_has_been_replaced_is_of_no_use(
     core: Core, placement: Placement
 ) -> None:
@@ -135,7 +146,9 @@ def test_after_a_lost_connection_any_word_counts(core: Core, placement: Placemen
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["told", "gone", "met", "release", "assign", "copy", "move", "back"]),
+        st.sampled_from(
+            ["told", "gone", "met", "release", "assign", "copy", "move", "back", "leave"]
+        ),
         st.sampled_from(WORKERS),
         st.sampled_from([None, 0, 1]),
         st.integers(0, 12),
@@ -163,4 +176,6 @@ def test_no_word_and_no_order_of_words_makes_a_contradiction(
             placement.move({**places, slot: worker}, round=0)
         elif kind == "back" and placement.errands:
             placement.take_back(next(iter(placement.errands.values())))
+        elif kind == "leave" and placement.errands:
+            placement.leave_alone(next(iter(placement.errands.values())))
         placement.validate()

@@ -105,6 +105,17 @@ def test_it_keeps_what_it_cannot_send(star: Any) -> None:
     assert star.members["w0"].phase == "waiting", "it has no room for another"
 
 
+def test_it_keeps_what_it_is_packing_when_the_coordinator_has_gone(star: Any) -> None:
+    order(star, Move(clock=1, slot=0, to="w1", keep=False, round=1, order=90))
+    assert isinstance(star.members["w0"].work, do.Pack)
+    star.take(("down", "w0", "coordinator"))
+    star.take(("work", "w0"))
+    assert star.members["w0"].kinds("vector_sent") == []
+    star.take(("up", "w0", "coordinator"))
+    star.settle(until=lambda: reports(star) != [])
+    assert reports(star) == [0]
+
+
 def test_batches_and_moves_never_meet(star: Any) -> None:
     worker = star.members["w0"]
     star.tell("w0", vector_from(star, "coordinator", 24))
