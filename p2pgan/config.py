@@ -168,7 +168,8 @@ class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Shortest deadline, however regular the answers are."""
     deadline_spread: float = 6.0
     """The deadline is the median time of an answer plus so many times the spread (1.48 times the
-    median absolute deviation, which is the standard deviation of a normal distribution)."""
+    median absolute deviation, which is the standard deviation of a normal distribution), but at
+    least one and a half medians."""
     lost_after_s: float = 30.0
     """Seconds after which a worker that owes an answer is given up, with its discriminator; or 4
     deadlines, if that is more. While too few answers have come, only a broken connection counts."""

@@ -20,12 +20,17 @@ KNOWN_MIN: Final = 8
 FORBEARANCE: Final = 4
 """So many times slower than others a machine may be before it is taken for one that hangs."""
 
+SLACK: Final = 1.5
+"""Times the median that is waited for at least: where answers are very regular, a machine that is a
+little slower than the others would else always be late."""
+
 NORMAL_SPREAD: Final = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
 
 class Deadline:
-    """Median of the last answers' times plus a multiple of their spread, never below a minimum.
+    """Median of the last answers' times plus a multiple of their spread, never below a minimum, nor
+    below `SLACK` medians.
 
     While too few answers are known, it is a constant, or a multiple of the longest one, if that is
     more: the first to answer would else be the only one where work takes longer than the constant.
@@ -72,4 +77,4 @@ class Deadline:
         middle = median(self._times_s)
         deviation = median(abs(time_s - middle) for time_s in self._times_s)
         usual = middle + self._settings.spread * NORMAL_SPREAD * deviation
-        return max(self._settings.min_s, usual)
+        return max(self._settings.min_s, SLACK * middle, usual)
