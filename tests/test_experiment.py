@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.config import (
+    CoordinatorConfig,
+    DaemonConfig,
+    ExchangeConfig,
+    FederatedConfig,
+    RunConfig,
+    ScoreConfig,
+    TrainConfig,
+)
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
@@ -467,6 +475,29 @@ def test_the_quality_of_a_diverged_generator_is_nan() -> None:
 )
 def test_the_architecture_says_who_can_exchange(settings: dict[str, Any], same: bool) -> None:
     assert (experiment().architecture == experiment(**settings).architecture) is same
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"seed": 3}, False),
+        ({"train": TrainConfig(loss="hinge")}, False),
+        ({"exchange_every": 7}, False),
+        ({"partition": "by-class"}, False),
+        ({"nodes": 2}, False),
+        ({"coordinator": CoordinatorConfig(wait_s=1.0, deadline_min_s=0.1)}, True),
+        ({"daemon": DaemonConfig(wait_s=1.0)}, True),
+        ({"score": ScoreConfig(samples=60)}, True),
+        ({"allow_disconnected": True}, True),
+    ],
+)
+def test_with_a_coordinator_all_settings_are_shared_that_make_the_run(
+    algorithm: str, settings: dict[str, Any], same: bool
+) -> None:
+    """A worker of another run would spoil the one model; how nodes wait is their own."""
+    ours = experiment(algorithm=algorithm)
+    assert (ours.architecture == experiment(algorithm=algorithm, **settings).architecture) is same
 
 
 def test_the_architecture_of_another_model_differs() -> None:

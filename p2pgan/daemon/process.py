@@ -18,7 +18,15 @@ from typing import Final, NoReturn
 import msgspec
 import torch
 
-from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, read_tables, to_toml
+from p2pgan.config import (
+    RUN_TABLE,
+    RunConfig,
+    common_settings,
+    config_from,
+    read_settings,
+    read_tables,
+    to_toml,
+)
 from p2pgan.daemon.kept import Resumption
 from p2pgan.daemon.node import Ended, NodeLoop
 from p2pgan.daemon.roles import Seat, neighbors_of, part_of
@@ -53,10 +61,6 @@ TRAINER_CLOSE_S: Final = 1.0
 PROGRESS_S: Final = 5.0
 """Seconds between two lines of progress."""
 
-LOCAL_TABLES: Final = ("daemon", "device", "engine", "score", "overlay")
-"""What two nodes of one run may have different: how they wait, where they compute, how they score,
-and where their copy of the overlay lies."""
-
 HUB_HINT: Final = (
     "`p2pgan topology new complete --nodes 5 --hub --address-base tcp://127.0.0.1:5550 --out "
     "hub.json` makes an overlay file with a coordinator"
@@ -90,7 +94,8 @@ def check_algorithm(experiment: Experiment) -> None:
 
     Raises:
         ConfigError: for algorithms with all data in one place, for draws that need everybody at one
-            instant, and for a last step where a coordinator has the only model.
+            instant, for a last step where a coordinator has the only model, and for a running mean
+            where that coordinator trains nothing.
     """
     algorithm, final = experiment.algorithm, experiment.config.final
     if algorithm.is_pooled:
@@ -105,6 +110,13 @@ def check_algorithm(experiment: Experiment) -> None:
             expected="`none`: the coordinator has one model for all",
             got=f"`{final}`",
             at="--final",
+        )
+    if algorithm.is_federated and experiment.config.train.ema:
+        raise ConfigError(
+            expected="0: the coordinator trains nothing that it could keep a running mean of",
+            got=f"`{experiment.config.train.ema:g}`",
+            at="train.ema",
+            hint="`p2pgan simulate --algorithm fl-gan` keeps one at every node",
         )
     algorithm.draw(experiment.config.exchange, lockstep=False)
 
@@ -136,7 +148,8 @@ def check_addresses(
 def run_name(experiment: Experiment) -> str:
     """The name of a run that nobody named: equal settings and overlay give equal names."""
     config, overlay = experiment.config, experiment.overlay
-    common = repr((_common(config), overlay.nodes, sorted(map(sorted, overlay.graph.edges))))
+    edges = sorted(map(sorted, overlay.graph.edges))
+    common = repr((common_settings(config), overlay.nodes, edges))
     digest = hashlib.blake2b(common.encode(), digest_size=4).hexdigest()
     dataset = experiment.dataset.name  # without the path of a folder
     return f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}-{digest}"
@@ -364,11 +377,6 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
     return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
 
 
-def _common(config: RunConfig) -> dict[str, object]:
-    tables: dict[str, object] = msgspec.to_builtins(config)
-    return {key: value for key, value in tables.items() if key not in LOCAL_TABLES}
-
-
 def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> None:
     """Makes the directory, possibly side by side with another node that does just the same."""
     try:
@@ -398,7 +406,7 @@ def _check_same_run(config: RunConfig, directory: RunDirectory, run: str) -> Non
     at = str(directory.run_toml)
     there = config_from(read_settings(directory.run_toml), at=at)
     name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
-    ours, theirs = _common(config), _common(there)
+    ours, theirs = common_settings(config), common_settings(there)
     unlike = sorted(key for key in ours if ours[key] != theirs[key])
     if name == run and not unlike:
         return

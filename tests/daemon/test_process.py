@@ -13,7 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import CoordinatorConfig, DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import (
+    CoordinatorConfig,
+    DaemonConfig,
+    ExchangeConfig,
+    RunConfig,
+    ScoreConfig,
+    TrainConfig,
+)
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.work import CohortWork
@@ -197,6 +204,14 @@ def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str
     process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
     with pytest.raises(ConfigError, match="the coordinator has one model for all"):
         process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
+
+
+def test_fl_gan_has_no_running_mean(tmp_path: Path) -> None:
+    """Workers throw theirs away with the round, and the coordinator has none."""
+    train = TrainConfig(ema=0.9)
+    process.check_algorithm(experiment_of(tmp_path, algorithm="md-gan", train=train))
+    with pytest.raises(ConfigError, match=r"train\.ema"):
+        process.check_algorithm(experiment_of(tmp_path, algorithm="fl-gan", train=train))
 
 
 def test_without_its_address_a_coordinator_cannot_be_found(tmp_path: Path) -> None:
