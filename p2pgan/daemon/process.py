@@ -86,7 +86,8 @@ class NodePlan:
     address: str | None = None
     """Where to listen, if not at the overlay's address."""
     resume: bool = False
-    """Whether it goes on from its checkpoint; a coordinator can."""
+    """Whether it was started before and goes on in its log: a coordinator from its checkpoint, if
+    it has one, a worker with what the coordinator gives it."""
 
 
 def check_algorithm(experiment: Experiment) -> None:
@@ -165,7 +166,7 @@ def share_directory(
         path: the directory.
         run: name of the run.
         node: who starts.
-        resume: whether it goes on where its earlier start ended, which has to lie there.
+        resume: whether it goes on in the log of its earlier start, which has to lie there.
     Raises:
         RecordError: if another run lies there, or an earlier start of this node that it does not
             go on from.
@@ -175,14 +176,20 @@ def share_directory(
         _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
     log = directory.node_events(node)
-    if log.exists() != resume:
-        can_resume = node == COORDINATOR
+    if resume and not log.exists():
         raise RecordError(
-            expected=f"the log of node `{node}`" if resume else f"no log of node `{node}` yet",
-            got="none" if resume else "one",
+            expected=f"the log of node `{node}`, to go on in",
+            got="none",
             at=str(log),
-            hint="choose another place with `--out`"
-            + (", or go on from its checkpoint with `--resume`" if can_resume else ""),
+            hint="start it without `--resume`, or name its run directory with `--out`",
+        )
+    if log.exists() and not resume:
+        go_on = ", or go on in it with `--resume`" if experiment.algorithm.has_coordinator else ""
+        raise RecordError(
+            expected=f"no log of node `{node}` yet",
+            got="one",
+            at=str(log),
+            hint=f"choose another place with `--out`{go_on}",
         )
     return directory
 
@@ -202,7 +209,7 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
-    seat = _seat(plan, experiment, directory)
+    seat = _seat(plan, experiment, directory, say)
     part = part_of(experiment, overlay, seat)
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
@@ -230,9 +237,15 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     return _status(ended, plan, say)
 
 
-def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory) -> Seat:
+def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
+    """Workers keep nothing that they could go on from; a coordinator does after its first round."""
     checkpoint = directory.checkpoint(plan.node)
-    resumption = Resumption.read(checkpoint, experiment.model) if plan.resume else None
+    resumption = None
+    if plan.resume and plan.node == COORDINATOR:
+        if checkpoint.is_file():
+            resumption = Resumption.read(checkpoint, experiment.model)
+        else:
+            say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
     return Seat(node=plan.node, run=plan.run, checkpoint=checkpoint, resumption=resumption)
 
 
