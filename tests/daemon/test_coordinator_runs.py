@@ -195,6 +195,25 @@ def test_a_frozen_worker_is_waited_for_no_longer_than_the_deadline(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_worker_that_stays_frozen_is_killed_when_all_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could end it, and the supervisor waits for all."""
+    monkeypatch.setattr(supervisor, "STOP_EXTRA_S", 0.5)
+    out = tmp_path / "run"
+    limits = CoordinatorConfig(
+        deadline_first_s=5.0, deadline_min_s=0.2, lost_after_s=1.0, wait_s=4.0
+    )
+    daemon = DaemonConfig(wait_s=60.0, drain_s=1.0)
+    config = config_of(iterations=100, coordinator=limits, daemon=daemon)
+    freeze = Once(40, lambda: os.kill(pid_of(out, "2"), signal.SIGSTOP))
+    outcome = run(config, out, freeze)
+    assert outcome.failed == {"2": "still there 5.5 s after its coordinator had ended: killed"}
+    assert [body.reason for body in bodies(out, NodeStopped, HUB)] == ["finished"]
+    assert outcome.summary["iterations"] == 100
+
+
+@pytest.mark.slow
 def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Workers wait; the run ends with all iterations, and one log tells of both starts."""
     out = tmp_path / "run"
