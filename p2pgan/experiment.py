@@ -97,10 +97,12 @@ class Experiment:
 
     @property
     def round_nodes(self) -> int:
-        """Nodes that train in a round: all, or those that FL-GAN's coordinator selects."""
+        """Nodes that train in a round: all, those that FL-GAN's coordinator selects, or those with
+        one of MD-GAN's discriminators."""
         nodes = len(self.nodes)
-        is_federated = self.algorithm.is_federated
-        return federated.count(self.config.fl.fraction, nodes) if is_federated else nodes
+        if self.algorithm.is_federated:
+            return federated.count(self.config.fl.fraction, nodes)
+        return (self.config.md.discriminators if self.algorithm.is_split else None) or nodes
 
     def is_scored(self, round_: int) -> bool:
         """Whether scores are due after that round (counted from 1); always after the last."""

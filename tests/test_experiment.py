@@ -19,6 +19,7 @@ from p2pgan.config import (
     FederatedConfig,
     RunConfig,
     ScoreConfig,
+    SplitConfig,
     TrainConfig,
 )
 from p2pgan.data.batches import BatchSampler
@@ -223,6 +224,14 @@ def test_fl_gan_alone_lets_nodes_stand_still() -> None:
         prepared = experiment(algorithm=name, nodes=5, fl=FederatedConfig(fraction=0.4))
         assert prepared.round_nodes == count
         assert prepared.machine.share == count / 5
+
+
+@pytest.mark.parametrize(("discriminators", "count"), [(None, 5), (2, 2)])
+def test_in_md_gan_those_train_who_have_a_discriminator(
+    discriminators: int | None, count: int
+) -> None:
+    md = SplitConfig(discriminators=discriminators)
+    assert experiment(algorithm="md-gan", nodes=5, md=md).round_nodes == count
 
 
 def test_epochs_of_unequal_shards_are_common_to_all() -> None:
