@@ -254,6 +254,28 @@ def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_coordinator_that_has_saved_nothing_begins_anew(tmp_path: Path) -> None:
+    """With workers that are further on; the run ends with all iterations."""
+    out = tmp_path / "run"
+    again: list[subprocess.Popen[str]] = []
+
+    def restart() -> None:
+        os.kill(pid_of(out, HUB), signal.SIGKILL)
+        again.append(started_again(out, HUB))
+
+    limits = CoordinatorConfig(checkpoint_every=0)
+    config = config_of(iterations=100, exchange_every=10, coordinator=limits)
+    outcome = run(config, out, Once(30, restart))
+    _, said = again[0].communicate(timeout=60)
+    assert again[0].returncode == 0, said
+    assert "the run begins anew" in said
+    assert list(outcome.failed) == [HUB]
+    ends = [body.iterations for body in bodies(out, RoundFinished, HUB)]
+    assert ends[-10:] == [*range(10, 101, 10)]
+    assert {body.reason for body in bodies(out, NodeStopped)} == {"finished"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
 def test_a_worker_that_was_killed_comes_back_into_its_log(tmp_path: Path, algorithm: str) -> None:
     """It is given the current model, or a discriminator, and makes rounds again."""
