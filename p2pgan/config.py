@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 import tomli_w
@@ -403,6 +403,17 @@ def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
         ) from None
     except msgspec.ValidationError as error:
         raise _explained(error, tables, at) from None
+
+
+LOCAL_KEYS: Final = ("daemon", "device", "engine", "score", "overlay")
+"""What two nodes of one run may have different: how they wait, where they compute, how they score,
+and where their copy of the overlay lies."""
+
+
+def common_settings(config: RunConfig) -> dict[str, Any]:
+    """What all nodes of a run have in common, as plain values by key."""
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    return {key: value for key, value in tables.items() if key not in LOCAL_KEYS}
 
 
 def keys() -> list[str]:

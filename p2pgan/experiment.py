@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from p2pgan.checks import check_enough, check_fits, check_judges, check_parties, check_scorer
-from p2pgan.config import RunConfig
+from p2pgan.config import RunConfig, common_settings
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, kind_of, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
@@ -48,6 +48,10 @@ SCORES_PER_RUN = 10
 
 JUDGED_IMAGES = 1000
 """Images of a shard that a vote rests on, if there are as many."""
+
+OWN_WITH_COORDINATOR = ("coordinator", "dataset", "allow_disconnected")
+"""Beside `config.LOCAL_KEYS`: how the coordinator and its workers wait for each other, the path of
+a data set, of which the name counts, and what is asked of an overlay where all run is a star."""
 
 BATCHES_AT_ONCE = 200
 """Bounds the memory of a long round's indices; what is drawn does not depend on it."""
@@ -93,10 +97,12 @@ class Experiment:
 
     @property
     def round_nodes(self) -> int:
-        """Nodes that train in a round: all, or those that FL-GAN's coordinator selects."""
+        """Nodes that train in a round: all, those that FL-GAN's coordinator selects, or those with
+        one of MD-GAN's discriminators."""
         nodes = len(self.nodes)
-        is_federated = self.algorithm.is_federated
-        return federated.count(self.config.fl.fraction, nodes) if is_federated else nodes
+        if self.algorithm.is_federated:
+            return federated.count(self.config.fl.fraction, nodes)
+        return (self.config.md.discriminators if self.algorithm.is_split else None) or nodes
 
     def is_scored(self, round_: int) -> bool:
         """Whether scores are due after that round (counted from 1); always after the last."""
@@ -114,8 +120,11 @@ class Experiment:
             config.exchange.moments,  # other vectors, or another use of the same
             config.final,  # to who takes another last step, its messages are faults
         )
-        if self.algorithm.has_coordinator:  # who sends what, and of which size
-            agreed += (self.dataset.name, config.batch_size, config.fl, config.md)
+        if self.algorithm.has_coordinator:  # workers do what one model is made of
+            common = common_settings(config)
+            for key in OWN_WITH_COORDINATOR:
+                common.pop(key)
+            agreed += (self.dataset.name, self.nodes, sorted(common.items()))
         parts = (self.model.name, self.model.digest(), self.algorithm.name, *agreed)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 

@@ -10,15 +10,16 @@ of discriminator and generator, I iterations, R rounds.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import msgspec
 
 from p2pgan.config import RunConfig
 from p2pgan.gan.models import Model, model
-from p2pgan.gan.split import kept_values
 from p2pgan.inspect.traffic import Prediction
 from p2pgan.mixing.algorithms import algorithm
+from p2pgan.types import COORDINATOR
 
 BYTES_PER_VALUE = 4
 """float32."""
@@ -32,7 +33,7 @@ class Made:
     """How far a run has come."""
 
     iterations: int
-    """I: most of a node."""
+    """I: of the coordinator, or most of a node."""
     rounds: Mapping[str, int]
     """R of each node."""
     is_networked: bool
@@ -40,7 +41,8 @@ class Made:
 
     @property
     def most_rounds(self) -> int:
-        return max(self.rounds.values(), default=0)
+        """Those of the coordinator, if they are known."""
+        return self.rounds.get(COORDINATOR, max(self.rounds.values(), default=0))
 
 
 class Communication(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,8 @@ def communication(config: RunConfig) -> Communication:
         return Communication()
     if rule.is_split:
         count = config.md.discriminators or nodes
-        moves = max(_moved_bytes(config)) if config.md.moves else None
+        is_moved = config.md.moves and nodes > 1
+        moves = max(_moved_bytes(config)) if is_moved else None
         return Communication(
             coordinator_sends=count * _batches_bytes(config),
             worker_receives=_batches_bytes(config),
@@ -111,7 +114,7 @@ def communication(config: RunConfig) -> Communication:
             coordinator_receives=count * _feedback_bytes(config),
             with_coordinator=config.iterations,
             between_workers=moves,
-            among_workers=rounds if config.md.moves else 0,
+            among_workers=rounds - 1 if is_moved else 0,
         )
     if rule.has_coordinator:
         chosen, size = _chosen(config), _exchanged_bytes(config, ("G", "D"))
@@ -177,7 +180,8 @@ def _feedback_bytes(config: RunConfig) -> int:
     """`bd`, or of the share that is sent the values and their positions. Labels get none."""
     values = (config.batch_size or 0) * math.prod(_pair(config).image_shape)
     if config.md.share < 1:
-        values = 2 * kept_values(values, config.md.share)
+        share = Fraction(config.md.share).limit_denominator(10**6)  # 0.07 is 7/100
+        values = 2 * max(1, math.ceil(values * share))
     return BYTES_PER_VALUE * values
 
 

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.config import (
+    CoordinatorConfig,
+    DaemonConfig,
+    ExchangeConfig,
+    FederatedConfig,
+    RunConfig,
+    ScoreConfig,
+    SplitConfig,
+    TrainConfig,
+)
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError
@@ -215,6 +224,14 @@ def test_fl_gan_alone_lets_nodes_stand_still() -> None:
         prepared = experiment(algorithm=name, nodes=5, fl=FederatedConfig(fraction=0.4))
         assert prepared.round_nodes == count
         assert prepared.machine.share == count / 5
+
+
+@pytest.mark.parametrize(("discriminators", "count"), [(None, 5), (2, 2)])
+def test_in_md_gan_those_train_who_have_a_discriminator(
+    discriminators: int | None, count: int
+) -> None:
+    md = SplitConfig(discriminators=discriminators)
+    assert experiment(algorithm="md-gan", nodes=5, md=md).round_nodes == count
 
 
 def test_epochs_of_unequal_shards_are_common_to_all() -> None:
@@ -467,6 +484,29 @@ def test_the_quality_of_a_diverged_generator_is_nan() -> None:
 )
 def test_the_architecture_says_who_can_exchange(settings: dict[str, Any], same: bool) -> None:
     assert (experiment().architecture == experiment(**settings).architecture) is same
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"seed": 3}, False),
+        ({"train": TrainConfig(loss="hinge")}, False),
+        ({"exchange_every": 7}, False),
+        ({"partition": "by-class"}, False),
+        ({"nodes": 2}, False),
+        ({"coordinator": CoordinatorConfig(wait_s=1.0, deadline_min_s=0.1)}, True),
+        ({"daemon": DaemonConfig(wait_s=1.0)}, True),
+        ({"score": ScoreConfig(samples=60)}, True),
+        ({"allow_disconnected": True}, True),
+    ],
+)
+def test_with_a_coordinator_all_settings_are_shared_that_make_the_run(
+    algorithm: str, settings: dict[str, Any], same: bool
+) -> None:
+    """A worker of another run would spoil the one model; how nodes wait is their own."""
+    ours = experiment(algorithm=algorithm)
+    assert (ours.architecture == experiment(algorithm=algorithm, **settings).architecture) is same
 
 
 def test_the_architecture_of_another_model_differs() -> None:

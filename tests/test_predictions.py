@@ -14,6 +14,7 @@ from p2pgan.config import (
     TrainConfig,
     config_from,
 )
+from p2pgan.gan.split import kept_values
 from p2pgan.inspect.traffic import Prediction, measure
 from p2pgan.predictions import Communication, Made, communication, predict
 from p2pgan.sim.run import simulate
@@ -78,6 +79,28 @@ def test_sparse_feedback_is_values_and_positions() -> None:
     assert found["feedback"].payload_bytes == 10 * 4 * 2 * 103  # a tenth of 1,024, rounded up
 
 
+@pytest.mark.parametrize("share", [0.07, 1 / 3, 2 / 3, 0.3, 1e-9, 0.999, 0.123456])
+@pytest.mark.parametrize("batch", [1, 7, 16, 100])
+def test_as_many_values_are_predicted_as_are_kept(share: float, batch: int) -> None:
+    """They are counted in two ways, which have to agree."""
+    settings = config(md=SplitConfig(share=share), batch_size=batch)
+    assert communication(settings).worker_sends == 4 * 2 * kept_values(batch * 64, share)
+
+
+def test_a_lone_discriminator_moves_nowhere() -> None:
+    alone = communication(config(nodes=1))
+    assert (alone.between_workers, alone.among_workers) == (None, 0)
+    assert "move" not in predict(config(nodes=1), made())
+
+
+def test_with_a_coordinator_its_rounds_count() -> None:
+    """A worker may have trained in vain."""
+    settings = config(algorithm="fl-gan", nodes=2)
+    found = predict(settings, made(rounds=3))
+    ahead = Made(iterations=100, rounds={"coordinator": 3, "0": 4, "1": 3}, is_networked=True)
+    assert predict(settings, ahead) == found
+
+
 def test_feedback_that_is_applied_as_it_comes_is_as_much_of_it() -> None:
     found = predict(config(md=SplitConfig(asynchronous=True)), made())
     assert (found["batches"].messages, found["feedback"].messages) == (1000, 1000)
@@ -130,7 +153,7 @@ def test_table_5_4_of_the_thesis_is_two_batches_of_float32_in_mebibytes() -> Non
     assert (found.worker_receives, found.worker_sends) == (245_760, 122_880)
     assert round((found.worker_receives or 0) / 2**20, 2) == 0.23
     assert round((found.coordinator_sends or 0) / 2**20, 2) == 2.34  # there: 2.30
-    assert (found.with_coordinator, found.among_workers) == (50_000, 100)
+    assert (found.with_coordinator, found.among_workers) == (50_000, 99)
     hundred = communication(config(model="cnn-cifar10", batch_size=100))
     assert round((hundred.worker_receives or 0) / 2**20, 2) == 2.34
 

@@ -144,9 +144,10 @@ def traffic(run: Run, as_json: AsJson = False) -> None:
     rows, each = compared(measured.kinds, predict(config, made)), communication(config)
     if as_json:
         kinds = {row.kind: row.to_dict() for row in rows}
-        _print_json({"kinds": kinds, "communication": each.to_dict()})
+        cut_off = sorted(measured.cut_off)
+        _print_json({"kinds": kinds, "communication": each.to_dict(), "cut_off": cut_off})
     else:
-        typer.echo(traffic_text(rows, each.to_dict()))
+        typer.echo(traffic_text(rows, each.to_dict(), measured.cut_off))
 
 
 def _print_lines(records: "list[Record]") -> None:

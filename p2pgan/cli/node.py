@@ -59,7 +59,11 @@ def start(
         Path | None, typer.Option(help="Run directory; nodes of one run can share it.  [runs/RUN]")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="A coordinator: go on from its checkpoint.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on in the log of an earlier start, a coordinator from its checkpoint.",
+        ),
     ] = False,
 ) -> None:
     """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order.
@@ -73,7 +77,13 @@ def start(
     experiment = prepare(config, data_dir())
     process.check_algorithm(experiment)
     overlay = process.whole_overlay(experiment)
-    node = _node_id(id, role, overlay.nodes, resume=resume)
+    node = _node_id(id, role, overlay.nodes)
+    if resume and not experiment.algorithm.has_coordinator:
+        raise ConfigError(
+            expected="an algorithm with a coordinator, whose nodes can go on",
+            got=f"`{experiment.algorithm.name}`",
+            at="--resume",
+        )
     process.check_addresses(experiment, overlay, node, address)
     name = run or process.run_name(experiment)
     path = out or Path("runs") / name
@@ -92,7 +102,7 @@ def start(
     process.leave_process(status)
 
 
-def _node_id(id: str | None, role: Role, nodes: Sequence[str], *, resume: bool) -> str:
+def _node_id(id: str | None, role: Role, nodes: Sequence[str]) -> str:
     """The node that is meant.
 
     Raises:
@@ -109,12 +119,6 @@ def _node_id(id: str | None, role: Role, nodes: Sequence[str], *, resume: bool) 
     if role is not Role.auto and is_hub != (role is Role.coordinator):
         raise ConfigError(
             expected=f"a node that is a {role.value}", got=f"`{named}`", at="--id, --role"
-        )
-    if resume and not is_hub:
-        raise ConfigError(
-            expected=f"node `{COORDINATOR}`, which alone can go on from a checkpoint",
-            got=f"`{named}`",
-            at="--resume",
         )
     return named
 

@@ -18,7 +18,15 @@ from typing import Final, NoReturn
 import msgspec
 import torch
 
-from p2pgan.config import RUN_TABLE, RunConfig, config_from, read_settings, read_tables, to_toml
+from p2pgan.config import (
+    RUN_TABLE,
+    RunConfig,
+    common_settings,
+    config_from,
+    read_settings,
+    read_tables,
+    to_toml,
+)
 from p2pgan.daemon.kept import Resumption
 from p2pgan.daemon.node import Ended, NodeLoop
 from p2pgan.daemon.roles import Seat, neighbors_of, part_of
@@ -53,10 +61,6 @@ TRAINER_CLOSE_S: Final = 1.0
 PROGRESS_S: Final = 5.0
 """Seconds between two lines of progress."""
 
-LOCAL_TABLES: Final = ("daemon", "device", "engine", "score", "overlay")
-"""What two nodes of one run may have different: how they wait, where they compute, how they score,
-and where their copy of the overlay lies."""
-
 HUB_HINT: Final = (
     "`p2pgan topology new complete --nodes 5 --hub --address-base tcp://127.0.0.1:5550 --out "
     "hub.json` makes an overlay file with a coordinator"
@@ -82,7 +86,8 @@ class NodePlan:
     address: str | None = None
     """Where to listen, if not at the overlay's address."""
     resume: bool = False
-    """Whether it goes on from its checkpoint; a coordinator can."""
+    """Whether it was started before and goes on in its log: a coordinator from its checkpoint, if
+    it has one, a worker with what the coordinator gives it."""
 
 
 def check_algorithm(experiment: Experiment) -> None:
@@ -90,7 +95,8 @@ def check_algorithm(experiment: Experiment) -> None:
 
     Raises:
         ConfigError: for algorithms with all data in one place, for draws that need everybody at one
-            instant, and for a last step where a coordinator has the only model.
+            instant, for a last step where a coordinator has the only model, and for a running mean
+            where that coordinator trains nothing.
     """
     algorithm, final = experiment.algorithm, experiment.config.final
     if algorithm.is_pooled:
@@ -105,6 +111,13 @@ def check_algorithm(experiment: Experiment) -> None:
             expected="`none`: the coordinator has one model for all",
             got=f"`{final}`",
             at="--final",
+        )
+    if algorithm.is_federated and experiment.config.train.ema:
+        raise ConfigError(
+            expected="0: the coordinator trains nothing that it could keep a running mean of",
+            got=f"`{experiment.config.train.ema:g}`",
+            at="train.ema",
+            hint="`p2pgan simulate --algorithm fl-gan` keeps one at every node",
         )
     algorithm.draw(experiment.config.exchange, lockstep=False)
 
@@ -136,7 +149,8 @@ def check_addresses(
 def run_name(experiment: Experiment) -> str:
     """The name of a run that nobody named: equal settings and overlay give equal names."""
     config, overlay = experiment.config, experiment.overlay
-    common = repr((_common(config), overlay.nodes, sorted(map(sorted, overlay.graph.edges))))
+    edges = sorted(map(sorted, overlay.graph.edges))
+    common = repr((common_settings(config), overlay.nodes, edges))
     digest = hashlib.blake2b(common.encode(), digest_size=4).hexdigest()
     dataset = experiment.dataset.name  # without the path of a folder
     return f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}-{digest}"
@@ -152,7 +166,7 @@ def share_directory(
         path: the directory.
         run: name of the run.
         node: who starts.
-        resume: whether it goes on where its earlier start ended, which has to lie there.
+        resume: whether it goes on in the log of its earlier start, which has to lie there.
     Raises:
         RecordError: if another run lies there, or an earlier start of this node that it does not
             go on from.
@@ -162,14 +176,20 @@ def share_directory(
         _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
     log = directory.node_events(node)
-    if log.exists() != resume:
-        can_resume = node == COORDINATOR
+    if resume and not log.exists():
         raise RecordError(
-            expected=f"the log of node `{node}`" if resume else f"no log of node `{node}` yet",
-            got="none" if resume else "one",
+            expected=f"the log of node `{node}`, to go on in",
+            got="none",
             at=str(log),
-            hint="choose another place with `--out`"
-            + (", or go on from its checkpoint with `--resume`" if can_resume else ""),
+            hint="start it without `--resume`, or name its run directory with `--out`",
+        )
+    if log.exists() and not resume:
+        go_on = ", or go on in it with `--resume`" if experiment.algorithm.has_coordinator else ""
+        raise RecordError(
+            expected=f"no log of node `{node}` yet",
+            got="one",
+            at=str(log),
+            hint=f"choose another place with `--out`{go_on}",
         )
     return directory
 
@@ -189,7 +209,7 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
-    seat = _seat(plan, experiment, directory)
+    seat = _seat(plan, experiment, directory, say)
     part = part_of(experiment, overlay, seat)
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
@@ -217,9 +237,15 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     return _status(ended, plan, say)
 
 
-def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory) -> Seat:
+def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
+    """Workers keep nothing that they could go on from; a coordinator does after its first round."""
     checkpoint = directory.checkpoint(plan.node)
-    resumption = Resumption.read(checkpoint, experiment.model) if plan.resume else None
+    resumption = None
+    if plan.resume and plan.node == COORDINATOR:
+        if checkpoint.is_file():
+            resumption = Resumption.read(checkpoint, experiment.model)
+        else:
+            say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
     return Seat(node=plan.node, run=plan.run, checkpoint=checkpoint, resumption=resumption)
 
 
@@ -364,11 +390,6 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
     return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
 
 
-def _common(config: RunConfig) -> dict[str, object]:
-    tables: dict[str, object] = msgspec.to_builtins(config)
-    return {key: value for key, value in tables.items() if key not in LOCAL_TABLES}
-
-
 def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> None:
     """Makes the directory, possibly side by side with another node that does just the same."""
     try:
@@ -398,7 +419,7 @@ def _check_same_run(config: RunConfig, directory: RunDirectory, run: str) -> Non
     at = str(directory.run_toml)
     there = config_from(read_settings(directory.run_toml), at=at)
     name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
-    ours, theirs = _common(config), _common(there)
+    ours, theirs = common_settings(config), common_settings(there)
     unlike = sorted(key for key in ours if ours[key] != theirs[key])
     if name == run and not unlike:
         return

@@ -102,16 +102,17 @@ def consensus(experiment: Experiment, directory: RunDirectory) -> dict[Net, floa
         return {}
     nets: tuple[Net, ...] = NETS
     nodes: Sequence[str] = experiment.nodes
+    model = experiment.model
     if algorithm.is_split:
         parties = Parties(experiment)
-        nets = ("D",)
+        nets, model = ("D",), parties.model(0)
         nodes = [node for node in nodes if directory.checkpoint(node).is_file()]
         if len(parties.kinds) > 1 or len(nodes) < parties.discriminators:
             return {}
     paths = [directory.checkpoint(node) for node in nodes]
     if not all(path.is_file() for path in paths):
         return {}
-    saved = [load(path, experiment.model).vectors for path in paths]
+    saved = [load(path, model).vectors for path in paths]
     return {net: consensus_distance(torch.stack([v[net] for v in saved])) for net in nets}
 
 

@@ -200,8 +200,10 @@ class CriticWork(NodeWork):
         return words(sent), self._critics.player.steps
 
     def save(self, state: bytes) -> Path | None:
-        """Writes the discriminator, unless it has gone to another worker: the machine knows."""
+        """Writes the discriminator, unless it has gone to another worker: the machine knows. What
+        an earlier start of this worker has saved is then nobody's."""
         if not state:
+            self._path.unlink(missing_ok=True)
             return None
         size = self._parties.network(self._slot).size
         checkpoint = Checkpoint(
@@ -209,7 +211,6 @@ class CriticWork(NodeWork):
             run=self._run,
             node=self._node,
             iterations=self._iterations,
-            kept={"D.moments": self._row_1E[0, size:]},
         )
         save(self._path, checkpoint, self._parties.model(self._slot))
         return self._path

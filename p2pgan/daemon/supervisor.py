@@ -32,7 +32,7 @@ from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.record.reader import Follower
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.record.schema import NodeStarted, PeerRefused, RoundFinished, Scores
+from p2pgan.record.schema import NodeStarted, NodeStopped, PeerRefused, RoundFinished, Scores
 from p2pgan.runs import begin
 from p2pgan.types import COORDINATOR
 
@@ -162,6 +162,8 @@ class _Child:
     is_up: bool = False
     iterations: int = 0
     scores: Scores | None = None
+    gone_s: float | None = None
+    """When it ended; `None`: it is there, perhaps since somebody has started it again by hand."""
 
 
 @dataclass
@@ -178,6 +180,8 @@ class _Family:
     ready_s: float | None = None
     _begun_s: float = field(default_factory=time.monotonic)
     _kill_at_s: float | None = None
+    _left: set[str] = field(default_factory=set)
+    """Who was killed since the coordinator was long gone."""
 
     def start(self) -> None:
         """Starts a process per node, unless it is told to stop meanwhile."""
@@ -226,6 +230,27 @@ class _Family:
             if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
                 for child in running:
                     child.process.kill()
+            self._kill_left(running, say)
+
+    def _kill_left(self, running: list[_Child], say: Callable[[str], None]) -> None:
+        """Kills workers that are still there when all that could keep one has been over for long:
+        a frozen one would never end."""
+        hub = next((child for child in self.children if child.node == COORDINATOR), None)
+        if hub is None or not self.experiment.algorithm.has_coordinator:
+            return
+        if hub not in running:
+            self._follow(hub, say)  # it may go on in another process
+        if hub.gone_s is None or time.monotonic() < hub.gone_s + self._left_after_s:
+            return
+        for child in running:
+            self._left.add(child.node)
+            child.process.kill()
+
+    @property
+    def _left_after_s(self) -> float:
+        """What a worker may need to end after its coordinator: to wait for it, drain and save."""
+        config = self.experiment.config
+        return config.coordinator.wait_s + config.daemon.drain_s + STOP_EXTRA_S
 
     def stop(self) -> None:
         """Asks all to stop in good order."""
@@ -247,7 +272,9 @@ class _Family:
         for record in child.follower.poll():
             match record.body:
                 case NodeStarted():
-                    child.is_up = True
+                    child.is_up, child.gone_s = True, None
+                case NodeStopped():
+                    child.gone_s = time.monotonic()
                 case RoundFinished():
                     child.iterations = record.body.iterations
                 case Scores():
@@ -269,6 +296,8 @@ class _Family:
     def _bury(self, child: _Child, say: Callable[[str], None]) -> None:
         """Takes note of an ended process; a failure is shown at once."""
         child.process.join()
+        self._follow(child, say)  # its last words, before its end
+        child.gone_s = time.monotonic()
         code = child.process.exitcode
         asked = self._kill_at_s is not None
         expected = {0, 130, -signal.SIGTERM, -signal.SIGINT} if asked else {0}
@@ -278,6 +307,8 @@ class _Family:
 
     def _cause(self, child: _Child, code: int | None) -> str:
         """Why a node has failed; who was killed had no time to say it."""
+        if child.node in self._left:
+            return f"still there {self._left_after_s:g} s after its coordinator had ended: killed"
         if code is not None and code < 0:
             return f"ended by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
         error = _error_line(self.directory.node_events(child.node).with_name("stderr.log"))

@@ -109,9 +109,9 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Algorithm, data set, partition and seed, where the log or `run.toml` says them."""
     nodes: list[NodeSummary]
     rounds: int
-    """Most rounds that a node finished."""
+    """Those of the coordinator, if it has a log; else the most that a node finished."""
     iterations: int
-    """Most iterations that a node trained."""
+    """Those of the coordinator, if it has a log; else the most that a node trained."""
     wall_s: float
     """Seconds from the first record to the last."""
     records: int
@@ -305,12 +305,14 @@ class _Collected:
         last_scores = self._last_scores()
         nodes = [self._node(row, last_scores) for row in self._tally.node_traffic()]
         edges = self._tally.edges()
+        # A worker of FL-GAN counts rounds that were made without it, too.
+        hub = [n for n in nodes if n.node == COORDINATOR and (n.rounds or n.stopped is not None)]
         return RunSummary(
             run=self._run,
             settings={key: self.config[key] for key in SETTINGS if key in self.config},
             nodes=nodes,
-            rounds=max((node.rounds for node in nodes), default=0),
-            iterations=max((node.iterations for node in nodes), default=0),
+            rounds=max((node.rounds for node in hub or nodes), default=0),
+            iterations=max((node.iterations for node in hub or nodes), default=0),
             wall_s=(self._last - self._first).total_seconds() if self._first and self._last else 0,
             records=self._records,
             sent=sum(edge.sent for edge in edges),

@@ -1,12 +1,12 @@
 """Summaries and exchanges as plain text, the same on a terminal and in a file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from p2pgan.inspect.exchanges import Edge, Tally, What, matrix_of
 from p2pgan.inspect.summary import QUALITY_FIGURES, NodeSummary, PeerEvent, RunSummary
-from p2pgan.inspect.text import bytes_text, count_text, number_text, printable
+from p2pgan.inspect.text import bytes_text, count_text, natural, number_text, printable
 from p2pgan.inspect.traffic import Direction, Prediction, Row
 from p2pgan.types import COORDINATOR
 
@@ -51,12 +51,15 @@ def exchanges_text(counted: Tally, what: What) -> str:
     return f"{body}\n\n{reasons}" if reasons else body
 
 
-def traffic_text(rows: Sequence[Row], communication: Mapping[str, Any]) -> str:
+def traffic_text(
+    rows: Sequence[Row], communication: Mapping[str, Any], cut_off: Collection[str] = ()
+) -> str:
     """Kinds of messages, measured and predicted, and what one communication takes.
 
     Args:
         rows: a row for each kind.
         communication: `p2pgan.predictions.Communication` as plain values.
+        cut_off: nodes that were killed and started again.
     """
     if not rows:
         return "no messages on record"
@@ -64,6 +67,9 @@ def traffic_text(rows: Sequence[Row], communication: Mapping[str, Any]) -> str:
     parts = [table(header.split("|"), [_traffic_row(row) for row in rows])]
     if any(row.predicted is not None and row.predicted.is_most for row in rows):
         parts.append("≤: at most, since a draw may find nobody to send to")
+    if cut_off:
+        names = ", ".join(f"`{printable(node)}`" for node in sorted(cut_off, key=natural))
+        parts.append(f"killed and started again, uncounted since the round before: {names}")
     parts += list(_overhead_facts(rows))
     facts = list(_communication_facts(communication))
     return "\n\n".join([*parts, *(["\n".join(facts)] if facts else [])])

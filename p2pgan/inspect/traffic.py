@@ -11,7 +11,15 @@ from typing import Any, Literal
 import msgspec
 
 from p2pgan.record.rundir import Log, RunDirectory, records_of
-from p2pgan.record.schema import NodeStopped, Record, RoundFinished, RunStarted, Tally, VectorSent
+from p2pgan.record.schema import (
+    NodeStarted,
+    NodeStopped,
+    Record,
+    RoundFinished,
+    RunStarted,
+    Tally,
+    VectorSent,
+)
 from p2pgan.record.schema import Traffic as TrafficBody
 from p2pgan.types import COORDINATOR
 
@@ -88,6 +96,8 @@ class Measured:
         self._vectors: dict[str, dict[str, Tally]] = {}
         self._rounds: dict[str, int] = {}
         self._iterations: dict[str, int] = {}
+        self._running: set[str] = set()
+        self._started_again: set[str] = set()
 
     def add(self, record: Record) -> None:
         """Counts one record; kinds that have nothing to do with traffic are passed over."""
@@ -101,7 +111,11 @@ class Measured:
                 count_vector(self._vectors.setdefault(node, {}), node, body)
             case RoundFinished():
                 self._came_to(node, body.round, body.iterations)
+            case NodeStarted():
+                self._started_again |= {node} & self._running
+                self._running.add(node)
             case NodeStopped():
+                self._running.discard(node)
                 self._came_to(node, body.rounds, body.iterations)
             case _:
                 pass
@@ -122,14 +136,21 @@ class Measured:
         return any(t.bytes is not None for told in self._told.values() for t in told.values())
 
     @property
+    def cut_off(self) -> set[str]:
+        """Nodes that were started again after an end without a word: what they had counted since
+        their last record of it is in no total."""
+        return self._started_again & self._told.keys()
+
+    @property
     def rounds(self) -> dict[str, int]:
         """Rounds that each node finished."""
         return dict(self._rounds)
 
     @property
     def iterations(self) -> int:
-        """Most iterations that a node made."""
-        return max(self._iterations.values(), default=0)
+        """Those of the coordinator, if its log says; else the most that a node made."""
+        most = max(self._iterations.values(), default=0)
+        return self._iterations.get(COORDINATOR, most)
 
     def _came_to(self, node: str, rounds: int, iterations: int) -> None:
         self._rounds[node] = max(rounds, self._rounds.get(node, 0))

@@ -143,6 +143,7 @@ def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
         return Refusal(
             code="architecture",
             text="model, algorithm, `train.conditional`, `exchange.moments` or `final` differ; "
-            "with a coordinator also data, batch size, `fl` and `md` must be the same",
+            "with a coordinator all settings but `coordinator`, `daemon`, `device`, `engine`, "
+            "`score` and `overlay` must be the same, and so must the workers",
         )
     return None

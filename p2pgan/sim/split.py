@@ -341,6 +341,9 @@ class SplitRun(Simulation):
                     iterations=self.iterations,
                 )
                 self._save_one(worker, checkpoint, self.parties.model(slot))
+        for worker in set(self.experiment.nodes) - set(self.places.values()):
+            # Of a discriminator that has moved on, or was lost.
+            self.directory.checkpoint(worker).unlink(missing_ok=True)
         self.saved_iterations = self.iterations
 
     def _save_one(self, node: str, checkpoint: Checkpoint, model: Model) -> None:

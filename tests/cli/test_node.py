@@ -258,7 +258,7 @@ def refused_role(tmp_path: Path, *arguments: str) -> P2PGanError:
         (("--id", "7"), "a node of the overlay"),
         (("--id", "0", "--role", "coordinator"), "a node that is a coordinator"),
         (("--id", "coordinator", "--role", "worker"), "a node that is a worker"),
-        (("--id", "0", "--resume"), "node `coordinator`, which alone can go on"),
+        (("--id", "0", "--algorithm", "gossip", "--resume"), "an algorithm with a coordinator"),
     ],
 )
 def test_a_role_fits_its_node(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
@@ -268,7 +268,8 @@ def test_a_role_fits_its_node(tmp_path: Path, arguments: tuple[str, ...], expect
     assert not out.exists()
 
 
-def test_a_coordinator_that_never_ran_cannot_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("node", ["coordinator", "0"])
+def test_who_never_ran_cannot_go_on(tmp_path: Path, node: str) -> None:
     out = tmp_path / "run"
-    refused_role(tmp_path, "--role", "coordinator", "--resume", "--out", str(out))
+    refused_role(tmp_path, "--id", node, "--resume", "--out", str(out))
     assert not out.exists()

@@ -73,6 +73,16 @@ def pid_of(out: Path, node: str) -> int:
     return pid
 
 
+def started_again(out: Path, node: str) -> "subprocess.Popen[str]":
+    """That node in a process by hand, where it was."""
+    command = [
+        *(sys.executable, "-m", "p2pgan", "node", "start", "--id", node, "--resume"),
+        *("--config", str(out / "run.toml"), "--overlay", str(out / "overlay.json")),
+        *("--run", "run", "--out", str(out)),
+    ]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
 class Once:
     """Does something when the coordinator has come so far."""
 
@@ -150,7 +160,7 @@ def test_each_feedback_counts_as_it_comes(tmp_path: Path) -> None:
 def test_a_killed_worker_costs_a_deadline_and_no_more(tmp_path: Path) -> None:
     """The others make all iterations, and an idle worker gets a copy of a live discriminator."""
     out = tmp_path / "run"
-    limits = CoordinatorConfig(deadline_first_s=5.0, deadline_min_s=0.3)
+    limits = CoordinatorConfig(deadline_first_s=5.0, deadline_min_s=0.3, lost_after_s=100.0)
     config = config_of(
         nodes=10, iterations=120, coordinator=limits, md=SplitConfig(discriminators=9)
     )
@@ -166,7 +176,10 @@ def test_a_killed_worker_costs_a_deadline_and_no_more(tmp_path: Path) -> None:
     assert {body.reason for body in stopped.values()} == {"finished"}
     assert stopped.keys() == {HUB, *map(str, range(10))} - {"3"}
     assert "3" in {body.peer for body in bodies(out, PeerLost, HUB)}
-    assert outcome.summary["scores"]["fid"]["mean"] > 0
+    rounds = bodies(out, RoundFinished, HUB)
+    usual_s = max(body.exchange_s for body in rounds if body.iterations <= 40)
+    longest_s = max(body.exchange_s for body in rounds if body.iterations > 40)
+    assert longest_s < limits.deadline_first_s + 10 * usual_s  # far from `lost_after_s`
 
 
 @pytest.mark.slow
@@ -195,6 +208,25 @@ def test_a_frozen_worker_is_waited_for_no_longer_than_the_deadline(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_worker_that_stays_frozen_is_killed_when_all_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could end it, and the supervisor waits for all."""
+    monkeypatch.setattr(supervisor, "STOP_EXTRA_S", 0.5)
+    out = tmp_path / "run"
+    limits = CoordinatorConfig(
+        deadline_first_s=5.0, deadline_min_s=0.2, lost_after_s=1.0, wait_s=4.0
+    )
+    daemon = DaemonConfig(wait_s=60.0, drain_s=1.0)
+    config = config_of(iterations=100, coordinator=limits, daemon=daemon)
+    freeze = Once(40, lambda: os.kill(pid_of(out, "2"), signal.SIGSTOP))
+    outcome = run(config, out, freeze)
+    assert outcome.failed == {"2": "still there 5.5 s after its coordinator had ended: killed"}
+    assert [body.reason for body in bodies(out, NodeStopped, HUB)] == ["finished"]
+    assert outcome.summary["iterations"] == 100
+
+
+@pytest.mark.slow
 def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """Workers wait; the run ends with all iterations, and one log tells of both starts."""
     out = tmp_path / "run"
@@ -203,12 +235,7 @@ def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Pat
 
     def restart() -> None:
         os.kill(pid_of(out, HUB), signal.SIGKILL)
-        command = [
-            *(sys.executable, "-m", "p2pgan", "node", "start", "--role", HUB, "--resume"),
-            *("--config", str(out / "run.toml"), "--overlay", str(out / "overlay.json")),
-            *("--run", "run", "--out", str(out)),
-        ]
-        again.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        again.append(started_again(out, HUB))
 
     outcome = run(config, out, Once(50, restart))
     _, said = again[0].communicate(timeout=60)
@@ -224,6 +251,61 @@ def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Pat
     assert sorted(numbers) == list(range(len(numbers)))
     workers = {body.reason for node in "0123" for body in bodies(out, NodeStopped, node)}
     assert workers == {"finished"}
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_has_saved_nothing_begins_anew(tmp_path: Path) -> None:
+    """With workers that are further on; the run ends with all iterations."""
+    out = tmp_path / "run"
+    again: list[subprocess.Popen[str]] = []
+
+    def restart() -> None:
+        os.kill(pid_of(out, HUB), signal.SIGKILL)
+        again.append(started_again(out, HUB))
+
+    limits = CoordinatorConfig(checkpoint_every=0)
+    config = config_of(iterations=100, exchange_every=10, coordinator=limits)
+    outcome = run(config, out, Once(30, restart))
+    _, said = again[0].communicate(timeout=60)
+    assert again[0].returncode == 0, said
+    assert "the run begins anew" in said
+    assert list(outcome.failed) == [HUB]
+    ends = [body.iterations for body in bodies(out, RoundFinished, HUB)]
+    assert ends[-10:] == [*range(10, 101, 10)]
+    assert {body.reason for body in bodies(out, NodeStopped)} == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_a_worker_that_was_killed_comes_back_into_its_log(tmp_path: Path, algorithm: str) -> None:
+    """It is given the current model, or a discriminator, and makes rounds again."""
+    out = tmp_path / "run"
+    again: list[subprocess.Popen[str]] = []
+    stopped: list[bool] = []
+
+    def on_progress(progress: Progress) -> None:
+        if not again and progress.iterations >= 40:
+            os.kill(pid_of(out, "2"), signal.SIGKILL)
+            again.append(started_again(out, "2"))
+        elif again and not stopped and (again[0].poll() is not None or is_back()):
+            stopped.append(True)
+            again[0].terminate()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def is_back() -> bool:
+        log = [r for r in records_of(RunDirectory(out)) if r.node == "2"]
+        starts = [r.seq for r in log if isinstance(r.body, NodeStarted)]
+        return len(starts) == 2 and any(
+            r.seq > starts[1] for r in log if isinstance(r.body, RoundFinished)
+        )
+
+    config = config_of(algorithm=algorithm, nodes=3, iterations=10**7, exchange_every=5)
+    outcome = run(config, out, on_progress)
+    _, said = again[0].communicate(timeout=60)
+    assert again[0].returncode == 0, said
+    assert list(outcome.failed) == ["2"]
+    numbers = [record.seq for record in records_of(RunDirectory(out)) if record.node == "2"]
+    assert sorted(numbers) == list(range(len(numbers)))
 
 
 class Node:

@@ -13,7 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import CoordinatorConfig, DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import (
+    CoordinatorConfig,
+    DaemonConfig,
+    ExchangeConfig,
+    RunConfig,
+    ScoreConfig,
+    TrainConfig,
+)
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.work import CohortWork
@@ -199,6 +206,14 @@ def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str
         process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
 
 
+def test_fl_gan_has_no_running_mean(tmp_path: Path) -> None:
+    """Workers throw theirs away with the round, and the coordinator has none."""
+    train = TrainConfig(ema=0.9)
+    process.check_algorithm(experiment_of(tmp_path, algorithm="md-gan", train=train))
+    with pytest.raises(ConfigError, match=r"train\.ema"):
+        process.check_algorithm(experiment_of(tmp_path, algorithm="fl-gan", train=train))
+
+
 def test_without_its_address_a_coordinator_cannot_be_found(tmp_path: Path) -> None:
     """A family has no coordinator; the hint says how a file with one is made."""
     experiment = experiment_of(tmp_path, algorithm="md-gan")
@@ -224,20 +239,51 @@ def test_the_overlay_s_file_says_where_the_coordinator_is(tmp_path: Path) -> Non
         process.check_addresses(experiment, overlay, node, None)
 
 
-def test_only_who_has_a_log_can_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("node", ["coordinator", "0"])
+def test_only_who_has_a_log_can_go_on(tmp_path: Path, node: str) -> None:
     experiment = experiment_of(tmp_path, algorithm="fl-gan")
-    path, node = tmp_path / "run", "coordinator"
+    path = tmp_path / "run"
     with pytest.raises(ConfigError):
         process.share_directory(experiment, path, "name", node, resume=True)
     directory = process.share_directory(experiment, path, "name", node)
-    with pytest.raises(RecordError, match="the log of node `coordinator`, got none"):
+    with pytest.raises(RecordError, match=f"the log of node `{node}`.*without `--resume`"):
         process.share_directory(experiment, path, "name", node, resume=True)
     log = directory.node_events(node)
     log.parent.mkdir(parents=True)
     log.write_text("")
     process.share_directory(experiment, path, "name", node, resume=True)
-    with pytest.raises(RecordError, match="--resume"):
+    with pytest.raises(RecordError, match="or go on in it with `--resume`"):
         process.share_directory(experiment, path, "name", node)
+
+
+@pytest.mark.parametrize("node", ["coordinator", "0"])
+def test_who_has_no_checkpoint_begins_anew_in_its_log(tmp_path: Path, node: str) -> None:
+    """As after a kill in the first round; a worker keeps nothing at any time. Both start without
+    the others, and give up soon."""
+    experiment = experiment_of(
+        tmp_path,
+        algorithm="md-gan",
+        coordinator=CoordinatorConfig(wait_s=0.1),
+        daemon=DaemonConfig(wait_s=0.1),
+    )
+    star = process.whole_overlay(experiment)
+    overlay_files.write(
+        star.with_addresses(
+            {name: f"tcp://127.0.0.1:{9 + i}" for i, name in enumerate(star.nodes)}
+        ),
+        tmp_path / "star.json",
+    )
+    plan = plan_of(experiment, tmp_path, node=node, overlay_file=tmp_path / "star.json")
+    said: list[str] = []
+    for resume in (False, True):
+        with pytest.raises(TransportError):
+            process.run_node(dataclasses.replace(plan, resume=resume), said.append, experiment)
+        RunDirectory(tmp_path).checkpoint(node).unlink(missing_ok=True)  # who is killed saves none
+    log = (tmp_path / "nodes" / node / "events.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in log]
+    assert [record["kind"] for record in records].count("run_started") == 2
+    assert [record["seq"] for record in records] == list(range(len(records)))
+    assert sum("begins anew" in line for line in said) == (node == "coordinator")
 
 
 def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 
-from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.config import RunConfig, ScoreConfig, SplitConfig
 from p2pgan.daemon.results import consensus, last_step, sum_up
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint, save
@@ -190,3 +190,18 @@ def test_a_last_step_that_nobody_ended_is_none(
 ) -> None:
     config = msgspec.structs.replace(experiment.config, final="agree")
     assert last_step(dataclasses.replace(experiment, config=config), directory, 2) is None
+
+
+def test_discriminators_may_be_of_another_model_than_the_generator(tmp_path: Path) -> None:
+    """As with one other model in `md.models`."""
+    md = SplitConfig(models=("mlp-digits",))
+    config = RunConfig(algorithm="md-gan", nodes=2, iterations=40, device="cpu", md=md)
+    usual = prepare(config, tmp_path)
+    other = dataclasses.replace(usual.model, name="another")
+    experiment = dataclasses.replace(usual, model=other)
+    size = usual.model.discriminator.size
+    for node, value in (("0", 1.0), ("1", 3.0)):
+        vectors = {"D": torch.full((size,), value)}
+        checkpoint = Checkpoint(vectors=vectors, run="run", node=node, iterations=1)  # type: ignore[arg-type]
+        save(RunDirectory(tmp_path).checkpoint(node), checkpoint, usual.model)
+    assert consensus(experiment, RunDirectory(tmp_path)) == {"D": pytest.approx(size**0.5)}

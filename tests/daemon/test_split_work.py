@@ -200,14 +200,19 @@ def test_a_worker_saves_its_discriminator_alone(tmp_path: Path) -> None:
     assert path is not None
     saved = load(path, parties.experiment.model)
     assert (saved.node, saved.iterations, set(saved.vectors)) == ("2", 1, {"D"})
+    assert not saved.kept, "nobody goes on from it"
     with pytest.raises(CheckpointError, match="expected a generator, got a discriminator alone"):
         _ = saved.generator
 
 
 def test_an_idle_worker_saves_nothing(tmp_path: Path) -> None:
-    work = CriticWork(parties_of(tmp_path), "0", "run", tmp_path / "0" / "checkpoint.safetensors")
+    """And leaves nothing of an earlier start: another worker has that discriminator."""
+    path = tmp_path / "checkpoint.safetensors"
+    work = CriticWork(parties_of(tmp_path), "0", "run", path)
     assert work.save(b"") is None
-    assert [path.name for path in tmp_path.iterdir()] == []
+    path.write_text("old")
+    assert work.save(b"") is None
+    assert not path.exists()
 
 
 def test_the_generator_is_scored_and_saved(tmp_path: Path) -> None:

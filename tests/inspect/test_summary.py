@@ -27,6 +27,7 @@ from p2pgan.record.schema import (
     NodeStarted,
     NodeStopped,
     Quality,
+    RoundFinished,
     Scores,
     Tally,
     VectorReceived,
@@ -43,6 +44,29 @@ def test_totals(run: RunDirectory) -> None:
     assert summary.dropped_reasons == {"too old": 1, "link is down": 1}
     assert summary.records == 34
     assert summary.wall_s == 33
+
+
+def test_the_coordinator_says_how_far_the_run_came(tmp_path: Path, write: Any) -> None:
+    """A worker has trained a round that was made without it."""
+    write(
+        tmp_path / "events.jsonl",
+        [
+            ("coordinator", RoundFinished(round=2, iterations=40)),
+            ("0", RoundFinished(round=3, iterations=60)),
+        ],
+    )
+    summary = summarise(tmp_path / "events.jsonl")
+    assert (summary.rounds, summary.iterations) == (2, 40)
+
+
+def test_without_rounds_of_its_own_a_coordinator_says_nothing(tmp_path: Path, write: Any) -> None:
+    """As that of FL-GAN in lockstep, which only sends."""
+    sent = VectorSent(peer="0", round=1, nets=["G"], bytes=4, exchange="x")
+    write(
+        tmp_path / "events.jsonl",
+        [("coordinator", sent), ("0", RoundFinished(round=3, iterations=60))],
+    )
+    assert summarise(tmp_path / "events.jsonl").iterations == 60
 
 
 def test_settings_come_from_the_log(run: RunDirectory) -> None:

@@ -192,3 +192,11 @@ def test_traffic_of_a_simulation_has_no_headers() -> None:
     ]
     assert len(text.splitlines()) == 2
     assert traffic_text([], {}) == "no messages on record"
+
+
+def test_who_was_cut_off_is_named_beneath_the_traffic() -> None:
+    rows = compared({"mix": Tally(messages=1, payload_bytes=8)}, {})
+    nothing = dict.fromkeys(COMMUNICATION_TITLES)
+    told = traffic_text(rows, nothing, {"coordinator"}).splitlines()[-1]
+    assert told == "killed and started again, uncounted since the round before: `coordinator`"
+    assert "killed" not in traffic_text(rows, nothing)

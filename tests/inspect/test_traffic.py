@@ -18,6 +18,7 @@ from p2pgan.protocol.messages import Purpose
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import (
     Body,
+    NodeStarted,
     NodeStopped,
     RoundFinished,
     RunStarted,
@@ -105,6 +106,31 @@ def test_it_says_how_far_the_run_came_and_how_it_was_configured(measured: Any) -
     assert found.rounds == {"0": 2, "1": 2}
     assert found.iterations == 40
     assert found.config == {"seed": 3}
+
+
+def test_the_coordinator_says_how_far_the_run_came(measured: Any) -> None:
+    found = measured(
+        ("coordinator", RoundFinished(round=2, iterations=40)),
+        ("0", RoundFinished(round=3, iterations=60)),
+    )
+    assert found.iterations == 40
+
+
+def test_who_was_killed_and_started_again_is_named(measured: Any) -> None:
+    """What it had counted is gone; who stopped in good order had written it, and of who counts no
+    messages every vector is on record."""
+    found = measured(
+        ("coordinator", told(model=(1, 4, 5))),
+        ("0", told(update=(1, 4, 5))),
+        ("coordinator", NodeStarted()),
+        ("0", NodeStarted()),
+        ("1", NodeStarted()),
+        ("0", NodeStopped(reason="stopped", iterations=0, rounds=0)),
+        ("0", NodeStarted()),
+        ("coordinator", NodeStarted()),
+        ("1", NodeStarted()),
+    )
+    assert found.cut_off == {"coordinator"}
 
 
 def test_a_log_without_configuration_takes_that_of_its_directory(run: RunDirectory) -> None:

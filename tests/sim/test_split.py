@@ -520,6 +520,15 @@ def test_checkpoints_are_saved_on_the_way(split: Simulate, every: int) -> None:
     assert [iterations for _, iterations in places] == {1: [3, 6, 9], 2: [6, 9]}[every]
 
 
+def test_only_who_has_a_discriminator_has_one_saved(split: Simulate) -> None:
+    """What a worker saved on the way belongs to another one by now."""
+    finished = split(nodes=5, md=Split(discriminators=2), engine=EngineConfig(checkpoint_every=1))
+    log = bodies(finished, schema.CheckpointSaved)
+    assert len({node for node, _ in log if node != COORDINATOR}) > 2, "the draws of this seed"
+    kept = [node for node in "01234" if finished.directory.checkpoint(node).is_file()]
+    assert kept == sorted(node for node, _ in log[-3:] if node != COORDINATOR)
+
+
 def test_diverged_networks_are_saved_and_said_so(split: Simulate) -> None:
     finished = split(train=Train(loss="lsgan", learning_rate_g=1e30))
     assert finished.directory.read_summary()["scores"]["fid"]["mean"] is None
