@@ -263,12 +263,26 @@ def leave_process(status: int) -> NoReturn:
     sys.exit(status)
 
 
+REFUSALS: Final[Mapping[str, str]] = {
+    "protocol": "another version of p2pgan",
+    "run": "it is of another run",
+    "architecture": "other settings",
+    "identity_taken": "another process has that id",
+    "own_address": "the address is the node's own",
+    "not_neighbor": "the overlay does not join the two",
+    "wrong_node": "another node answers at that address",
+    "faults": "too many messages that cannot be used",
+}
+"""What people read for the reasons of a handshake that fails."""
+
+
 class Log:
     """Writes the machine's records, and shows some of them to people."""
 
     def __init__(self, writer: RecordWriter, directory: RunDirectory, say: Say) -> None:
         self._writer, self._directory, self._say = writer, directory, say
         self._shown_s = time.monotonic()
+        self._saved = ""
 
     def __call__(self, record: Record) -> None:
         fields = dict(record.fields)
@@ -299,9 +313,9 @@ class Log:
             case "peer_refused" if fields["reason"] == "leaving":
                 pass  # told a moment later than it might have been; nothing is wrong
             case "peer_refused" if fields["by"] == "us":
-                self._say(f"warning: peer `{fields['peer']}` refused: {fields['reason']}")
+                self._say(f"warning: peer `{fields['peer']}` refused: {_why(fields['reason'])}")
             case "peer_refused":
-                self._say(f"warning: peer `{fields['peer']}` refuses us: {fields['reason']}")
+                self._say(f"warning: peer `{fields['peer']}` refuses us: {_why(fields['reason'])}")
             case "scores":
                 self._say(
                     f"round {fields['round']}, {fields['iterations']} iterations: "
@@ -310,8 +324,15 @@ class Log:
             case "round_finished" if time.monotonic() - self._shown_s >= PROGRESS_S:
                 self._shown_s = time.monotonic()
                 self._say(f"round {fields['round']}, {fields['iterations']} iterations")
-            case "checkpoint_saved":
-                self._say(f"saved {self._directory.path / str(fields['path'])}")
+            case "checkpoint_saved":  # a coordinator saves after every round
+                self._saved = f"saved {self._directory.path / str(fields['path'])}"
+            case "node_stopped" if self._saved:
+                self._say(self._saved)
+
+
+def _why(reason: object) -> str:
+    """A reason in words, and as it stands in the log."""
+    return f"{REFUSALS[str(reason)]} (`{reason}`)" if reason in REFUSALS else str(reason)
 
 
 def _undaunted(say: Say) -> Say:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -28,6 +28,7 @@ from p2pgan.errors import ConfigError, P2PGanError, RecordError, TransportError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.overlay import files as overlay_files
 from p2pgan.protocol.instructions import Record
+from p2pgan.protocol.messages import RefusalCode
 from p2pgan.record.rundir import RunDirectory
 
 CONFIG = RunConfig(
@@ -202,7 +203,7 @@ def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
 def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
     process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
-    with pytest.raises(ConfigError, match="the coordinator has one model for all"):
+    with pytest.raises(ConfigError, match="one model for all|one generator"):
         process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
 
 
@@ -406,8 +407,8 @@ def log(tmp_path: Path) -> Callable[[Written], tuple[process.Log, list[str]]]:
         ("vector_mixed", {**VECTOR, "bytes": 4, "weight": 0.5, "staleness_rounds": -1}, None),
         ("peer_joined", {"peer": "1"}, "peer `1` joined"),
         ("peer_lost", {"peer": "1", "reason": "left"}, "peer `1` lost: left"),
-        ("peer_refused", {"peer": "1", "reason": "run", "by": "us"}, "`1` refused: run"),
-        ("peer_refused", {"peer": "1", "reason": "run", "by": "them"}, "`1` refuses us: run"),
+        ("peer_refused", {"peer": "1", "reason": "run", "by": "us"}, "`1` refused: it is"),
+        ("peer_refused", {"peer": "1", "reason": "new", "by": "them"}, "`1` refuses us: new"),
         ("scores", {"round": 2, "iterations": 4, "fid": 7.0, "ms": 3.0, "samples": 9}, "FID 7.0"),
         ("node_stopped", {"reason": "finished", "iterations": 4, "rounds": 2}, None),
     ],
@@ -423,6 +424,20 @@ def test_records_are_written_as_bodies_and_some_are_shown(
     assert {name: getattr(body, name) for name in fields} == fields
     assert bool(said) == (line is not None)
     assert line is None or line in said[0]
+
+
+def test_what_is_saved_in_every_round_is_told_once(log: Any) -> None:
+    write, said = log(Written())
+    for iterations in (2, 4):
+        fields = {"path": f"nodes/a/{iterations}", "iterations": iterations}
+        write(Record(kind="checkpoint_saved", fields=fields, clock=iterations))
+    stopped = {"reason": "finished", "iterations": 4, "rounds": 2}
+    write(Record(kind="node_stopped", fields=stopped, clock=5))
+    assert [line.rpartition("/")[2] for line in said] == ["4"]
+
+
+def test_every_reason_of_a_refusal_has_words() -> None:
+    assert set(process.REFUSALS) == set(get_args(RefusalCode)) - {"leaving"}
 
 
 def test_scores_that_are_not_finite_can_be_shown(log: Any) -> None:
