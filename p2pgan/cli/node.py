@@ -77,6 +77,12 @@ def start(
     experiment = prepare(config, data_dir())
     process.check_algorithm(experiment)
     overlay = process.whole_overlay(experiment)
+    if role is Role.coordinator and not experiment.algorithm.has_coordinator:
+        raise ConfigError(
+            expected="an algorithm with a coordinator, `fl-gan` or `md-gan`",
+            got=f"`{experiment.algorithm.name}`",
+            at="--algorithm, --role",
+        )
     node = _node_id(id, role, overlay.nodes)
     if resume and not experiment.algorithm.has_coordinator:
         raise ConfigError(
@@ -112,7 +118,12 @@ def _node_id(id: str | None, role: Role, nodes: Sequence[str]) -> str:
 
     named = id or (COORDINATOR if role is Role.coordinator else "")
     if not named:
-        raise ConfigError(expected="the id of a node", got="none", at="--id")
+        raise ConfigError(
+            expected="the id of a node",
+            got="none",
+            at="--id",
+            hint="`--role coordinator` needs none",
+        )
     if named not in nodes:
         raise unknown_name(ConfigError, "a node of the overlay", named, nodes, "--id")
     is_hub = named == COORDINATOR

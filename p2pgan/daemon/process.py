@@ -95,8 +95,8 @@ def check_algorithm(experiment: Experiment) -> None:
 
     Raises:
         ConfigError: for algorithms with all data in one place, for draws that need everybody at one
-            instant, for a last step where a coordinator has the only model, and for a running mean
-            where that coordinator trains nothing.
+            instant, and where there is a coordinator for a last step, for a running mean of a model
+            that it only averages, and for workers that are to be lost.
     """
     algorithm, final = experiment.algorithm, experiment.config.final
     if algorithm.is_pooled:
@@ -118,6 +118,13 @@ def check_algorithm(experiment: Experiment) -> None:
             got=f"`{experiment.config.train.ema:g}`",
             at="train.ema",
             hint="`p2pgan simulate --algorithm fl-gan` keeps one at every node",
+        )
+    if algorithm.is_split and experiment.config.coordinator.lose_every:
+        raise ConfigError(
+            expected="0: no process ends itself",
+            got=f"`{experiment.config.coordinator.lose_every}`",
+            at="coordinator.lose_every",
+            hint="`p2pgan simulate --algorithm md-gan` loses workers",
         )
     algorithm.draw(experiment.config.exchange, lockstep=False)
 

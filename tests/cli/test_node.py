@@ -259,6 +259,7 @@ def refused_role(tmp_path: Path, *arguments: str) -> P2PGanError:
         (("--id", "0", "--role", "coordinator"), "a node that is a coordinator"),
         (("--id", "coordinator", "--role", "worker"), "a node that is a worker"),
         (("--id", "0", "--algorithm", "gossip", "--resume"), "an algorithm with a coordinator"),
+        (("--role", "coordinator", "--algorithm", "gossip"), "an algorithm with a coordinator"),
     ],
 )
 def test_a_role_fits_its_node(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:

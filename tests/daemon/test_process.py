@@ -200,10 +200,17 @@ def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
         process.check_algorithm(experiment_of(tmp_path, algorithm="centralised"))
 
 
+def test_no_daemon_is_lost_on_schedule(tmp_path: Path) -> None:
+    coordinator = CoordinatorConfig(lose_every=20)
+    experiment = experiment_of(tmp_path, algorithm="md-gan", coordinator=coordinator)
+    with pytest.raises(ConfigError, match="no process ends itself"):
+        process.check_algorithm(experiment)
+
+
 @pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
 def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
     process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
-    with pytest.raises(ConfigError, match="one model for all|one generator"):
+    with pytest.raises(ConfigError, match=r"one model for all|one generator"):
         process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
 
 
