@@ -55,25 +55,8 @@ class Lockstep(Simulation):
             else None
         )
 
-    def run(self) -> None:
-        """All rounds, from the first; scores after those that are due."""
-        with self._timed("log_s"):
-            for node in self.experiment.nodes:
-                self._record(schema.NodeStarted(), node)
-            self._flush()  # a first round may be long
-        for _ in range(self.experiment.rounds):
-            self._play_round()
-            if self.experiment.is_scored(self.round):
-                self.score()
-            with self._timed("log_s"):
-                if self._is_saved_now():
-                    self._save()
-                self._flush()  # who follows the log, now or after a crash, has the round
-            self.on_round(self)
-        if self.experiment.config.score.final_samples:
-            self.measure()
-        if self.experiment.config.final != "none":
-            self._take_last_step()
+    def _nodes(self) -> Iterable[str]:
+        return self.experiment.nodes
 
     def score(self) -> None:
         """Scores of every node and the consensus distance, into the log."""

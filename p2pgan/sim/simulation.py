@@ -1,7 +1,7 @@
 """What simulated runs have in common: where a run stands, its log, and where its time goes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -68,9 +68,45 @@ class Simulation(ABC):
     quality: dict[str, Quality] = field(default_factory=dict)
     """The last one of every measured node; empty: nobody has been measured."""
 
-    @abstractmethod
     def run(self) -> None:
         """All rounds, from the first; scores after those that are due."""
+        with self._timed("log_s"):
+            for node in self._nodes():
+                self._record(schema.NodeStarted(), node)
+            self._flush()  # a first round may be long
+        for _ in range(self.experiment.rounds):
+            self._play_round()
+            if self.experiment.is_scored(self.round):
+                self.score()
+            with self._timed("log_s"):
+                if self._is_saved_now():
+                    self._save()
+                self._flush()  # who follows the log, now or after a crash, has the round
+            self.on_round(self)
+        if self.experiment.config.score.final_samples:
+            self.measure()
+        if self.experiment.config.final != "none":
+            self._take_last_step()
+
+    @abstractmethod
+    def _nodes(self) -> Iterable[str]:
+        """Who keeps a log."""
+
+    @abstractmethod
+    def _play_round(self) -> None:
+        """The next round, but for its scores."""
+
+    @abstractmethod
+    def _save(self) -> None:
+        """Saves all networks as they are now."""
+
+    @abstractmethod
+    def _take_last_step(self) -> None:
+        """What is done once all iterations are made, if anything is."""
+
+    @abstractmethod
+    def measure(self) -> None:
+        """Quality of those that are to be measured, as they are now, into the log."""
 
     @abstractmethod
     def score(self) -> None:

@@ -6,6 +6,7 @@ none here; in asynchronous mode every discriminator answers once in an iteration
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -66,22 +67,11 @@ class SplitRun(Simulation):
         )
         """Messages and bytes of this round, by node and `sent` or `received`."""
 
-    def run(self) -> None:
-        with self._timed("log_s"):
-            for node in (COORDINATOR, *self.workers):
-                self._record(schema.NodeStarted(), node)
-            self._flush()
-        for _ in range(self.experiment.rounds):
-            self._play_round()
-            if self.experiment.is_scored(self.round):
-                self.score()
-            with self._timed("log_s"):
-                if self._is_saved_now():
-                    self._save()
-                self._flush()
-            self.on_round(self)
-        if self.experiment.config.score.final_samples:
-            self.measure()
+    def _nodes(self) -> Iterable[str]:
+        return (COORDINATOR, *self.workers)
+
+    def _take_last_step(self) -> None:
+        raise AssertionError("one generator has no other to agree with, and the checks know it")
 
     def score(self) -> None:
         """Scores of the generator, and the discriminators' consensus distance, into the log."""
@@ -106,7 +96,7 @@ class SplitRun(Simulation):
         with self._timed("log_s"):
             self._save()
             body = schema.NodeStopped(reason=reason, iterations=self.iterations, rounds=self.round)
-            for node in (COORDINATOR, *self.workers):
+            for node in self._nodes():
                 self._record(body, node)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pgan.config import EngineConfig, RunConfig
+from p2pgan.config import EngineConfig, RunConfig, ScoreConfig
 from p2pgan.experiment import prepare
 from p2pgan.gan.scores import Scores
 from p2pgan.record import schema
@@ -24,11 +24,28 @@ Make = Callable[..., "Idle"]
 
 
 class Idle(Simulation):
-    """Trains nothing."""
+    """Trains nothing, and says what it would do."""
 
-    def run(self) -> None: ...
+    did: tuple[str, ...] = ()
 
-    def score(self) -> None: ...
+    def _nodes(self) -> tuple[str, ...]:
+        return self.experiment.nodes
+
+    def _play_round(self) -> None:
+        self.round += 1
+        self.did += (f"round {self.round}",)
+
+    def _save(self) -> None:
+        self.did += ("save",)
+
+    def _take_last_step(self) -> None:
+        self.did += ("last step",)
+
+    def score(self) -> None:
+        self.did += ("score",)
+
+    def measure(self) -> None:
+        self.did += ("measure",)
 
     def save(self, reason: str) -> None: ...
 
@@ -125,3 +142,17 @@ def test_a_standing_can_leave_the_quality_out(idle: Make) -> None:
     assert run.standing().quality.keys() == {"0"}
     assert run.standing(measured=False).quality == {}
     assert run.standing().scores == [(3.0, 2.0)]
+
+
+def test_a_run_is_rounds_with_what_is_due_after_each(idle: Make) -> None:
+    usual = idle(score=ScoreConfig(every=2))
+    usual.run()
+    assert usual.did == ("round 1", "round 2", "score", "round 3", "round 4", "score")
+    more = idle(
+        score=ScoreConfig(every=0, final_samples=5),
+        engine=EngineConfig(checkpoint_every=3),
+        final="average",
+    )
+    more.run()
+    rounds = ("round 1", "round 2", "round 3", "save", "round 4", "score")
+    assert more.did == (*rounds, "measure", "last step")
