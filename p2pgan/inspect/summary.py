@@ -250,6 +250,7 @@ class _Collected:
         self._rounds: dict[str, RoundFinished] = {}
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}
+        self._crashed: set[str] = set()
         self._scores: dict[int, dict[str, Scores]] = {}
         self._quality: dict[str, Quality] = {}
         self._scores_after: dict[str, Scores] = {}
@@ -298,6 +299,8 @@ class _Collected:
                 self._refused.append(PeerEvent(node=node, peer=body.peer, reason=reason))
             case FaultInjected():
                 self._faults += 1
+                if body.fault == "crash":
+                    self._crashed.add(node)
             case _:
                 pass
 
@@ -341,6 +344,8 @@ class _Collected:
         if (finished := self._rounds.get(row.node)) is not None:
             summary.rounds, summary.iterations = finished.round, finished.iterations
             summary.loss_d, summary.loss_g = finished.loss_d, finished.loss_g
+        if row.node in self._crashed:
+            summary.stopped = "crash"
         if (stopped := self._stopped.get(row.node)) is not None:
             summary.stopped = stopped.reason
             summary.rounds, summary.iterations = stopped.rounds, stopped.iterations
@@ -389,7 +394,8 @@ class _Collected:
         logged = self._tally.writers
         if any(node.traffic.sent for node in nodes):
             for node in nodes:
-                hears = node.node != COORDINATOR  # of MD-GAN it gets feedback, which is no vector
+                # MD-GAN's coordinator gets feedback, which is no vector; who is gone gets nothing.
+                hears = node.node != COORDINATOR and node.stopped != "crash"
                 if hears and node.node in logged and not node.traffic.received:
                     yield f"nothing reached node `{node.node}`"
         missing = self._tally.unaccounted()

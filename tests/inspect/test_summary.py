@@ -24,6 +24,7 @@ from p2pgan.inspect.summary import (
 from p2pgan.record.rundir import RunDirectory, to_json
 from p2pgan.record.schema import (
     Agreed,
+    FaultInjected,
     NodeStarted,
     NodeStopped,
     Quality,
@@ -124,6 +125,25 @@ def test_peers_lost_and_refused(run: RunDirectory) -> None:
     assert [(e.node, e.peer, e.reason) for e in summary.peers_refused] == [
         ("a", "z", "refused them: another run")
     ]
+
+
+def test_who_was_lost_on_purpose_is_told_so_and_no_cause_for_a_warning(
+    tmp_path: Path, write: Any
+) -> None:
+    vector: dict[str, Any] = {"round": 1, "nets": ["D"], "exchange": "1", "bytes": 3}
+    path = tmp_path / "events.jsonl"
+    write(
+        path,
+        [
+            ("0", NodeStarted()),
+            ("0", FaultInjected(fault="crash")),
+            ("1", VectorSent(peer="2", **vector)),
+            ("2", VectorReceived(peer="1", **vector)),
+        ],
+    )
+    summary = summarise(path)
+    assert {node.node: node.stopped for node in summary.nodes}["0"] == "crash"
+    assert summary.warnings == ["nothing reached node `1`"]
 
 
 def test_warnings_name_what_to_look_into(run: RunDirectory) -> None:
