@@ -95,64 +95,6 @@ class Cause(Enum):
     """Somebody insists, or a peer holds our id."""
 
 
-TRANSITIONS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
-    {
-        Phase.IDLE: {Cause.STARTED: Phase.GATHERING, Cause.ABORTED: Phase.CLOSED},
-        Phase.GATHERING: {
-            Cause.GATHERED: Phase.TRAINING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.TRAINING: {
-            Cause.TRAINED: Phase.MIXING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.MIXING: {
-            Cause.MIXED: Phase.TRAINING,
-            Cause.SCORE_DUE: Phase.SCORING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.SCORING: {
-            Cause.SCORED: Phase.TRAINING,
-            Cause.LAST_STEP: Phase.SETTLING,
-            Cause.FINISHED: Phase.SAVING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.SETTLING: {
-            Cause.BEGUN: Phase.CONCLUDING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.CONCLUDING: {
-            Cause.CHOSEN: Phase.ADOPTING,
-            Cause.SCORE_DUE: Phase.SCORING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.ADOPTING: {
-            Cause.SCORE_DUE: Phase.SCORING,
-            Cause.HALTED: Phase.SAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.SAVING: {
-            Cause.SAVED: Phase.LEAVING,
-            Cause.FAILED: Phase.LEAVING,
-            Cause.ABORTED: Phase.CLOSED,
-        },
-        Phase.LEAVING: {Cause.DRAINED: Phase.CLOSED, Cause.ABORTED: Phase.CLOSED},
-        Phase.CLOSED: {},
-    }
-)
-
-
 _ENDS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
     Phase.SAVING: {Cause.SAVED: Phase.LEAVING, Cause.FAILED: Phase.LEAVING},
     Phase.LEAVING: {Cause.DRAINED: Phase.CLOSED},
@@ -172,6 +114,55 @@ def _table(rows: Table) -> Table:
     lived = {phase: MappingProxyType({**row, **forced}) for phase, row in {**rows, **_ENDS}.items()}
     return MappingProxyType({**lived, Phase.CLOSED: MappingProxyType({})})
 
+
+TRANSITIONS: Final = _table(
+    {
+        Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
+        Phase.GATHERING: {
+            Cause.GATHERED: Phase.TRAINING,
+            **_STOPS,
+        },
+        Phase.TRAINING: {
+            Cause.TRAINED: Phase.MIXING,
+            **_WORKS,
+        },
+        Phase.MIXING: {
+            Cause.MIXED: Phase.TRAINING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            **_WORKS,
+        },
+        Phase.SCORING: {
+            Cause.SCORED: Phase.TRAINING,
+            Cause.LAST_STEP: Phase.SETTLING,
+            Cause.FINISHED: Phase.SAVING,
+            **_WORKS,
+        },
+        Phase.SETTLING: {
+            Cause.BEGUN: Phase.CONCLUDING,
+            **_STOPS,
+        },
+        Phase.CONCLUDING: {
+            Cause.CHOSEN: Phase.ADOPTING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            **_WORKS,
+        },
+        Phase.ADOPTING: {
+            Cause.SCORE_DUE: Phase.SCORING,
+            **_WORKS,
+        },
+    }
+)
+
+_AFTER_A_ROUND: Final[Table] = {
+    Phase.SCORING: {
+        Cause.SCORED: Phase.ASSEMBLING,
+        Cause.KEEP_DUE: Phase.KEEPING,
+        Cause.FINISHED: Phase.SAVING,
+        **_WORKS,
+    },
+    Phase.KEEPING: {Cause.KEPT: Phase.ASSEMBLING, **_WORKS},
+}
+"""What coordinators do between two rounds."""
 
 FEDERATED_COORDINATOR: Final = _table(
     {
@@ -193,13 +184,7 @@ FEDERATED_COORDINATOR: Final = _table(
             Cause.KEEP_DUE: Phase.KEEPING,
             **_WORKS,
         },
-        Phase.SCORING: {
-            Cause.SCORED: Phase.ASSEMBLING,
-            Cause.KEEP_DUE: Phase.KEEPING,
-            Cause.FINISHED: Phase.SAVING,
-            **_WORKS,
-        },
-        Phase.KEEPING: {Cause.KEPT: Phase.ASSEMBLING, **_WORKS},
+        **_AFTER_A_ROUND,
     }
 )
 
@@ -225,13 +210,7 @@ SPLIT_COORDINATOR: Final = _table(
             Cause.KEEP_DUE: Phase.KEEPING,
             **_WORKS,
         },
-        Phase.SCORING: {
-            Cause.SCORED: Phase.ASSEMBLING,
-            Cause.KEEP_DUE: Phase.KEEPING,
-            Cause.FINISHED: Phase.SAVING,
-            **_WORKS,
-        },
-        Phase.KEEPING: {Cause.KEPT: Phase.ASSEMBLING, **_WORKS},
+        **_AFTER_A_ROUND,
     }
 )
 
