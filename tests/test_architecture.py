@@ -22,7 +22,7 @@ BOTTOM = {"errors", "types", "seeds", "config", "files", "__init__"}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
 SHELLS = {"sim", "daemon"}
 BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "experiment"}
-BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons", "parties", "predictions"}
+BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons", "parties", "payloads", "predictions"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BOTTOM, BOTTOM),
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checks": BOTTOM | SIBLINGS,
     "experiment": BOTTOM | SIBLINGS | {"checks"},
     "parties": BELOW_RUNS,
+    "payloads": BELOW_RUNS | {"parties"},
     "predictions": BELOW_RUNS,
     "runs": BELOW_RUNS,
     "comparisons": BELOW_RUNS | {"runs"},

@@ -27,7 +27,7 @@ from tools.bench_run import (
     measure_ceilings,
     measure_runs,
 )
-from tools.bench_workloads import WORKLOADS, Workload
+from tools.bench_workloads import WORKLOADS, Workload, chosen
 
 QUICK = (2, 0.3)
 """Repetitions and seconds of a first look."""
@@ -38,20 +38,6 @@ CEILING_S = 0.5
 
 class BenchError(P2PGanError):
     """The benchmark itself cannot go on."""
-
-
-def chosen(only: str) -> list[Workload]:
-    """The workloads of a list such as `w1,w2`; all, if it is empty.
-
-    Raises:
-        typer.BadParameter: for an unknown name.
-    """
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    for name in names:
-        if name not in WORKLOADS:
-            known = ", ".join(WORKLOADS)
-            raise typer.BadParameter(f"expected some of {known}, got `{name}` - at --only")
-    return [w for w in WORKLOADS.values() if not names or w.name in names]
 
 
 def results_of(workload: Workload, repeats: int, seconds: float) -> dict[str, Measured]:
@@ -85,7 +71,7 @@ def bench(
         repeats, seconds = QUICK
     if write:
         bench_report.check_page(write)  # now, and not after ten minutes
-    workloads = chosen(only) if only or known is None else []
+    workloads = chosen(only, WORKLOADS) if only or known is None else []
     report = bench_report.load(known) if known else None
     for newer in run(workloads, repeats, seconds, report):
         report = newer

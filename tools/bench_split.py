@@ -31,6 +31,7 @@ from p2pgan.gan.players import Player
 from p2pgan.gan.split import Fakes, criticise
 from p2pgan.seeds import EVERYONE, Purpose, stream
 from tools.bench_counts import criticism, iteration
+from tools.bench_workloads import chosen
 
 BAR = 0.6
 """Largest ratio that is asked for."""
@@ -187,20 +188,6 @@ def measure(workload: Workload, repeats: int, seconds: float) -> Cost:
     return Cost(workload, [(worker, node) for worker, node in pairs])
 
 
-def chosen(only: str) -> list[Workload]:
-    """The workloads of a list such as `mlp-digits-b16,mlp-mnist-b10`; all, if it is empty.
-
-    Raises:
-        typer.BadParameter: for an unknown name.
-    """
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    for name in names:
-        if name not in WORKLOADS:
-            known = ", ".join(WORKLOADS)
-            raise typer.BadParameter(f"expected some of {known}, got `{name}` - at --only")
-    return [w for w in WORKLOADS.values() if not names or w.name in names]
-
-
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -211,7 +198,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="CPU seconds of a sample, at least.", min=0)] = 0.5,
 ) -> None:
     """Measures and prints the table."""
-    workloads = chosen(only)
+    workloads = chosen(only, WORKLOADS)
     torch.set_num_threads(1)
     print(HEAD)
     is_met = True

@@ -4,13 +4,18 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
+import typer
 
 from p2pgan.gan.models import model
 from tools.bench_counts import iteration, state_bytes
 from tools.bench_jobs import Ceilings, Job
 from tools.bench_run import Measured, Simulation, speed_of
+
+W = TypeVar("W")
+"""A workload."""
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -437,3 +442,17 @@ WORKLOADS = {
     )
 }
 """All workloads by name, in the order of the table."""
+
+
+def chosen(only: str, workloads: Mapping[str, W]) -> list[W]:
+    """The workloads of a list of their names, such as `w1,w2`; all, if it is empty.
+
+    Raises:
+        typer.BadParameter: for an unknown name.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in workloads:
+            known = ", ".join(workloads)
+            raise typer.BadParameter(f"expected some of {known}, got `{name}` - at --only")
+    return [w for name, w in workloads.items() if not names or name in names]

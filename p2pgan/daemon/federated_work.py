@@ -11,12 +11,12 @@ import torch
 
 from p2pgan.daemon.jobs import NodeScores, NodeWork
 from p2pgan.daemon.kept import Kept, Resumption
-from p2pgan.daemon.payloads import words
 from p2pgan.daemon.work import CohortWork, part, without_negative_moments
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.cohort import Parts
 from p2pgan.mixing.federated import Server, mean, shares
+from p2pgan.payloads import words
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import COORDINATOR, NETS, Net
 

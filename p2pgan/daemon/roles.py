@@ -10,7 +10,6 @@ import numpy as np
 from p2pgan.daemon.federated_work import ModelWork, UpdateWork
 from p2pgan.daemon.jobs import NodeWork
 from p2pgan.daemon.kept import Resumption, Sealed, positions, set_positions
-from p2pgan.daemon.payloads import Payloads, discriminator_bytes
 from p2pgan.daemon.split_work import CriticWork, GeneratorWork
 from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment
@@ -21,6 +20,7 @@ from p2pgan.mixing.moves import first_places, moved, replacement
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay.graph import Overlay
 from p2pgan.parties import Parties
+from p2pgan.payloads import Payloads, discriminator_bytes
 from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.links import Identity
 from p2pgan.protocol.machine import Machine

@@ -13,7 +13,6 @@ import torch
 
 from p2pgan.daemon.jobs import Criticised, NodeScores, NodeWork
 from p2pgan.daemon.kept import Kept, Resumption, positions, set_positions
-from p2pgan.daemon.payloads import Payloads, numbers, words
 from p2pgan.daemon.work import without_negative_moments
 from p2pgan.errors import RemoteProtocolError
 from p2pgan.gan.blocks import Batch, Critics
@@ -23,6 +22,7 @@ from p2pgan.gan.precision import products_in
 from p2pgan.gan.split import Batches, combined, criticise
 from p2pgan.mixing.moves import batches_of
 from p2pgan.parties import Parties
+from p2pgan.payloads import Payloads, numbers, words
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import COORDINATOR

@@ -11,6 +11,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.networks import Network
 from p2pgan.mixing.rules import arrival_weight, merge
+from p2pgan.payloads import words
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 
@@ -41,10 +42,7 @@ class CohortWork(NodeWork):
 
     def snapshot(self) -> Mapping[Net, bytes]:
         """Every network as it is exchanged, in little-endian float32 bytes, copied."""
-        return {
-            net: rows_NE[0].detach().cpu().numpy().astype("<f4").tobytes()
-            for net, rows_NE in self._cohort.exchanged.items()
-        }
+        return {net: words(rows_NE[0]) for net, rows_NE in self._cohort.exchanged.items()}
 
     def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
         """Averages each network with the arrivals that carry it, uniformly (`mixing.rules`)."""

@@ -19,16 +19,17 @@ from p2pgan.gan.cohort import calls_on
 from p2pgan.gan.models import Model
 from p2pgan.gan.plan import threads_of_calls
 from p2pgan.gan.precision import products_in
-from p2pgan.gan.split import Batches, Fakes, combined, dense, kept_values, sparse
+from p2pgan.gan.split import Batches, Fakes, combined, dense, sparse
 from p2pgan.inspect.traffic import count_sent
 from p2pgan.mixing.moves import batches_of, first_places, moved, replacement
 from p2pgan.mixing.rules import consensus_distance
 from p2pgan.parties import Parties
+from p2pgan.payloads import Payloads, discriminator_bytes
 from p2pgan.record import schema
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.exchange_log import ExchangeLog
 from p2pgan.sim.panels import Data, Panel, panels_of
-from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
+from p2pgan.sim.simulation import Simulation
 from p2pgan.types import COORDINATOR
 
 Count = Counter[str]
@@ -263,33 +264,25 @@ class SplitRun(Simulation):
 
     def _count_iterations(self, count: int) -> None:
         """The messages of some iterations, as daemons would have sent them."""
-        b, *shape = self.parties.batch_shape
-        values = b * int(np.prod(shape))
-        labels = b if self.experiment.config.train.conditional else 0
-        share = self.experiment.config.md.share
-        said = values if share == 1 else 2 * kept_values(values, share)
+        layout = Payloads.of(self.parties)
         for worker in self.places.values():
-            self._sent("batches", COORDINATOR, worker, count, 2 * (values + labels))
-            self._sent("feedback", worker, COORDINATOR, count, said)
+            self._sent("batches", COORDINATOR, worker, count, layout.batches_bytes)
+            self._sent("feedback", worker, COORDINATOR, count, layout.feedback_bytes)
 
     def _record_move(self, slot: int, sender: str, receiver: str) -> None:
         """A discriminator on its way from worker to worker."""
-        travels = self.experiment.config.md.moments == "travel"
-        values = (3 if travels else 1) * self.parties.network(slot).size
-        log = ExchangeLog(
-            self.experiment.nodes, self.round, ("D",), values * BYTES_PER_VALUE, "move"
-        )
+        size = discriminator_bytes(self.parties, slot)
+        log = ExchangeLog(self.experiment.nodes, self.round, ("D",), size, "move")
         for node, body in log.moved(sender, receiver):
             self._record(body, node)
-        self._sent("move", sender, receiver, 1, values)
+        self._sent("move", sender, receiver, 1, size)
 
-    def _sent(self, kind: str, sender: str, receiver: str, messages: int, values: int) -> None:
-        """Counts messages of so many values each."""
-        size = messages * values * BYTES_PER_VALUE
+    def _sent(self, kind: str, sender: str, receiver: str, messages: int, size: int) -> None:
+        """Counts messages of so many bytes each."""
         for node, way in ((sender, "sent"), (receiver, "received")):
             counted, sizes = self._counted[node, way]
             counted[kind] += messages
-            sizes[kind] += size
+            sizes[kind] += messages * size
 
     def _record_traffic(self) -> None:
         for node in (COORDINATOR, *self.experiment.nodes):

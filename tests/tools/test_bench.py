@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from tools import bench
@@ -37,13 +36,6 @@ FULL = report(GOOD, BAD)
 
 def test_the_command_can_be_run() -> None:
     assert os.access(ROOT / "tools" / "bench", os.X_OK)
-
-
-def test_workloads_are_chosen_by_name_in_the_order_of_the_table() -> None:
-    assert [w.name for w in bench.chosen(" w2, w1 ")] == ["w1", "w2"]
-    assert [w.name for w in bench.chosen("")] == list(WORKLOADS)
-    with pytest.raises(typer.BadParameter, match="got `w9` - at --only"):
-        bench.chosen("w1,w9")
 
 
 class Calls(list[tuple[list[str], int, float, Report | None]]):

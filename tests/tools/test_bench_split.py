@@ -14,7 +14,8 @@ from p2pgan.gan.cohort import Cohort
 from p2pgan.gan.models import model
 from tools import bench_split
 from tools.bench_counts import criticism, iteration, products
-from tools.bench_split import ROUND, WORKLOADS, Cost, Workload, chosen, cost_s, measure
+from tools.bench_split import ROUND, WORKLOADS, Cost, Workload, cost_s, measure
+from tools.bench_workloads import chosen
 
 DIGITS = Workload("mlp-digits", 4)
 
@@ -22,10 +23,10 @@ DIGITS = Workload("mlp-digits", 4)
 def test_workloads_are_chosen_by_name_in_the_order_of_the_table() -> None:
     names = ["mlp-digits-b16", "mlp-mnist-b10", "mlp-mnist-b100", "cnn-mnist-b10"]
     assert list(WORKLOADS) == names
-    assert chosen("") == list(WORKLOADS.values())
-    assert [w.name for w in chosen(f" {names[2]}, {names[0]} ")] == [names[0], names[2]]
+    assert chosen("", WORKLOADS) == list(WORKLOADS.values())
+    assert [w.name for w in chosen(f" {names[2]}, {names[0]} ", WORKLOADS)] == [names[0], names[2]]
     with pytest.raises(typer.BadParameter, match="got `w9` - at --only"):
-        chosen("w9")
+        chosen("w9", WORKLOADS)
 
 
 def test_a_worker_learns_and_gives_feedback_once_per_iteration(

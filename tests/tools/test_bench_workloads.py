@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+import typer
 
 from p2pgan.gan.models import model
 from tools.bench_counts import iteration, state_bytes
@@ -15,6 +16,7 @@ from tools.bench_workloads import (
     against_plain,
     allowed_bytes,
     best_plain,
+    chosen,
     costs_at_most,
     ratios,
     run_ratio,
@@ -192,3 +194,10 @@ def test_a_single_node_is_compared_on_one_thread() -> None:
             ("node", 1, 1),
             ("plain", 1, 1),
         }
+
+
+def test_workloads_are_chosen_by_name_in_the_order_of_the_table() -> None:
+    assert [w.name for w in chosen(" w2, w1 ", WORKLOADS)] == ["w1", "w2"]
+    assert [w.name for w in chosen("", WORKLOADS)] == list(WORKLOADS)
+    with pytest.raises(typer.BadParameter, match="got `w9` - at --only"):
+        chosen("w1,w9", WORKLOADS)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from p2pgan.config import RunConfig, SplitConfig
-from p2pgan.daemon.payloads import Payloads, discriminator_bytes, numbers, words
 from p2pgan.errors import RemoteProtocolError
 from p2pgan.experiment import prepare
 from p2pgan.gan.split import sparse
 from p2pgan.parties import Parties
+from p2pgan.payloads import Payloads, discriminator_bytes, numbers, words
 
 SHAPE = (3, 1, 2, 2)
 CPU = torch.device("cpu")
