@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from p2pgan.gan import layers
 from p2pgan.gan.adam import Adam
 from p2pgan.gan.blocks import Batch, Critics, Game
-from p2pgan.gan.convolutions import Conv, Deconv
 from p2pgan.gan.latents import LatentSource, LatentStreams
 from p2pgan.gan.losses import LOSSES, loss
 from p2pgan.gan.models import Model, model
@@ -32,31 +30,7 @@ from p2pgan.gan.split import (
     kept_values,
     sparse,
 )
-
-DIGITS = model("mlp-digits")
-
-CONV = Model(
-    name="conv-test",
-    latent=6,
-    image_shape=(1, 4, 4),
-    classes=3,
-    generator=Network(
-        (
-            *(layers.Linear(6, 16), layers.BatchNorm(16), layers.relu(), layers.Reshape((4, 2, 2))),
-            *(Deconv(4, 3, 4, 2, 1), layers.BatchNorm(3), layers.relu()),
-            *(Conv(3, 1, 3, 1, 1), layers.tanh()),
-        )
-    ),
-    discriminator=Network(
-        (
-            *(Conv(1, 4, 4, 2, 1), layers.leaky_relu(), layers.Reshape((16,))),
-            *(layers.Linear(16, 8), layers.leaky_relu(), layers.Linear(8, 4)),
-        )
-    ),
-    batch_size=5,
-    learning_rate=1e-3,
-)
-"""A small convolutional pair with batch norm and class outputs."""
+from tests.gan.pairs import CONV, DIGITS
 
 BOUND = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Largest relative error of a gradient (issue: figures to reach)."""
