@@ -130,7 +130,10 @@ def test_daemons_compute_what_the_simulator_computes(tmp_path: Path) -> None:
     from p2pgan.config import EngineConfig
     from p2pgan.sim.run import simulate
 
-    config = config_of(iterations=300, engine=EngineConfig(block_nodes=1))
+    # On a busy machine a process may pause for longer than the usual deadline; then an iteration
+    # goes on without its worker, and computes something else.
+    patient = CoordinatorConfig(deadline_first_s=100, deadline_min_s=100, lost_after_s=100)
+    config = config_of(iterations=300, engine=EngineConfig(block_nodes=1), coordinator=patient)
     run(config, tmp_path / "real")
     simulate(config, tmp_path, tmp_path / "simulated", lambda simulation: None)
 
