@@ -48,6 +48,10 @@ CONFIG = RunConfig(
     daemon=DaemonConfig(wait_s=60.0, drain_s=20.0),
 )
 
+PATIENT = CoordinatorConfig(deadline_first_s=100, deadline_min_s=100, lost_after_s=100)
+"""On a busy machine a process may pause for longer than the usual deadline; then an iteration or a
+move goes on without its worker, and computes something else."""
+
 
 def config_of(**changes: Any) -> RunConfig:
     return msgspec.structs.replace(CONFIG, **changes)
@@ -103,7 +107,8 @@ def test_a_run_ends_well_and_its_generator_is_the_coordinator_s(
 ) -> None:
     seen: list[Progress] = []
     out = tmp_path / "run"
-    outcome = run(config_of(algorithm=algorithm), out, seen.append)
+    config = config_of(algorithm=algorithm, coordinator=PATIENT)
+    outcome = run(config, out, seen.append)
     assert outcome.failed == {}
     summary = outcome.summary
     assert (summary["nodes"], summary["iterations"], summary["rounds"]) == (4, 60, 3)
@@ -130,10 +135,8 @@ def test_daemons_compute_what_the_simulator_computes(tmp_path: Path) -> None:
     from p2pgan.config import EngineConfig
     from p2pgan.sim.run import simulate
 
-    # On a busy machine a process may pause for longer than the usual deadline; then an iteration
-    # goes on without its worker, and computes something else.
-    patient = CoordinatorConfig(deadline_first_s=100, deadline_min_s=100, lost_after_s=100)
-    config = config_of(iterations=300, engine=EngineConfig(block_nodes=1), coordinator=patient)
+    engine = EngineConfig(block_nodes=1)
+    config = config_of(iterations=300, engine=engine, coordinator=PATIENT)
     run(config, tmp_path / "real")
     simulate(config, tmp_path, tmp_path / "simulated", lambda simulation: None)
 
