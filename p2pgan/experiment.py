@@ -197,7 +197,6 @@ class Experiment:
             rows or self.initial_rows(len(nodes)),
             self._inputs(nodes),
             replace(machine, threads=threads or machine.threads),
-            self.exchange_every if self.moments == "reset" else None,
         )
 
     def _inputs(self, nodes: Sequence[str]) -> Inputs:

@@ -20,7 +20,7 @@ PACKAGE = "p2pgan"
 
 BOTTOM = {"errors", "types", "seeds", "config", "files", "__init__"}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
-SHELLS = {"sim", "daemon"}
+SHELLS = {"node", "sim", "daemon"}
 BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "experiment"}
 BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons", "parties", "payloads", "predictions"}
 
@@ -38,8 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "predictions": BELOW_RUNS,
     "runs": BELOW_RUNS,
     "comparisons": BELOW_RUNS | {"runs"},
-    "sim": BELOW_SHELLS,
-    "daemon": BELOW_SHELLS,
+    "node": BELOW_SHELLS,
+    "sim": BELOW_SHELLS | {"node"},
+    "daemon": BELOW_SHELLS | {"node"},
     "dashboard": BOTTOM | {"record", "inspect"},
     "cli": BELOW_SHELLS | SHELLS | {"dashboard", "recipes"},
     "__main__": {"cli"},

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -27,9 +28,7 @@ from p2pgan.config import (
     read_tables,
     to_toml,
 )
-from p2pgan.daemon.kept import Resumption
-from p2pgan.daemon.node import Ended, NodeLoop
-from p2pgan.daemon.roles import Seat, neighbors_of, part_of
+from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
 from p2pgan.errors import (
@@ -40,6 +39,10 @@ from p2pgan.errors import (
     TransportError,
 )
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.node.host import Ended
+from p2pgan.node.kept import Resumption
+from p2pgan.node.roles import neighbors_of, part_of
+from p2pgan.node.seat import Seat
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import resolve
@@ -253,7 +256,13 @@ def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: 
             resumption = Resumption.read(checkpoint, experiment.model)
         else:
             say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
-    return Seat(node=plan.node, run=plan.run, checkpoint=checkpoint, resumption=resumption)
+    return Seat(
+        node=plan.node,
+        run=plan.run,
+        checkpoint=checkpoint,
+        boot=secrets.token_hex(8),
+        resumption=resumption,
+    )
 
 
 def leave_process(status: int) -> NoReturn:

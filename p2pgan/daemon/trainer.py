@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from p2pgan.daemon.jobs import Job, JobDone, NodeWork, perform
+from p2pgan.node.jobs import Job, JobDone, NodeWork, perform
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 

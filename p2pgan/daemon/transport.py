@@ -18,9 +18,9 @@ import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from p2pgan.daemon.outbox import Frames, Outbox, QueuedVector
-from p2pgan.daemon.tallies import Tallies
 from p2pgan.errors import RemoteProtocolError, TransportError
+from p2pgan.node.outbox import Frames, Outbox, QueuedVector
+from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.chunks import split
 from p2pgan.protocol.instructions import SendVector

@@ -193,10 +193,14 @@ class Block:
             for player in players:
                 player.store()
 
-    def forget(self) -> None:
-        """Starts both optimisers again. Not while entered."""
-        self.generator.forget()
-        self.critics.player.forget()
+    def forget(self, places: Sequence[int] | None = None) -> None:
+        """Starts both optimisers again. Not while entered.
+
+        Args:
+            places: of which nodes; `None`: of all.
+        """
+        self.generator.forget(places)
+        self.critics.player.forget(places)
 
     def iterate(self, feed: Feed) -> tuple[list[DiscriminatorStep], Judged]:
         """`L` discriminator steps and a generator step.

@@ -89,6 +89,11 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
     Raises:
         CheckpointError: if the disk refuses; the file that was there stays.
     """
+    write_atomic(path, encode(checkpoint, model), CheckpointError)
+
+
+def encode(checkpoint: Checkpoint, model: Model) -> bytes:
+    """The content of a checkpoint's file."""
     vectors: dict[str, Tensor] = {
         net: checkpoint.vectors[net] for net in NETS if net in checkpoint.vectors
     }
@@ -106,7 +111,7 @@ def save(path: Path, checkpoint: Checkpoint, model: Model) -> None:
         state=base64.b64encode(checkpoint.state).decode(),
     )
     metadata = {METADATA_KEY: msgspec.json.encode(about).decode()}
-    write_atomic(path, safetensors.torch.save(tensors, metadata), CheckpointError)
+    return safetensors.torch.save(tensors, metadata)
 
 
 def load(path: Path, model: Model) -> Checkpoint:

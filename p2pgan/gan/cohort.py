@@ -11,7 +11,7 @@ Shape letters: N nodes, P parameters, B batch, Z latent, C H W image.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -95,6 +95,23 @@ def adam_of(config: TrainConfig, model: Model, net: Net) -> Adam:
     return Adam(rate or model.learning_rate, config.beta1, config.beta2)
 
 
+class Trainees(Protocol):
+    """Nodes that can be trained: a cohort, or a crew with several."""
+
+    vectors: dict[Net, Tensor]
+    """Their networks, `(N, P)` each."""
+    exchanged: dict[Net, Tensor]
+    """What exchanges change in place: `vectors`, or wider rows that begin with them."""
+    judged: Tensor
+    """The generators that are scored and sampled, `(N, P)`."""
+
+    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
+        """So many iterations of every node, or of those with these indices."""
+
+    def forget(self, nodes: Collection[int] | None = None) -> None:
+        """Starts Adam again at every node, or at those with these indices."""
+
+
 class Cohort:
     """N nodes with their networks, optimisers, data and random streams.
 
@@ -110,7 +127,6 @@ class Cohort:
         rows: dict[Net, Tensor],
         inputs: Inputs,
         machine: Machine,
-        reset_every: int | None = None,
     ) -> None:
         """A cohort that has not trained yet.
 
@@ -122,12 +138,9 @@ class Cohort:
                 place.
             inputs: the nodes' real images and latents, conditional if the configuration is.
             machine: what the training may use.
-            reset_every: iterations of a round, if Adam starts again after each; no call of `train`
-                then reaches from one into the next. `None`: it goes on.
         """
         assert config.conditional == bool(inputs.latents.classes), "labels without a meaning"
         self.vectors, self.exchanged, self.judged = Parts.of(model, config, rows)
-        self._reset_every, self._iterations = reset_every, 0
         self._threads = threads_of_calls(model, inputs.batch, machine)
         self._precision = machine.precision
         self._inputs = inputs
@@ -157,7 +170,6 @@ class Cohort:
         assert iterations >= 1
         trained = range(len(self.judged)) if nodes is None else frozenset(nodes)
         with products_in(self._precision), calls_on(self._threads), torch.inference_mode():
-            self._reset_if_due(iterations)
             return Losses.joined(
                 [
                     self._train_some(block, nodes, trained, iterations)
@@ -165,19 +177,17 @@ class Cohort:
                 ]
             )
 
-    def begin_round(self) -> None:
-        """A round begins, wherever the last one was cut short: Adam starts again, if it is to."""
-        self._iterations = 0
+    def forget(self, nodes: Collection[int] | None = None) -> None:
+        """Starts Adam again.
 
-    def _reset_if_due(self, iterations: int) -> None:
-        """At the start of a round, which is the end of the last one's exchange."""
-        if self._reset_every is not None:
-            played = self._iterations % self._reset_every
-            assert played + iterations <= self._reset_every, "an exchange within a call"
-            if not played:
-                for block in self.blocks.values():
-                    block.forget()
-        self._iterations += iterations
+        Args:
+            nodes: the indices of those whose optimisers forget; `None`: all.
+        """
+        forgetful = range(len(self.judged)) if nodes is None else frozenset(nodes)
+        with torch.inference_mode():
+            for of_block, block in self.blocks.items():
+                places = [place for place, node in enumerate(of_block) if node in forgetful]
+                block.forget(places)
 
     def _train_some(
         self, block: Block, nodes: range, trained: Collection[int], iterations: int

@@ -111,10 +111,14 @@ class Player:
         self._chosen: Tensor | None = None
         if len(places) < len(self._clocks):
             self._chosen = torch.tensor(places, device=self._clocks[0].steps.device)
-            if self._clocks[0] is self._clocks[-1]:
-                self._clocks = [Clock(c.steps.clone(), c.followed) for c in self._clocks]
+            self._part_clocks()
         running = [self._clocks[place] for place in places]
         self._running = running[:1] if running[0] is running[-1] else running
+
+    def _part_clocks(self) -> None:
+        """Gives every node a clock of its own."""
+        if self._clocks[0] is self._clocks[-1]:
+            self._clocks = [Clock(c.steps.clone(), c.followed) for c in self._clocks]
 
     def _taken(self, views: Sequence[Tensor]) -> list[Tensor]:
         if self._chosen is None:
@@ -167,12 +171,21 @@ class Player:
         for clock in self._clocks:
             clock.followed = steps
 
-    def forget(self) -> None:
-        """Starts Adam again: moments of 0, and no steps so far. Not while it is trained."""
+    def forget(self, places: Sequence[int] | None = None) -> None:
+        """Starts Adam again: moments of 0, and no steps so far. Not while it is trained.
+
+        Args:
+            places: of which nodes, by row; `None`: of all.
+        """
+        chosen = range(len(self._clocks)) if places is None else places
+        if len(chosen) < len(self._clocks):
+            self._part_clocks()
         for views in self._moments:
             for view in views:
-                view.zero_()
-        self.steps = 0
+                for place in chosen:
+                    view[place].zero_()
+        for place in chosen:
+            self._clocks[place].steps.zero_()
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tape]:
         """The network of every node on its inputs `(N, B, ...)`, with what gradients need."""

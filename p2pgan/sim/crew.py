@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from p2pgan.errors import RankLostError
 from p2pgan.experiment import Experiment
-from p2pgan.gan.cohort import Losses, Parts
+from p2pgan.gan.cohort import Losses, Parts, Trainees
 from p2pgan.gan.plan import even, workers
 from p2pgan.types import NETS, Net
 
@@ -35,21 +35,7 @@ FAILED: Final = b"\1"
 """First byte of a worker's answer: losses follow, or what went wrong."""
 
 
-class Trainees(Protocol):
-    """Nodes that can be trained: a cohort, or a crew with several."""
-
-    vectors: dict[Net, Tensor]
-    """Their networks, `(N, P)` each."""
-    exchanged: dict[Net, Tensor]
-    """What exchanges change in place: `vectors`, or wider rows that begin with them."""
-    judged: Tensor
-    """The generators that are scored and sampled, `(N, P)`."""
-
-    def train(self, iterations: int, nodes: Collection[int] | None = None) -> Losses:
-        """So many iterations of every node, or of those with these indices."""
-
-
-def trainees(experiment: Experiment, nodes: Sequence[str]) -> "Trainees":
+def trainees(experiment: Experiment, nodes: Sequence[str]) -> Trainees:
     """These nodes, trained by as many processes as are worth it."""
     count = workers(experiment.model, len(nodes), experiment.machine)
     if count == 1 or not sys.platform.startswith("linux"):
@@ -87,6 +73,13 @@ class Crew:
             RankLostError: if a worker fails or dies.
         """
         assert iterations >= 1
+        return self._everywhere(iterations, nodes)
+
+    def forget(self, nodes: Collection[int] | None = None) -> None:
+        """Starts Adam again at every node or at some, as `Cohort.forget`; raises as `train`."""
+        self._everywhere(0, nodes)
+
+    def _everywhere(self, iterations: int, nodes: Collection[int] | None) -> Losses:
         wanted = range(self._shares[-1].stop) if nodes is None else frozenset(nodes)
         try:
             for index, share in enumerate(self._shares):
@@ -185,7 +178,11 @@ def _work(
         cohort = experiment.cohort(nodes, threads=1, rows=rows)
         while True:
             iterations, *trained = np.frombuffer(channel.recv_bytes(), np.int64).tolist()
-            losses = cohort.train(iterations, trained)
+            if iterations:
+                losses = cohort.train(iterations, trained)
+            else:
+                cohort.forget(trained)
+                losses = Losses.missing(len(nodes))
             channel.send_bytes(DONE + losses.d.tobytes() + losses.g.tobytes())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -230,6 +230,8 @@ class Lockstep(Simulation):
         weights = self._federation.select() if self._federation else None
         trained = list(range(self.shares.nodes) if weights is None else weights)
         with self._timed("train_s"):
+            if self.experiment.moments == "reset":
+                self.cohort.forget()
             losses = self._train(trained)
         self.round += 1
         groups = self.experiment.algorithm.groups

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2pgan.daemon.jobs import NodeScores, NodeWork
+from p2pgan.node.jobs import NodeScores, NodeWork
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import Net
 

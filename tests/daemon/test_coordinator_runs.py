@@ -14,13 +14,14 @@ import pytest
 
 from p2pgan.config import CoordinatorConfig, DaemonConfig, RunConfig, ScoreConfig, SplitConfig
 from p2pgan.daemon import process, supervisor
-from p2pgan.daemon.node import Ended, NodeLoop
-from p2pgan.daemon.roles import Seat, part_of
+from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.supervisor import Progress
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.experiment import prepare
 from p2pgan.inspect.summary import unaccounted
+from p2pgan.node.host import Ended
+from p2pgan.node.roles import part_of
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import Record
 from p2pgan.record.rundir import RunDirectory, records_of
@@ -35,6 +36,7 @@ from p2pgan.record.schema import (
     VectorMixed,
 )
 from p2pgan.runs import Run
+from tests.node.seats import seat_of
 
 HUB = "coordinator"
 
@@ -319,7 +321,7 @@ class Node:
 
     def __init__(self, config: RunConfig, node: str, addresses: dict[str, str], out: Path) -> None:
         experiment = prepare(config, out)
-        seat = Seat(node=node, run="run", checkpoint=out / node / "checkpoint.safetensors")
+        seat = seat_of(node, out / node / "checkpoint.safetensors")
         part = part_of(experiment, process.whole_overlay(experiment), seat)
         self.transport = Transport(addresses[node], {n: addresses[n] for n in part.neighbors})
         self.trainer = Trainer(part.make_work, self.transport.wake)

@@ -8,10 +8,11 @@ import pytest
 import zmq
 
 from p2pgan.daemon import control
-from p2pgan.daemon.node import Ended, NodeLoop
+from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, ask, reserve_ports
 from p2pgan.mixing.agreement import Voter
+from p2pgan.node.host import Ended
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.core import LastStepSettings, Settings
 from p2pgan.protocol.instructions import Record

@@ -23,9 +23,9 @@ from p2pgan.config import (
 )
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
-from p2pgan.daemon.work import CohortWork
 from p2pgan.errors import ConfigError, P2PGanError, RecordError, TransportError
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.node.work import CohortWork
 from p2pgan.overlay import files as overlay_files
 from p2pgan.protocol.instructions import Record
 from p2pgan.protocol.messages import RefusalCode

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from p2pgan.config import ExchangeConfig, FederatedConfig, RunConfig, ScoreConfig
-from p2pgan.daemon.federated_work import ModelWork, UpdateWork
-from p2pgan.daemon.kept import Resumption, Sealed
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.mixing.rules import mix, mixing_rows
+from p2pgan.node.federated_work import ModelWork, UpdateWork
+from p2pgan.node.kept import Resumption, Sealed
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS
+from tests.node.seats import seat_of
 
 CONFIG = RunConfig(
     algorithm="fl-gan",
@@ -49,9 +50,10 @@ class Team:
     def __init__(self, experiment: Experiment, tmp_path: Path) -> None:
         self.experiment = experiment
         self.path = tmp_path / "coordinator" / "checkpoint.safetensors"
-        self.coordinator = ModelWork(experiment, "run", self.path)
+        self.coordinator = ModelWork(experiment, seat_of("coordinator", self.path))
         self.workers = {
-            node: UpdateWork(experiment, node, "run", tmp_path / node) for node in experiment.nodes
+            node: UpdateWork(experiment, seat_of(node, tmp_path / node))
+            for node in experiment.nodes
         }
 
     def play_round(self, iterations: int = 4) -> Any:
@@ -77,6 +79,8 @@ def test_rounds_are_those_of_lockstep(tmp_path: Path, send: Any, moments: Any) -
     team, cohort = Team(experiment, tmp_path), experiment.cohort(experiment.nodes)
     for _ in range(3):
         team.play_round()
+        if moments == "reset":
+            cohort.forget()
         cohort.train(4)
         for net in NETS:
             mix(mixing_rows([range(3)] * 3), cohort.exchanged[net])
@@ -118,7 +122,7 @@ def test_a_coordinator_goes_on_where_it_was_saved(tmp_path: Path, moments: Any) 
     saved = Resumption.read(path, experiment.model)
     assert saved.sealed.machine == b"where"
     assert saved.checkpoint.iterations == 4
-    again = ModelWork(experiment, "run", path, saved)
+    again = ModelWork(experiment, seat_of("coordinator", path, saved))
     assert model_of(again) == model_of(team.coordinator)
     updates = [arrival("1", model_of(again))]
     assert team.coordinator.average(updates) == again.average(updates) == {"1.1": 1.0}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2pgan.daemon.kept import Kept, Resumption, Sealed, positions, set_positions
 from p2pgan.errors import CheckpointError
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.models import model
+from p2pgan.node.kept import Kept, Resumption, Sealed, positions, set_positions
 from p2pgan.seeds import stream
 
 DIGITS = model("mlp-digits")

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
-from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.mixing.rules import mix, mixing_rows
+from p2pgan.node.work import CohortWork
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
+from tests.node.seats import seat_of
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture
 def work(experiment: Experiment, tmp_path: Path) -> CohortWork:
-    return CohortWork(experiment, "1", "run", tmp_path / "checkpoint.safetensors")
+    return CohortWork(experiment, seat_of("1", tmp_path / "checkpoint.safetensors"))
 
 
 def numbers(work: CohortWork, net: Net) -> np.ndarray:
@@ -49,7 +50,7 @@ def test_a_snapshot_does_not_move_with_training(work: CohortWork) -> None:
 
 def test_slices_train_as_one_call_does(experiment: Experiment, tmp_path: Path) -> None:
     """The trainer may cut a round anywhere: batches and latents are the same."""
-    whole, sliced = (CohortWork(experiment, "1", "run", tmp_path / name) for name in "ab")
+    whole, sliced = (CohortWork(experiment, seat_of("1", tmp_path / name)) for name in "ab")
     whole.train(6)
     for count in (1, 3, 2):
         sliced.train(count)
@@ -146,8 +147,10 @@ def test_two_daemons_are_two_simulated_nodes(moments: Any, tmp_path: Path) -> No
     """To the bit, however the trainer slices its rounds."""
     experiment = exchanging(moments, tmp_path)
     cohort = experiment.cohort(experiment.nodes)
-    daemons = [CohortWork(experiment, node, "run", tmp_path / node) for node in experiment.nodes]
+    daemons = [CohortWork(experiment, seat_of(node, tmp_path / node)) for node in experiment.nodes]
     for slices in ((4,), (1, 3), (2, 1, 1)):
+        if moments == "reset":
+            cohort.forget()
         cohort.train(4)
         for net in NETS:
             mix(mixing_rows([[1], [0]]), cohort.exchanged[net])
@@ -167,7 +170,7 @@ def test_a_node_that_hears_from_nobody_starts_adam_again_as_well(tmp_path: Path)
     """Else nodes would differ in more than what they have heard."""
 
     def ends(moments: Any) -> bytes:
-        work = CohortWork(exchanging(moments, tmp_path), "0", "run", tmp_path / "0")
+        work = CohortWork(exchanging(moments, tmp_path), seat_of("0", tmp_path / "0"))
         work.train(4)
         work.train(4)
         return work.snapshot()["G"]
@@ -178,7 +181,7 @@ def test_a_node_that_hears_from_nobody_starts_adam_again_as_well(tmp_path: Path)
 def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
     """Adam takes their root. All else of the arrival is taken as it is."""
     experiment = exchanging("travel", tmp_path)
-    work = CohortWork(experiment, "0", "run", tmp_path / "0")
+    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
     work.train(2)
     own = {net: numbers(work, net).copy() for net in NETS}
     hostile = {net: np.full(own[net].size, -1.0) for net in NETS}
@@ -194,7 +197,7 @@ def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
 
 def test_what_is_saved_is_the_networks_alone(tmp_path: Path) -> None:
     experiment = exchanging("travel", tmp_path)
-    work = CohortWork(experiment, "0", "run", tmp_path / "0")
+    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
     work.train(1)
     saved = load(work.save(), experiment.model).vectors
     for net in NETS:
@@ -206,7 +209,7 @@ def test_a_running_mean_is_scored_and_saved_and_stays_here(
 ) -> None:
     config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=0.9))
     path = tmp_path / "mean.safetensors"
-    other = CohortWork(dataclasses.replace(experiment, config=config), "1", "run", path)
+    other = CohortWork(dataclasses.replace(experiment, config=config), seat_of("1", path))
     for one in (work, other):
         one.train(4)
     assert other.snapshot() == work.snapshot()
@@ -223,7 +226,7 @@ def test_in_the_last_step_there_is_one_generator(experiment: Experiment, tmp_pat
         experiment.config, train=TrainConfig(ema=0.9), final="agree", iterations=4
     )
     ending = dataclasses.replace(experiment, config=config)
-    work = CohortWork(ending, "1", "run", tmp_path / "mean.safetensors")
+    work = CohortWork(ending, seat_of("1", tmp_path / "mean.safetensors"))
     work.train(2)
     work.score()
     assert saved_generators(work, ending) == 2  # amid the training nothing is replaced

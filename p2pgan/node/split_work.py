@@ -11,16 +11,17 @@ from pathlib import Path
 
 import torch
 
-from p2pgan.daemon.jobs import Criticised, NodeScores, NodeWork
-from p2pgan.daemon.kept import Kept, Resumption, positions, set_positions
-from p2pgan.daemon.work import without_negative_moments
 from p2pgan.errors import RemoteProtocolError
 from p2pgan.gan.blocks import Batch, Critics
-from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.gan.cohort import mean_losses
 from p2pgan.gan.precision import products_in
 from p2pgan.gan.split import Batches, combined, criticise
 from p2pgan.mixing.moves import batches_of
+from p2pgan.node.jobs import Criticised, NodeScores, NodeWork
+from p2pgan.node.kept import Kept, positions, set_positions
+from p2pgan.node.seat import Seat
+from p2pgan.node.work import without_negative_moments
 from p2pgan.parties import Parties
 from p2pgan.payloads import Payloads, numbers, words
 from p2pgan.protocol import instructions as do
@@ -36,16 +37,13 @@ class GeneratorWork(NodeWork):
 
     Args:
         parties: the two sides of the run.
-        run: name of the run, for the checkpoint.
-        path: where the checkpoint goes.
-        resumption: what it goes on from; `None`: it begins.
+        seat: the coordinator's.
     """
 
-    def __init__(
-        self, parties: Parties, run: str, path: Path, resumption: Resumption | None = None
-    ) -> None:
+    def __init__(self, parties: Parties, seat: Seat) -> None:
         torch.set_num_threads(parties.config.daemon.threads)
-        self._parties, self._run, self._path = parties, run, path
+        self._parties, self._seat = parties, seat
+        resumption = seat.resumption
         self._payloads = Payloads.of(parties)
         self._device = parties.experiment.device
         self._asynchronous = parties.config.md.asynchronous
@@ -127,14 +125,13 @@ class GeneratorWork(NodeWork):
         checkpoint = Checkpoint(
             vectors={"G": row_E[:size]},
             ema=self._judged if config.train.ema else None,
-            run=self._run,
+            run=self._seat.run,
             node=COORDINATOR,
             iterations=player.steps // per_iteration,
             kept={"G.moments": row_E[size : 3 * size]},
             state=kept.encode(),
         )
-        save(self._path, checkpoint, self._parties.experiment.model)
-        return self._path
+        return self._seat.save(checkpoint, self._parties.experiment.model)
 
     @property
     def _judged(self) -> torch.Tensor:
@@ -148,19 +145,17 @@ class CriticWork(NodeWork):
 
     Args:
         parties: the two sides of the run.
-        node: one of its workers.
-        run: name of the run, for the checkpoint.
-        path: where the checkpoint goes.
+        seat: one of its workers.
     """
 
-    def __init__(self, parties: Parties, node: str, run: str, path: Path) -> None:
+    def __init__(self, parties: Parties, seat: Seat) -> None:
         torch.set_num_threads(parties.config.daemon.threads)
-        self._parties, self._node, self._run, self._path = parties, node, run, path
+        self._parties, self._seat, self._node = parties, seat, seat.node
         self._payloads = Payloads.of(parties)
         self._device = parties.experiment.device
         self._travels = parties.config.md.moments == "travel"
         self._real = self._draw_real()
-        looks, batch = parties.proportions([node]), parties.batch_shape[0]
+        looks, batch = parties.proportions([seat.node]), parties.batch_shape[0]
         self._proportions = iter(lambda: looks.proportions(range(1), batch), None)
         self._iterations = 0
         self._slot = 0
@@ -203,17 +198,16 @@ class CriticWork(NodeWork):
         """Writes the discriminator, unless it has gone to another worker: the machine knows. What
         an earlier start of this worker has saved is then nobody's."""
         if not state:
-            self._path.unlink(missing_ok=True)
+            self._seat.checkpoint.unlink(missing_ok=True)
             return None
         size = self._parties.network(self._slot).size
         checkpoint = Checkpoint(
             vectors={"D": self._row_1E[0, :size]},
-            run=self._run,
+            run=self._seat.run,
             node=self._node,
             iterations=self._iterations,
         )
-        save(self._path, checkpoint, self._parties.model(self._slot))
-        return self._path
+        return self._seat.save(checkpoint, self._parties.model(self._slot))
 
     def _hold(self, slot: int, row_1E: torch.Tensor, steps: int) -> None:
         self._slot, self._row_1E = slot, row_1E

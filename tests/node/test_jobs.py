@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pgan.daemon.jobs import Criticised, Job, NodeScores, NodeWork, perform
+from p2pgan.node.jobs import Criticised, Job, NodeScores, NodeWork, perform
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival

@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 from p2pgan.config import FederatedConfig, RunConfig, SplitConfig
-from p2pgan.daemon.federated_work import ModelWork, UpdateWork
-from p2pgan.daemon.kept import Kept, Resumption, Sealed
-from p2pgan.daemon.roles import Part, Seat, neighbors_of, part_of
-from p2pgan.daemon.split_work import CriticWork, GeneratorWork
-from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.mixing.moves import first_places, moved
+from p2pgan.node.federated_work import ModelWork, UpdateWork
+from p2pgan.node.kept import Kept, Resumption, Sealed
+from p2pgan.node.roles import Part, neighbors_of, part_of
+from p2pgan.node.split_work import CriticWork, GeneratorWork
+from p2pgan.node.work import CohortWork
 from p2pgan.parties import Parties
 from p2pgan.protocol.coordinator import CoordinatorMachine
 from p2pgan.protocol.federated_coordinator import FederatedCoordinator
@@ -22,6 +22,7 @@ from p2pgan.protocol.federated_worker import FederatedWorker
 from p2pgan.protocol.peer import PeerMachine
 from p2pgan.protocol.split_coordinator import SplitCoordinator
 from p2pgan.protocol.split_worker import SplitWorker
+from tests.node.seats import seat_of
 
 WORKERS = tuple("0123")
 
@@ -35,8 +36,7 @@ def part(experiment: Experiment, node: str, resumption: Resumption | None = None
     if experiment.algorithm.has_coordinator:
         overlay = overlay.with_hub("coordinator")
     path = Path("checkpoint.safetensors")
-    seat = Seat(node=node, run="run", checkpoint=path, resumption=resumption)
-    return part_of(experiment, overlay, seat)
+    return part_of(experiment, overlay, seat_of(node, path, resumption))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.daemon.tallies import Tallies, kind_of
+from p2pgan.node.tallies import Tallies, kind_of
 from p2pgan.protocol.chunks import split
 from p2pgan.protocol.instructions import SendVector
 from p2pgan.protocol.messages import Leave, Message, Purpose, Trained

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from p2pgan.daemon.outbox import CONTROL_QUEUE_MAX, Frames, Outbox, QueuedVector
+from p2pgan.node.outbox import CONTROL_QUEUE_MAX, Frames, Outbox, QueuedVector
 from p2pgan.protocol.messages import Nets
 
 JOINT: Nets = ("G", "D")

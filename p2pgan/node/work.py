@@ -1,48 +1,71 @@
-"""A node's work on the real networks: a cohort of one."""
+"""A node's work on the real networks: one row of a cohort."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from p2pgan.daemon.jobs import NodeScores, NodeWork
 from p2pgan.experiment import Experiment
-from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.checkpoint import Checkpoint
+from p2pgan.gan.cohort import Losses, Trainees
 from p2pgan.gan.networks import Network
 from p2pgan.mixing.rules import arrival_weight, merge
+from p2pgan.node.jobs import NodeScores, NodeWork
+from p2pgan.node.seat import Seat
 from p2pgan.payloads import words
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
+
+
+class Row(NamedTuple):
+    """One node of a cohort."""
+
+    cohort: Trainees
+    place: int
 
 
 class CohortWork(NodeWork):
     """Trains, mixes, judges, scores and saves one node. Belongs to the training thread.
 
     Args:
-        experiment: what is run; `node` is one of its nodes.
-        run: name of the run, for the checkpoint.
-        path: where the checkpoint goes.
+        experiment: what is run.
+        seat: one of its nodes.
+        row: that node in a cohort; `None`: a cohort of one is made, in the thread that calls this.
     """
 
-    def __init__(self, experiment: Experiment, node: str, run: str, path: Path) -> None:
-        # In this very thread: the setting does not reach threads that are there already.
-        torch.set_num_threads(experiment.config.daemon.threads)
-        self._experiment, self._node, self._run, self._path = experiment, node, run, path
-        self._cohort = experiment.cohort([node], threads=experiment.config.daemon.threads)
+    def __init__(self, experiment: Experiment, seat: Seat, row: Row | None = None) -> None:
+        self._experiment, self._seat, self._node = experiment, seat, seat.node
+        self._cohort, self._index = row or _cohort_of_one(experiment, seat.node)
         self._iterations = 0
+        self._round_from = 0
+        """Iterations made before the first round that is as long as all others."""
         self._is_published = False
         """Whether the generator is the one that is judged, for the last step."""
 
     def train(self, iterations: int) -> tuple[float, float]:
         """So many iterations; mean losses of generator and discriminator."""
-        losses = self._cohort.train(iterations)
+        self.begin(iterations)
+        return self.trained(iterations, self._cohort.train(iterations, [self._index]))
+
+    def begin(self, iterations: int) -> None:
+        """What has to be done before so many iterations, which lie in one round: Adam starts again,
+        if it is to after every exchange."""
+        every = self._experiment.exchange_every
+        played = (self._iterations - self._round_from) % every
+        assert played + iterations <= every, "an exchange within a call"
+        if self._experiment.moments == "reset" and not played:
+            self._cohort.forget([self._index])
+
+    def trained(self, iterations: int, losses: Losses) -> tuple[float, float]:
+        """Takes note of iterations that somebody made of all nodes together; as `train`."""
         self._iterations += iterations
-        return float(losses.g[0]), float(losses.d[0])
+        return float(losses.g[self._index]), float(losses.d[self._index])
 
     def snapshot(self) -> Mapping[Net, bytes]:
         """Every network as it is exchanged, in little-endian float32 bytes, copied."""
-        return {net: words(rows_NE[0]) for net, rows_NE in self._cohort.exchanged.items()}
+        return {net: words(self._own(net)) for net in NETS}
 
     def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
         """Averages each network with the arrivals that carry it, uniformly (`mixing.rules`)."""
@@ -50,7 +73,7 @@ class CohortWork(NodeWork):
         for net in NETS:
             carrying = [arrival for arrival in arrivals if net in arrival.nets]
             if carrying:
-                own_E = self._cohort.exchanged[net].detach()[0]
+                own_E = self._own(net)
                 merge(own_E, [self._vector(arrival, net).to(own_E) for arrival in carrying])
             weight = arrival_weight(len(carrying))
             weights |= {arrival.exchange: weight for arrival in carrying}
@@ -66,8 +89,7 @@ class CohortWork(NodeWork):
     def adopt(self, arrival: Arrival) -> None:
         """Replaces each network that the arrival carries, with its moments if they travel."""
         for net in arrival.nets:
-            own_E = self._cohort.exchanged[net].detach()[0]
-            own_E.copy_(self._vector(arrival, net))
+            self._own(net).copy_(self._vector(arrival, net))
         self._follow()
 
     def score(self) -> NodeScores:
@@ -79,34 +101,49 @@ class CohortWork(NodeWork):
         config = self._experiment.config
         if config.final != "none" and self._iterations >= config.iterations:
             if not self._is_published:
-                self._cohort.vectors["G"].detach().copy_(self._cohort.judged)
+                self._cohort.vectors["G"][self._index].copy_(self._judged)
             self._is_published = True
-        scores = self._experiment.score(self._cohort.judged.detach()[0], self._node)
+        scores = self._experiment.score(self._judged, self._node)
         return NodeScores(fid=scores.fid, ms=scores.ms, samples=scores.samples)
 
     def _follow(self) -> None:
         """In the last step there is one generator."""
         if self._is_published:
-            self._cohort.judged.copy_(self._cohort.vectors["G"].detach())
+            self._judged.copy_(self._cohort.vectors["G"][self._index])
 
     def save(self, state: bytes = b"") -> Path:
         """Writes both networks, and the generator's running mean if there is one."""
         del state  # nobody goes on from here
         checkpoint = Checkpoint(
-            vectors={net: vector[0].detach() for net, vector in self._cohort.vectors.items()},
-            ema=self._cohort.judged[0].detach() if self._experiment.config.train.ema else None,
-            run=self._run,
+            vectors={net: self._cohort.vectors[net][self._index].detach() for net in NETS},
+            ema=self._judged if self._experiment.config.train.ema else None,
+            run=self._seat.run,
             node=self._node,
             iterations=self._iterations,
         )
-        save(self._path, checkpoint, self._experiment.model)
-        return self._path
+        return self._seat.save(checkpoint, self._experiment.model)
+
+    @property
+    def _judged(self) -> torch.Tensor:
+        """The generator that is scored and sampled, `(P,)`."""
+        return self._cohort.judged[self._index].detach()
+
+    def _own(self, net: Net) -> torch.Tensor:
+        """A network as it is exchanged, `(E,)`."""
+        return self._cohort.exchanged[net][self._index].detach()
 
     def _vector(self, arrival: Arrival, net: Net) -> torch.Tensor:
         """The part of an arrival that is this network, with its moments if they travel."""
         vector_E = part(self._experiment, arrival, net)
         without_negative_moments(vector_E, self._experiment.model.networks[net])
         return vector_E
+
+
+def _cohort_of_one(experiment: Experiment, node: str) -> Row:
+    threads = experiment.config.daemon.threads
+    # In this very thread: the setting does not reach threads that are there already.
+    torch.set_num_threads(threads)
+    return Row(experiment.cohort([node], threads=threads), 0)
 
 
 def part(experiment: Experiment, arrival: Arrival, net: Net) -> torch.Tensor:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from p2pgan.daemon.jobs import NodeScores, NodeWork
-from p2pgan.daemon.kept import Kept, Resumption
-from p2pgan.daemon.work import CohortWork, part, without_negative_moments
 from p2pgan.experiment import Experiment
-from p2pgan.gan.checkpoint import Checkpoint, save
+from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.gan.cohort import Parts
 from p2pgan.mixing.federated import Server, mean, shares
+from p2pgan.node.jobs import NodeScores, NodeWork
+from p2pgan.node.kept import Kept
+from p2pgan.node.seat import Seat
+from p2pgan.node.work import CohortWork, part, without_negative_moments
 from p2pgan.payloads import words
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import COORDINATOR, NETS, Net
@@ -24,11 +25,13 @@ from p2pgan.types import COORDINATOR, NETS, Net
 class UpdateWork(CohortWork):
     """Takes the coordinator's model, trains it, and packs what has become of it.
 
-    Its arguments are those of `CohortWork`.
+    Args:
+        experiment: what is run.
+        seat: one of its workers.
     """
 
-    def __init__(self, experiment: Experiment, node: str, run: str, path: Path) -> None:
-        super().__init__(experiment, node, run, path)
+    def __init__(self, experiment: Experiment, seat: Seat) -> None:
+        super().__init__(experiment, seat)
         self._sends_deltas = experiment.config.fl.send == "deltas"
         self._adopted: dict[Net, torch.Tensor] = {}
 
@@ -39,15 +42,13 @@ class UpdateWork(CohortWork):
     def adopt(self, arrival: Arrival) -> None:
         """Begins a round with the coordinator's model."""
         super().adopt(arrival)
-        self._cohort.begin_round()
+        self._round_from = self._iterations
         if self._sends_deltas:
-            self._adopted = {
-                net: rows_NE[0].detach().clone() for net, rows_NE in self._cohort.exchanged.items()
-            }
+            self._adopted = {net: self._own(net).clone() for net in NETS}
 
     def pack(self) -> tuple[bytes, int]:
         """The networks or what the round has changed in them, and the size of the shard."""
-        own = {net: rows_NE[0].detach() for net, rows_NE in self._cohort.exchanged.items()}
+        own = {net: self._own(net) for net in NETS}
         if self._sends_deltas:
             own = {net: vector - self._adopted[net] for net, vector in own.items()}
         return b"".join(words(own[net]) for net in NETS), len(self._experiment.shards[self._node])
@@ -59,20 +60,17 @@ class ModelWork(NodeWork):
 
     Args:
         experiment: what is run.
-        run: name of the run, for the checkpoint.
-        path: where the checkpoint goes.
-        resumption: what it goes on from; `None`: it begins.
+        seat: the coordinator's.
     """
 
-    def __init__(
-        self, experiment: Experiment, run: str, path: Path, resumption: Resumption | None = None
-    ) -> None:
-        self._experiment, self._run, self._path = experiment, run, path
+    def __init__(self, experiment: Experiment, seat: Seat) -> None:
+        self._experiment, self._seat = experiment, seat
         rows = experiment.initial_rows(1)
         exchanged = Parts.of(experiment.model, experiment.config.train, rows).exchanged
         self._networks = experiment.model.networks
         self._rounds = 0
         velocity: Mapping[str, torch.Tensor] = {}
+        resumption = seat.resumption
         if resumption is not None:
             saved = resumption.checkpoint
             velocity, self._rounds = saved.kept, resumption.kept.rounds
@@ -126,14 +124,13 @@ class ModelWork(NodeWork):
             kept[f"{net}.velocity"] = server.velocity_T
         checkpoint = Checkpoint(
             vectors={net: self._vector(net) for net in NETS},
-            run=self._run,
+            run=self._seat.run,
             node=COORDINATOR,
             iterations=min(config.iterations, self._rounds * self._experiment.exchange_every),
             kept=kept,
             state=Kept(sealed=state, rounds=self._rounds).encode(),
         )
-        save(self._path, checkpoint, self._experiment.model)
-        return self._path
+        return self._seat.save(checkpoint, self._experiment.model)
 
     def _vector(self, net: Net) -> torch.Tensor:
         """The network itself, `(P,)`."""

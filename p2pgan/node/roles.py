@@ -1,23 +1,22 @@
 """What a node of a run is: a peer, a coordinator or a worker, with its machine and its work."""
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from p2pgan.daemon.federated_work import ModelWork, UpdateWork
-from p2pgan.daemon.jobs import NodeWork
-from p2pgan.daemon.kept import Resumption, Sealed, positions, set_positions
-from p2pgan.daemon.split_work import CriticWork, GeneratorWork
-from p2pgan.daemon.work import CohortWork
 from p2pgan.experiment import Experiment
 from p2pgan.mixing.agreement import Schedule, Voter, judges_of
 from p2pgan.mixing.draws import push_targets
 from p2pgan.mixing.federated import asked, count, select
 from p2pgan.mixing.moves import first_places, moved, replacement
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
+from p2pgan.node.federated_work import ModelWork, UpdateWork
+from p2pgan.node.jobs import NodeWork
+from p2pgan.node.kept import Sealed, positions, set_positions
+from p2pgan.node.seat import Seat
+from p2pgan.node.split_work import CriticWork, GeneratorWork
+from p2pgan.node.work import CohortWork
 from p2pgan.overlay.graph import Overlay
 from p2pgan.parties import Parties
 from p2pgan.payloads import Payloads, discriminator_bytes
@@ -38,18 +37,6 @@ from p2pgan.protocol.roles import (
 )
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import COORDINATOR, NETS, Net
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """A node's place in a run."""
-
-    node: str
-    run: str
-    checkpoint: Path
-    """Where its networks are saved."""
-    resumption: Resumption | None = None
-    """What a coordinator goes on from; `None`: it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +91,7 @@ def _identity(experiment: Experiment, seat: Seat) -> Identity:
         node=seat.node,
         run=seat.run,
         architecture=experiment.architecture,
-        boot=secrets.token_hex(8),
+        boot=seat.boot,
     )
 
 
@@ -131,7 +118,7 @@ def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
     return Part(
         machine=machine_of(settings),
         neighbors=neighbors,
-        make_work=lambda: CohortWork(experiment, seat.node, seat.run, seat.checkpoint),
+        make_work=lambda: CohortWork(experiment, seat),
     )
 
 
@@ -207,12 +194,12 @@ def _worker(experiment: Experiment, seat: Seat) -> Part:
         return Part(
             machine=machine_of(settings),
             neighbors=neighbors,
-            make_work=lambda: CriticWork(Parties(experiment), seat.node, seat.run, seat.checkpoint),
+            make_work=lambda: CriticWork(Parties(experiment), seat),
         )
     return Part(
         machine=machine_of(settings),
         neighbors=neighbors,
-        make_work=lambda: UpdateWork(experiment, seat.node, seat.run, seat.checkpoint),
+        make_work=lambda: UpdateWork(experiment, seat),
     )
 
 
@@ -251,12 +238,10 @@ def _coordinator(experiment: Experiment, seat: Seat) -> Part:
         return Part(
             machine=machine_of(settings),
             neighbors=experiment.nodes,
-            make_work=lambda: GeneratorWork(
-                Parties(experiment), seat.run, seat.checkpoint, seat.resumption
-            ),
+            make_work=lambda: GeneratorWork(Parties(experiment), seat),
             seal=seal,
         )
-    work = ModelWork(experiment, seat.run, seat.checkpoint, seat.resumption)
+    work = ModelWork(experiment, seat)
     return Part(
         machine=machine_of(settings),
         neighbors=experiment.nodes,

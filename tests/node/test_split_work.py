@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from p2pgan.config import RunConfig, ScoreConfig, SplitConfig, TrainConfig
-from p2pgan.daemon.kept import Resumption, Sealed
-from p2pgan.daemon.split_work import CriticWork, GeneratorWork
 from p2pgan.errors import CheckpointError
 from p2pgan.experiment import prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.split import Fakes, combined, criticise
 from p2pgan.mixing.moves import batches_of
+from p2pgan.node.kept import Resumption, Sealed
+from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.parties import Parties
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.instructions import Feedback
+from tests.node.seats import seat_of
 
 CONFIG = RunConfig(
     algorithm="md-gan",
@@ -45,9 +46,11 @@ class Team:
 
     def __init__(self, parties: Parties, tmp_path: Path) -> None:
         self.parties = parties
-        self.generator = GeneratorWork(parties, "run", tmp_path / "c" / "checkpoint.safetensors")
+        self.generator = GeneratorWork(
+            parties, seat_of("coordinator", tmp_path / "c" / "checkpoint.safetensors")
+        )
         self.critics = [
-            CriticWork(parties, node, "run", tmp_path / node / "checkpoint.safetensors")
+            CriticWork(parties, seat_of(node, tmp_path / node / "checkpoint.safetensors"))
             for node in parties.experiment.nodes
         ]
         for slot, critic in enumerate(self.critics):
@@ -183,7 +186,7 @@ def test_a_coordinator_goes_on_where_it_was_saved(tmp_path: Path, ema: float) ->
     saved = Resumption.read(path, parties.experiment.model)
     assert (saved.checkpoint.iterations, saved.sealed.machine) == (3, b"where")
     assert (saved.checkpoint.ema is not None) == bool(ema)
-    again = GeneratorWork(parties, "run", path, saved)
+    again = GeneratorWork(parties, seat_of("coordinator", path, saved))
     feedback = np.random.default_rng(0).normal(size=8 * 64).astype("<f4").tobytes()
     for _ in range(3):
         assert again.generate([0, 1]) == team.generator.generate([0, 1])
@@ -208,7 +211,7 @@ def test_a_worker_saves_its_discriminator_alone(tmp_path: Path) -> None:
 def test_an_idle_worker_saves_nothing(tmp_path: Path) -> None:
     """And leaves nothing of an earlier start: another worker has that discriminator."""
     path = tmp_path / "checkpoint.safetensors"
-    work = CriticWork(parties_of(tmp_path), "0", "run", path)
+    work = CriticWork(parties_of(tmp_path), seat_of("0", path))
     assert work.save(b"") is None
     path.write_text("old")
     assert work.save(b"") is None

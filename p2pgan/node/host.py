@@ -1,0 +1,173 @@
+"""What every shell does around one machine: feeds it, and carries out what it says, in order.
+
+Daemons and the virtual-time simulator differ in who brings events and who carries messages, work
+and timers; what becomes of an instruction is the same, and is here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from p2pgan.node.jobs import Job, JobDone
+from p2pgan.node.tallies import Tallies
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.machine import Machine
+from p2pgan.protocol.messages import Message
+from p2pgan.types import Net
+
+Recorder = Callable[[do.Record], None]
+"""Where the machine's records go."""
+
+
+class Network(Protocol):
+    """What carries messages to and from one node; a `Transport` is one."""
+
+    @property
+    def tallies(self) -> Tallies:
+        """What was sent and received."""
+
+    def send(self, peer: str, message: Message) -> None:
+        """Sends over our own connection, behind everything that waits there."""
+
+    def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
+        """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
+
+    def reply(self, route: bytes, message: Message) -> None:
+        """Answers a caller, if it is still there and reads."""
+
+    def forget(self, peer: str) -> None:
+        """Empties what waits for a peer whose connection broke."""
+
+
+class Worker(Protocol):
+    """Who does the work, one job after the other; a `Trainer` is one."""
+
+    def give(self, job: Job) -> None:
+        """Adds a job; what comes of it is given to `Host.take` some time later."""
+
+    def stop_training(self) -> None:
+        """Lets the running `Train` end as early as it can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a host has around it."""
+
+    network: Network
+    worker: Worker
+    timers: MutableMapping[str, float]
+    """Names and times of the timers that are set; who fires one takes it out."""
+    record: Recorder
+    """Takes every record of the machine; it must be on its way to the disk when it returns, since
+    acknowledgments follow."""
+    clock: Callable[[], float]
+    """Seconds on a clock that never goes back."""
+    chunk_bytes: int
+    """Size of a vector's chunks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a node ended."""
+
+    reason: str
+    failure: str = ""
+    hint: str = ""
+    error: BaseException | None = None
+    """What the work raised, if that was the failure."""
+
+
+class Host:
+    """Runs one machine until it says `Close`."""
+
+    def __init__(self, machine: Machine, around: Surroundings) -> None:
+        self.machine = machine
+        self._around = around
+        self._seal: Callable[[bytes], bytes] = lambda state: state
+        self._events: deque[ev.Event] = deque()
+        self._snapshot: Mapping[Net, bytes] = {}
+        self._error: BaseException | None = None
+        self.ended: Ended | None = None
+        """Once the machine has closed."""
+
+    def provide(self, snapshot: Mapping[Net, bytes], seal: Callable[[bytes], bytes]) -> None:
+        """Takes what a coordinator has beside its machine and its work.
+
+        Args:
+            snapshot: what is sent as long as no work has made anything else.
+            seal: adds to a state that is saved what the machine cannot know of.
+        """
+        self._snapshot, self._seal = snapshot, seal
+
+    def take(self, done: JobDone) -> None:
+        """What has come of a job: the networks as they are sent from now on, and an event."""
+        self._snapshot = done.snapshot or self._snapshot
+        self._error = self._error or done.error
+        self._events.append(done.event)
+
+    def feed(self, events: Iterable[ev.Event] = ()) -> None:
+        """Feeds the machine all events, and those that its instructions give rise to."""
+        self._events.extend(events)
+        while self._events and self.ended is None:
+            event = self._events.popleft()
+            if isinstance(event, ev.LinkDown):
+                # Before the machine hears of it: what it sends from then on is for the next link.
+                self._around.network.forget(event.peer)
+            for instruction in self.machine.handle(event, self._around.clock()):
+                self._obey(instruction)
+
+    def _obey(self, instruction: do.Instruction) -> None:
+        around = self._around
+        match instruction:
+            case do.Record():
+                self._write(instruction)
+            case do.Send():
+                around.network.send(instruction.peer, instruction.message)
+            case do.Reply():
+                around.network.reply(instruction.route, instruction.message)
+            case do.SendVector():
+                self._send_vector(instruction)
+            case do.Save():
+                # Sealed now: by the time that it is saved, more may have been drawn.
+                around.worker.give(do.Save(state=self._seal(instruction.state)))
+            case do.StopTraining():
+                around.worker.stop_training()
+            case do.SetTimer():
+                around.timers[instruction.name] = instruction.at_s
+            case do.CancelTimer():
+                around.timers.pop(instruction.name, None)
+            case do.Close():
+                self.ended = Ended(
+                    reason=instruction.reason,
+                    failure=instruction.failure,
+                    hint=instruction.hint,
+                    error=self._error,
+                )
+            case _ if isinstance(instruction, Job):
+                around.worker.give(instruction)
+            case _:
+                raise AssertionError(f"an instruction without an arm: {instruction}")
+
+    def _write(self, record: do.Record) -> None:
+        """Hands a record on, and what was sent and received, if anything was: after every round,
+        and before the node's last word."""
+        if record.kind == "node_stopped":
+            self._write_traffic(record.fields["rounds"], record.clock)
+        self._around.record(record)
+        if record.kind == "round_finished":
+            self._write_traffic(record.fields["round"], record.clock)
+
+    def _write_traffic(self, round_: int, clock: int) -> None:
+        sent, received = self._around.network.tallies.take()
+        if sent or received:
+            fields = {"round": round_, "sent": sent, "received": received}
+            self._around.record(do.Record(kind="traffic", fields=fields, clock=clock))
+
+    def _send_vector(self, order: do.SendVector) -> None:
+        around = self._around
+        data = order.data or b"".join(self._snapshot[net] for net in order.nets)
+        replaced = around.network.send_vector(order, data, around.chunk_bytes)
+        if replaced is not None:
+            self._events.append(ev.VectorReplaced(peer=order.peer, exchange=replaced))
