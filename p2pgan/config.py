@@ -17,16 +17,8 @@ import msgspec
 import tomli_w
 
 from p2pgan.errors import ConfigError, nearest
-
-
-def _check(ok: bool, field: str, expected: str, value: object) -> None:
-    if not ok:
-        raise ConfigError(expected=expected, got=f"`{value}`", at=field)
-
-
-def _check_least(field: str, value: int, least: int) -> None:
-    _check(value >= least, field, f"a whole number of at least {least}", value)
-
+from p2pgan.ranges import check, check_least
+from p2pgan.virtual import VirtualConfig
 
 SAMPLES_MAX = 100_000
 """Of one generator at a time; they are all in memory at once."""
@@ -62,16 +54,16 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     iterations; 0: none. It follows an exchange only in the iterations after it."""
 
     def __post_init__(self) -> None:
-        _check_least("train.discriminator_steps", self.discriminator_steps, 1)
+        check_least("train.discriminator_steps", self.discriminator_steps, 1)
         for name in ("learning_rate_g", "learning_rate_d"):
             rate = getattr(self, name)
             if rate is not None:
-                _check(0 < rate < math.inf, f"train.{name}", "a learning rate above 0", rate)
+                check(0 < rate < math.inf, f"train.{name}", "a learning rate above 0", rate)
         for name in ("beta1", "beta2", "ema"):
             decay = getattr(self, name)
-            _check(0 <= decay < 1, f"train.{name}", "a decay in [0, 1)", decay)
+            check(0 <= decay < 1, f"train.{name}", "a decay in [0, 1)", decay)
         penalty = self.gradient_penalty
-        _check(0 <= penalty < math.inf, "train.gradient_penalty", "0 or more", penalty)
+        check(0 <= penalty < math.inf, "train.gradient_penalty", "0 or more", penalty)
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,7 +83,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     like them, at three times the traffic."""
 
     def __post_init__(self) -> None:
-        _check_least("exchange.fanout", self.fanout, 1)
+        check_least("exchange.fanout", self.fanout, 1)
 
 
 class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,16 +105,16 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         if self.every is not None:
-            _check_least("score.every", self.every, 0)
+            check_least("score.every", self.every, 0)
         asked = f"a whole number from 2 to {SAMPLES_MAX:,}"
-        _check(2 <= self.samples <= SAMPLES_MAX, "score.samples", asked, self.samples)
-        _check(
+        check(2 <= self.samples <= SAMPLES_MAX, "score.samples", asked, self.samples)
+        check(
             self.final_samples == 0 or 2 <= self.final_samples <= SAMPLES_MAX,
             "score.final_samples",
             f"0 or {asked}",
             self.final_samples,
         )
-        _check_least("score.final_nodes", self.final_nodes, 1)
+        check_least("score.final_nodes", self.final_nodes, 1)
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,18 +136,18 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """CPU threads of the training thread."""
 
     def __post_init__(self) -> None:
-        _check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
-        _check(self.drain_s >= 0, "daemon.drain_s", "0 or more seconds", self.drain_s)
+        check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
+        check(self.drain_s >= 0, "daemon.drain_s", "0 or more seconds", self.drain_s)
         wait_s, round_s = self.final_wait_s, self.final_round_s
-        _check(0 <= wait_s < math.inf, "daemon.final_wait_s", "0 or more seconds", wait_s)
-        _check(0 < round_s < math.inf, "daemon.final_round_s", "more than 0 seconds", round_s)
-        _check(
+        check(0 <= wait_s < math.inf, "daemon.final_wait_s", "0 or more seconds", wait_s)
+        check(0 < round_s < math.inf, "daemon.final_round_s", "more than 0 seconds", round_s)
+        check(
             1024 <= self.chunk_bytes <= 524_288,
             "daemon.chunk_bytes",
             "1024 to 524288",
             self.chunk_bytes,
         )
-        _check_least("daemon.threads", self.threads, 1)
+        check_least("daemon.threads", self.threads, 1)
 
 
 class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,12 +177,12 @@ class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     def __post_init__(self) -> None:
         for name in ("deadline_first_s", "deadline_min_s", "lost_after_s"):
             value = getattr(self, name)
-            _check(0 < value < math.inf, f"coordinator.{name}", "more than 0 seconds", value)
+            check(0 < value < math.inf, f"coordinator.{name}", "more than 0 seconds", value)
         spread, wait_s = self.deadline_spread, self.wait_s
-        _check(0 <= spread < math.inf, "coordinator.deadline_spread", "0 or more", spread)
-        _check(0 <= wait_s < math.inf, "coordinator.wait_s", "0 or more seconds", wait_s)
-        _check_least("coordinator.checkpoint_every", self.checkpoint_every, 0)
-        _check_least("coordinator.lose_every", self.lose_every, 0)
+        check(0 <= spread < math.inf, "coordinator.deadline_spread", "0 or more", spread)
+        check(0 <= wait_s < math.inf, "coordinator.wait_s", "0 or more seconds", wait_s)
+        check_least("coordinator.checkpoint_every", self.checkpoint_every, 0)
+        check_least("coordinator.lose_every", self.lose_every, 0)
 
 
 class FederatedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -212,9 +204,9 @@ class FederatedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         fraction, over = self.fraction, self.over_selection
-        _check(0 < fraction <= 1, "fl.fraction", "a share in (0, 1]", fraction)
-        _check(1 <= over < math.inf, "fl.over_selection", "1 or more", over)
-        _check(0 <= self.momentum < 1, "fl.momentum", "a decay in [0, 1)", self.momentum)
+        check(0 < fraction <= 1, "fl.fraction", "a share in (0, 1]", fraction)
+        check(1 <= over < math.inf, "fl.over_selection", "1 or more", over)
+        check(0 <= self.momentum < 1, "fl.momentum", "a decay in [0, 1)", self.momentum)
 
 
 class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -247,15 +239,15 @@ class SplitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         if self.discriminators is not None:
-            _check_least("md.discriminators", self.discriminators, 1)
+            check_least("md.discriminators", self.discriminators, 1)
         is_number = isinstance(self.batches, int) or self.batches.isdecimal()
-        _check(
+        check(
             self.batches == "log" or (is_number and int(self.batches) >= 1),
             "md.batches",
             "`log` or a whole number of at least 1",
             self.batches,
         )
-        _check(0 < self.share <= 1, "md.share", "a share in (0, 1]", self.share)
+        check(0 < self.share <= 1, "md.share", "a share in (0, 1]", self.share)
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,10 +272,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name in ("threads", "block_nodes"):
             value = getattr(self, name)
             if value is not None:
-                _check_least(f"engine.{name}", value, 1)
-        _check_least("engine.checkpoint_every", self.checkpoint_every, 0)
+                check_least(f"engine.{name}", value, 1)
+        check_least("engine.checkpoint_every", self.checkpoint_every, 0)
         timeout_s = self.rank_timeout_s
-        _check(
+        check(
             0 < timeout_s <= 86_400,
             "engine.rank_timeout_s",
             "more than 0 and at most 86400 seconds",
@@ -334,22 +326,23 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     coordinator: CoordinatorConfig = CoordinatorConfig()
     fl: FederatedConfig = FederatedConfig()
     md: SplitConfig = SplitConfig()
+    virtual: VirtualConfig = VirtualConfig()
     daemon: DaemonConfig = DaemonConfig()
     engine: EngineConfig = EngineConfig()
 
     def __post_init__(self) -> None:
         if self.nodes is not None:
-            _check_least("nodes", self.nodes, 1)
-        _check_least("iterations", self.iterations, 1)
+            check_least("nodes", self.nodes, 1)
+        check_least("iterations", self.iterations, 1)
         if self.images is not None:
-            _check_least("images", self.images, 1)
+            check_least("images", self.images, 1)
         if self.exchange_every is not None:
-            _check_least("exchange_every", self.exchange_every, 1)
+            check_least("exchange_every", self.exchange_every, 1)
         if self.exchange_epochs is not None:
             epochs = self.exchange_epochs
-            _check(0 < epochs < math.inf, "exchange_epochs", "a number above 0", epochs)
+            check(0 < epochs < math.inf, "exchange_epochs", "a number above 0", epochs)
         if self.batch_size is not None:
-            _check_least("batch_size", self.batch_size, 1)
+            check_least("batch_size", self.batch_size, 1)
         if self.exchange_every is not None and self.exchange_epochs is not None:
             raise ConfigError(
                 expected="`exchange_every` or `exchange_epochs`",
@@ -405,9 +398,9 @@ def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
         raise _explained(error, tables, at) from None
 
 
-LOCAL_KEYS: Final = ("daemon", "device", "engine", "score", "overlay")
+LOCAL_KEYS: Final = ("daemon", "device", "engine", "score", "overlay", "virtual")
 """What two nodes of one run may have different: how they wait, where they compute, how they score,
-and where their copy of the overlay lies."""
+where their copy of the overlay lies, and what virtual time makes up."""
 
 
 def common_settings(config: RunConfig) -> dict[str, Any]:

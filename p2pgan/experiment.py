@@ -21,6 +21,7 @@ from p2pgan.config import RunConfig, common_settings
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, kind_of, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
+from p2pgan.design import Design
 from p2pgan.errors import ConfigError
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs
@@ -33,7 +34,6 @@ from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer, usual_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
-from p2pgan.mixing import federated
 from p2pgan.mixing.algorithms import Algorithm, algorithm
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import is_family, resolve
@@ -42,9 +42,6 @@ from p2pgan.types import COORDINATOR, NETS, Net
 
 DEFAULT_EXCHANGE_EVERY = 20
 """Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
-
-SCORES_PER_RUN = 10
-"""How often `score.every = None` scores, the end included."""
 
 JUDGED_IMAGES = 1000
 """Images of a shard that a vote rests on, if there are as many."""
@@ -64,52 +61,18 @@ TRAINING_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A prepared run. Fields of `config` that depend on others are resolved.
+class Experiment(Design):
+    """A prepared run.
 
     `shards` maps each node to the positions of its training images; for pooled algorithms the one
     node holds them all.
     """
 
-    config: RunConfig
-    algorithm: Algorithm
-    overlay: Overlay
     dataset: Dataset
     shards: Mapping[str, np.ndarray]
     model: Model
     whole: Dataset
     """The data set with all its training images, of which `dataset` may have fewer."""
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        return self.overlay.nodes
-
-    @property
-    def exchange_every(self) -> int:
-        """Iterations of a round."""
-        assert self.config.exchange_every is not None
-        return self.config.exchange_every
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of the run; the last one may be shorter, and ends with an exchange as well."""
-        return -(-self.config.iterations // self.exchange_every)
-
-    @property
-    def round_nodes(self) -> int:
-        """Nodes that train in a round: all, those that FL-GAN's coordinator selects, or those with
-        one of MD-GAN's discriminators."""
-        nodes = len(self.nodes)
-        if self.algorithm.is_federated:
-            return federated.count(self.config.fl.fraction, nodes)
-        return (self.config.md.discriminators if self.algorithm.is_split else None) or nodes
-
-    def is_scored(self, round_: int) -> bool:
-        """Whether scores are due after that round (counted from 1); always after the last."""
-        every = self.config.score.every
-        if every is None:
-            every = max(1, round(self.rounds / SCORES_PER_RUN))
-        return round_ >= self.rounds or (every > 0 and round_ % every == 0)
 
     @property
     def architecture(self) -> str:
@@ -146,11 +109,6 @@ class Experiment:
             is_gpu=self.device.type == "cuda",
             precision=engine.precision,
         )
-
-    @property
-    def moments(self) -> str:
-        """What becomes of Adam's moments; they stay where nothing is exchanged."""
-        return self.config.exchange.moments if self.algorithm.groups else "stay"
 
     def exchanged_size(self, net: Net) -> int:
         """Values of a network as it is exchanged: P, or 3P if Adam's moments travel with it.
@@ -278,11 +236,6 @@ class Experiment:
     def measured_nodes(self) -> list[str]:
         """The nodes whose quality is measured at the end."""
         return spread_out(self.generators, self.config.score.final_nodes)
-
-    @property
-    def generators(self) -> tuple[str, ...]:
-        """Who has a generator: all nodes, or the coordinator alone."""
-        return (COORDINATOR,) if self.algorithm.is_split else self.nodes
 
     def quality(self, vector_P: Tensor, node: str) -> Quality:
         """Quality of one node's generator, on `score.final_samples` images.

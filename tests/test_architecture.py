@@ -18,10 +18,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "p2pgan"
 
-BOTTOM = {"errors", "types", "seeds", "config", "files", "__init__"}
+BOTTOM = {"errors", "types", "seeds", "ranges", "virtual", "config", "files", "__init__"}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
 SHELLS = {"node", "sim", "daemon"}
-BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "experiment"}
+BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "design", "experiment"}
 BELOW_SHELLS = BELOW_RUNS | {"runs", "grid", "comparisons", "parties", "payloads", "predictions"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grid": BOTTOM | {"record", "mixing"},
     "recipes": BOTTOM | {"grid"},
     "checks": BOTTOM | SIBLINGS,
-    "experiment": BOTTOM | SIBLINGS | {"checks"},
+    "design": BOTTOM | SIBLINGS,
+    "experiment": BOTTOM | SIBLINGS | {"checks", "design"},
     "parties": BELOW_RUNS,
     "payloads": BELOW_RUNS | {"parties"},
     "predictions": BELOW_RUNS,

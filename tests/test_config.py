@@ -26,6 +26,7 @@ from p2pgan.config import (
     to_toml,
 )
 from p2pgan.errors import ConfigError
+from p2pgan.virtual import VirtualConfig
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -209,10 +210,10 @@ def test_keys_name_every_field() -> None:
     assert {"seed", "train.loss", "exchange.fanout", "score.samples", "daemon.threads"} <= set(
         keys()
     )
-    assert not {"train", "exchange", "score", "daemon", "engine"} & set(keys())
+    assert not {"train", "exchange", "score", "daemon", "engine", "virtual"} & set(keys())
     structs = (
         *(TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig, EngineConfig),
-        *(CoordinatorConfig, FederatedConfig, SplitConfig),
+        *(CoordinatorConfig, FederatedConfig, SplitConfig, VirtualConfig),
     )
     tables = len(structs)
     assert len(keys()) == len(msgspec.structs.fields(RunConfig)) - tables + sum(

@@ -121,17 +121,6 @@ def test_a_generator_and_its_running_mean_start_alike_and_part(moments: Any) -> 
     assert not torch.equal(other.judged, other.vectors["G"])
 
 
-def test_no_call_trains_past_the_end_of_a_round_that_resets() -> None:
-    """It would miss the reset."""
-    reset = experiment(exchange_every=4, exchange=ExchangeConfig(moments="reset"))
-    cohort = reset.cohort(["0"])
-    cohort.train(3)
-    with pytest.raises(AssertionError, match="an exchange within a call"):
-        cohort.train(2)
-    cohort.train(1)
-    cohort.train(4)
-
-
 @pytest.mark.parametrize("init", ["he", "glorot"])
 def test_the_seed_and_the_scheme_decide_the_initial_weights(init: Any) -> None:
     def generator(seed: int, scheme: Any) -> torch.Tensor:

@@ -6,6 +6,7 @@ python tools/make_reference.py --check  says which are out of date, and fails if
 
 import ast
 import inspect
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import typer
 
-from p2pgan import config
+from p2pgan import config, virtual
 from p2pgan.cli.app import app
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -34,7 +35,8 @@ those below it.
 The `run.toml` of a run holds all of it as it was resolved, and can be given back as `--config`.
 `P2PGAN_DATA_DIR`, the folder of the data sets, is no key.
 
-This page is generated from `p2pgan/config.py` by `python tools/make_reference.py`.
+This page is generated from `p2pgan/config.py` and `p2pgan/virtual.py` by
+`python tools/make_reference.py`.
 """
 
 COMMANDS_HEAD = """\
@@ -50,8 +52,9 @@ This page is generated from the help texts by `python tools/make_reference.py`.
 
 def configuration_page() -> str:
     """`configuration.md`: a table of keys for the top level and for each sub-table."""
-    tree = ast.parse(inspect.getsource(config))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    bodies = [ast.parse(inspect.getsource(module)).body for module in (config, virtual)]
+    nodes = itertools.chain.from_iterable(bodies)
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     fields = {name: list(_fields(node)) for name, node in classes.items()}
     parts = [CONFIGURATION_HEAD, _section("Top level", "", classes["RunConfig"], fields)]
     for key, kind, _, _ in fields["RunConfig"]:

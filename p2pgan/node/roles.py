@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from p2pgan.design import Design
 from p2pgan.experiment import Experiment
 from p2pgan.mixing.agreement import Schedule, Voter, judges_of
 from p2pgan.mixing.draws import push_targets
@@ -69,28 +70,28 @@ def part_of(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
     return _worker(experiment, seat)
 
 
-def neighbors_of(experiment: Experiment, overlay: Overlay, node: str) -> tuple[str, ...]:
+def neighbors_of(design: Design, overlay: Overlay, node: str) -> tuple[str, ...]:
     """Whom a node connects to, in the run's order.
 
     Those are its neighbors in the overlay. With a coordinator it is the star around that; MD-GAN's
     workers know each other as well, since who comes late gets a copy of a discriminator even where
     they do not move.
     """
-    config, algorithm = experiment.config, experiment.algorithm
+    config, algorithm = design.config, design.algorithm
     if not algorithm.has_coordinator:
         exchanges = algorithm.groups or (config.final != "none" and len(overlay.nodes) > 1)
         return overlay.neighbors(node) if exchanges else ()
     if node == COORDINATOR:
-        return experiment.nodes
-    others = tuple(other for other in experiment.nodes if other != node)
+        return design.nodes
+    others = tuple(other for other in design.nodes if other != node)
     return (COORDINATOR, *(others if algorithm.is_split else ()))
 
 
-def _identity(experiment: Experiment, seat: Seat) -> Identity:
+def _identity(design: Design, seat: Seat) -> Identity:
     return Identity(
         node=seat.node,
         run=seat.run,
-        architecture=experiment.architecture,
+        architecture=design.architecture,
         boot=seat.boot,
     )
 
@@ -99,42 +100,46 @@ def _identity(experiment: Experiment, seat: Seat) -> Identity:
 
 
 def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
-    config = experiment.config
-    rng = stream(config.seed, seat.node, "draws")
-    neighbors = neighbors_of(experiment, overlay, seat.node)
-    settings = Settings(
-        identity=_identity(experiment, seat),
-        neighbors=neighbors,
-        groups=experiment.algorithm.groups,
-        net_bytes={net: NET_WORD_BYTES * experiment.exchanged_size(net) for net in NETS},
-        iterations=config.iterations,
-        exchange_every=experiment.exchange_every,
-        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
-        is_scored=experiment.is_scored,
-        last_step=_last_step(experiment, overlay, seat.node),
-        wait_s=config.daemon.wait_s,
-        drain_s=config.daemon.drain_s,
-    )
+    settings = peer_settings(experiment, overlay, seat)
     return Part(
         machine=machine_of(settings),
-        neighbors=neighbors,
+        neighbors=settings.neighbors,
         make_work=lambda: CohortWork(experiment, seat),
     )
 
 
-def _last_step(experiment: Experiment, overlay: Overlay, node: str) -> LastStepSettings | None:
+def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
+    """What the machine of a node of a gossip run is told."""
+    config = design.config
+    rng = stream(config.seed, seat.node, "draws")
+    return Settings(
+        identity=_identity(design, seat),
+        neighbors=neighbors_of(design, overlay, seat.node),
+        groups=design.algorithm.groups,
+        net_bytes={net: NET_WORD_BYTES * design.exchanged_size(net) for net in NETS},
+        iterations=config.iterations,
+        exchange_every=design.exchange_every,
+        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
+        is_scored=design.is_scored,
+        last_step=_last_step(design, overlay, seat.node),
+        wait_s=config.daemon.wait_s,
+        drain_s=config.daemon.drain_s,
+    )
+
+
+def _last_step(design: Design, overlay: Overlay, node: str) -> LastStepSettings | None:
     """The last step of a node that has anybody to take it with."""
-    config, neighbors = experiment.config, overlay.neighbor_indices()
+    config, neighbors = design.config, overlay.neighbor_indices()
     if config.final == "none" or len(overlay.nodes) == 1:
         return None
-    draw = experiment.algorithm.draw(config.exchange, lockstep=False)
+    draw = design.algorithm.draw(config.exchange, lockstep=False)
     rehearsal = stream(config.seed, EVERYONE, "rehearsal")
     around = {name: frozenset(overlay.neighbors(name)) for name in overlay.nodes}
     daemon = config.daemon
     if config.final == "average":
         return LastStepSettings(
             name="average",
-            groups=experiment.algorithm.groups or (NETS,),
+            groups=design.algorithm.groups or (NETS,),
             around=around,
             rounds=averaging_rounds(draw, neighbors, rehearsal),
             wait_s=daemon.final_wait_s,

@@ -16,7 +16,7 @@ from p2pgan.config import read_tables
 from p2pgan.errors import RecordError
 from p2pgan.record.rundir import RunDirectory, check_node_id, write_text_atomic
 
-MACHINE_TABLES = ("device", "daemon", "engine")
+MACHINE_TABLES = ("device", "daemon", "engine", "virtual")
 """Parts of the configuration that say how the machine is used, and not what is run."""
 
 

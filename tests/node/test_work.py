@@ -247,3 +247,13 @@ def saved_generators(work: CohortWork, experiment: Experiment) -> int:
     saved = load(work.save(), experiment.model)
     assert saved.ema is not None
     return 1 if torch.equal(saved.ema, saved.vectors["G"]) else 2
+
+
+def test_no_call_trains_past_the_end_of_a_round_that_resets(tmp_path: Path) -> None:
+    """It would miss the reset."""
+    work = CohortWork(exchanging("reset", tmp_path), seat_of("0", tmp_path / "0"))
+    work.train(3)
+    with pytest.raises(AssertionError, match="an exchange within a call"):
+        work.train(2)
+    work.train(1)
+    work.train(4)
