@@ -6,11 +6,20 @@ Machines are made from this alone, so that they can be run with and without netw
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from p2pgan.config import RunConfig
+from p2pgan.gan.models import Model
+from p2pgan.gan.scores import Scores
 from p2pgan.mixing import federated
 from p2pgan.mixing.algorithms import Algorithm
 from p2pgan.overlay.graph import Overlay
+from p2pgan.overlay.resolve import is_family, resolve
+from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import COORDINATOR, Net
+
+DEFAULT_EXCHANGE_EVERY = 20
+"""Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
 
 SCORES_PER_RUN = 10
 """How often `score.every = None` scores, the end included."""
@@ -18,12 +27,13 @@ SCORES_PER_RUN = 10
 
 @dataclass(frozen=True)
 class Design(ABC):
-    """A prepared run without what is trained. Fields of `config` that depend on others are
+    """A prepared run without what it is trained on. Fields of `config` that depend on others are
     resolved."""
 
     config: RunConfig
     algorithm: Algorithm
     overlay: Overlay
+    model: Model
 
     @property
     @abstractmethod
@@ -33,6 +43,14 @@ class Design(ABC):
     @abstractmethod
     def exchanged_size(self, net: Net) -> int:
         """Values of a network as it is exchanged."""
+
+    @abstractmethod
+    def score(self, vector_P: Tensor, node: str) -> Scores:
+        """Scores of one node's generator."""
+
+    @abstractmethod
+    def judge(self, vector_P: Tensor, judge: str) -> float:
+        """A node's vote for somebody else's generator; less is better."""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -74,3 +92,23 @@ class Design(ABC):
         if every is None:
             every = max(1, round(self.rounds / SCORES_PER_RUN))
         return round_ >= self.rounds or (every > 0 and round_ % every == 0)
+
+
+def overlay_of(config: RunConfig, chosen: Algorithm) -> Overlay:
+    """The overlay that a configuration asks for.
+
+    Raises:
+        OverlayError: if there is no such overlay, or not of so many nodes.
+    """
+    rng = stream(config.seed, EVERYONE, "overlay")
+    if chosen.is_pooled:
+        return resolve("complete", 1, rng, allow_disconnected=False)
+    if not chosen.has_coordinator or is_family(config.overlay):
+        return resolve(
+            config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected
+        )
+    found = resolve(config.overlay, None, rng, allow_disconnected=True)
+    if COORDINATOR in found.nodes:
+        workers = found.without(COORDINATOR)
+        return workers if config.nodes is None else workers.first(config.nodes)
+    return resolve(config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected)

@@ -21,27 +21,22 @@ from p2pgan.config import RunConfig, common_settings
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import Dataset, kind_of, load, scaled, to_float
 from p2pgan.data.partition import check_shards, partition
-from p2pgan.design import Design
+from p2pgan.design import DEFAULT_EXCHANGE_EVERY, Design, overlay_of
 from p2pgan.errors import ConfigError
 from p2pgan.gan.blocks import Batch
 from p2pgan.gan.cohort import Cohort, Inputs
 from p2pgan.gan.latents import GPU_AT_ONCE, LatentSource, LatentStreams, to_device
 from p2pgan.gan.losses import loss
-from p2pgan.gan.models import USUAL_MODEL, Model, model
+from p2pgan.gan.models import USUAL_MODEL, model
 from p2pgan.gan.plan import Machine
 from p2pgan.gan.precision import products_in
 from p2pgan.gan.quality import Quality, Yardstick
 from p2pgan.gan.sampling import images
 from p2pgan.gan.scorer import Scorer, load_scorer, usual_scorer
 from p2pgan.gan.scores import Reference, Scores, reference, score
-from p2pgan.mixing.algorithms import Algorithm, algorithm
-from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.resolve import is_family, resolve
+from p2pgan.mixing.algorithms import algorithm
 from p2pgan.seeds import EVERYONE, stream
-from p2pgan.types import COORDINATOR, NETS, Net
-
-DEFAULT_EXCHANGE_EVERY = 20
-"""Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
+from p2pgan.types import NETS, Net
 
 JUDGED_IMAGES = 1000
 """Images of a shard that a vote rests on, if there are as many."""
@@ -70,7 +65,6 @@ class Experiment(Design):
 
     dataset: Dataset
     shards: Mapping[str, np.ndarray]
-    model: Model
     whole: Dataset
     """The data set with all its training images, of which `dataset` may have fewer."""
 
@@ -341,7 +335,7 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
     check_fits(pair, dataset, config, batch_size)
     if not chosen.is_pooled:
         check_enough(config, dataset, batch_size)
-    overlay = _overlay(config, chosen)
+    overlay = overlay_of(config, chosen)
     rng = stream(config.seed, EVERYONE, "partition")
     scheme = "iid" if chosen.is_pooled else config.partition  # one node holds the union either way
     shards = partition(scheme, dataset.labels, len(overlay.nodes), rng)
@@ -360,24 +354,9 @@ def prepare(config: RunConfig, data_dir: Path) -> Experiment:
         device=_device(config),
     )
     by_node = dict(zip(overlay.nodes, shards, strict=True))
-    experiment = Experiment(resolved, chosen, overlay, dataset, by_node, pair, whole)
+    experiment = Experiment(resolved, chosen, overlay, pair, dataset, by_node, whole)
     check_scorer(experiment.scorer, dataset)
     return experiment
-
-
-def _overlay(config: RunConfig, chosen: Algorithm) -> Overlay:
-    rng = stream(config.seed, EVERYONE, "overlay")
-    if chosen.is_pooled:
-        return resolve("complete", 1, rng, allow_disconnected=False)
-    if not chosen.has_coordinator or is_family(config.overlay):
-        return resolve(
-            config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected
-        )
-    found = resolve(config.overlay, None, rng, allow_disconnected=True)
-    if COORDINATOR in found.nodes:
-        workers = found.without(COORDINATOR)
-        return workers if config.nodes is None else workers.first(config.nodes)
-    return resolve(config.overlay, config.nodes, rng, allow_disconnected=config.allow_disconnected)
 
 
 def _exchange_every(config: RunConfig, batch_size: int, shards: Sequence[np.ndarray]) -> int:

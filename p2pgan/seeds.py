@@ -32,6 +32,8 @@ Purpose = Literal[
     "faults",
     "selection",
     "arrivals",
+    "stand-in",
+    "network",
     "test-images",
     "scorer",
 ]

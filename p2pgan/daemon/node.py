@@ -54,7 +54,7 @@ class NodeLoop:
             clock=clock,
             chunk_bytes=chunk_bytes,
         )
-        self._host = Host(machine, around)
+        self._machine, self._host = machine, Host(machine, around)
         self._begun_s = clock()
         self._pid = 0
         self._wishes: deque[ev.Event] = deque()
@@ -105,7 +105,7 @@ class NodeLoop:
 
     def _answer(self, request: ControlRequest) -> bytes:
         question = control.decode_request(request.body)
-        statistics = self._host.machine.statistics()
+        statistics = self._machine.statistics()
         match question:
             case control.StatusRequest():
                 uptime_s = self._clock() - self._begun_s

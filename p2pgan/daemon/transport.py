@@ -14,37 +14,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from p2pgan.errors import RemoteProtocolError, TransportError
-from p2pgan.node.outbox import Frames, Outbox, QueuedVector
+from p2pgan.errors import TransportError
+from p2pgan.node.connection import (
+    HEARTBEAT_MS,
+    HEARTBEAT_TIMEOUT_MS,
+    HIGH_WATER_MARK,
+    RECONNECT_MAX_MS,
+    RECONNECT_MS,
+)
+from p2pgan.node.incoming import answered, received
+from p2pgan.node.outbox import Frames, Outbox
+from p2pgan.node.outgoing import counted, queued
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.chunks import split
 from p2pgan.protocol.instructions import SendVector
-from p2pgan.protocol.messages import NET_WORD_BYTES, Message
-from p2pgan.protocol.wire import MAX_FRAME_BYTES, decode, encode
-
-HIGH_WATER_MARK: Final = 64
-"""Messages that ZeroMQ itself queues per connection and direction: times 256 KiB, 16 MiB."""
+from p2pgan.protocol.messages import Message
+from p2pgan.protocol.wire import MAX_FRAME_BYTES, encode
 
 LINGER_MS: Final = 1_000
 """How long a closing socket may still send: the last acknowledgments are on their way."""
 
 HANDSHAKE_MS: Final = 5_000
 """A caller that does not greet in ZeroMQ's own way by then is cut."""
-
-HEARTBEAT_MS: Final = 2_000
-HEARTBEAT_TIMEOUT_MS: Final = 15_000
-"""A silent connection is cut after so long. Shorter ones were seen to cut slow links in the middle
-of a frame; 15 s let 256 KiB through at 20 KB/s."""
-
-RECONNECT_MS: Final = 100
-RECONNECT_MAX_MS: Final = 5_000
-"""Attempts back off from the first to the second: nobody knocks at a dead peer's door for ever ten
-times a second."""
 
 CONNECT_TIMEOUT_MS: Final = 5_000
 """An address that swallows packets is given up and tried again."""
@@ -206,13 +200,7 @@ class Transport:
     def _answers(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
         self._touched[name] = None  # there may be more than are read at once
         for frames in _messages(peer.dealer):
-            try:
-                message, _ = decode(frames)
-            except RemoteProtocolError:
-                yield ev.Malformed(peer=name)
-            else:
-                self.tallies.received(message, frames)
-                yield ev.Answered(peer=name, message=message)
+            yield answered(name, frames, self.tallies)
 
     def _changes(self, name: str, peer: PeerSocket) -> Iterator[ev.Event]:
         while _has_message(peer.monitor):
@@ -224,18 +212,7 @@ class Transport:
 
     def _calls(self) -> Iterator[ev.Event]:
         for route, *frames in _messages(self._router):
-            try:
-                message, payload = decode(frames)
-            except RemoteProtocolError:
-                yield ev.Malformed(route=bytes(route))
-            else:
-                self.tallies.received(message, frames)
-                yield ev.Received(
-                    route=bytes(route),
-                    message=message,
-                    payload=payload,
-                    finite=_is_finite(payload),
-                )
+            yield received(bytes(route), frames, self.tallies)
 
     def _requests(self) -> Iterator[ControlRequest]:
         try:
@@ -247,17 +224,14 @@ class Transport:
 
     def send(self, peer: str, message: Message) -> None:
         """Sends over our own connection, behind everything that waits there."""
-        self._peers[peer].outbox.push(self._counted(message))
+        self._peers[peer].outbox.push(counted(message, self.tallies))
         self._flush(self._peers[peer])
 
     def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
         peer = self._peers[order.peer]
-        pieces = split(data, order, chunk_bytes=chunk_bytes)
-        chunks = (self._counted(chunk, payload) for chunk, payload in pieces)
-        replaced = peer.outbox.push_vector(
-            QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
-        )
+        vector = queued(order, data, chunk_bytes, self.tallies)
+        replaced = peer.outbox.push_vector(vector)
         self._flush(peer)
         return replaced
 
@@ -274,13 +248,6 @@ class Transport:
             self.replies_lost += 1
         else:
             self.tallies.sent(message, frames)
-
-    def _counted(self, message: Message, payload: bytes | memoryview = b"") -> Frames:
-        """The frames of a message that goes out now; a vector's chunks are made one by one, as
-        the socket takes them, so that what is given up in the queue is not counted."""
-        frames = encode(message, payload)
-        self.tallies.sent(message, frames)
-        return frames
 
     def answer_control(self, body: bytes) -> None:
         """Answers the latest `ControlRequest`."""
@@ -425,12 +392,6 @@ def _parts(source: "zmq.Socket[bytes]") -> list[bytes]:
         if len(parts) < PARTS_KEPT:
             parts.append(part)
     return parts
-
-
-def _is_finite(payload: bytes | memoryview) -> bool:
-    """Whether float32 numbers are finite; odd sizes are for the protocol to refuse."""
-    whole = len(payload) - len(payload) % NET_WORD_BYTES
-    return bool(np.isfinite(np.frombuffer(payload[:whole], dtype="<f4")).all())
 
 
 def _endpoint(bound: "zmq.Socket[bytes]") -> str:

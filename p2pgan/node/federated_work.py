@@ -16,7 +16,7 @@ from p2pgan.mixing.federated import Server, mean, shares
 from p2pgan.node.jobs import NodeScores, NodeWork
 from p2pgan.node.kept import Kept
 from p2pgan.node.seat import Seat
-from p2pgan.node.work import CohortWork, part, without_negative_moments
+from p2pgan.node.work import CohortWork, alone, part, without_negative_moments
 from p2pgan.payloads import words
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import COORDINATOR, NETS, Net
@@ -31,7 +31,8 @@ class UpdateWork(CohortWork):
     """
 
     def __init__(self, experiment: Experiment, seat: Seat) -> None:
-        super().__init__(experiment, seat)
+        super().__init__(experiment, seat, alone(experiment, seat.node))
+        self._shard = len(experiment.shards[seat.node])
         self._sends_deltas = experiment.config.fl.send == "deltas"
         self._adopted: dict[Net, torch.Tensor] = {}
 
@@ -51,7 +52,7 @@ class UpdateWork(CohortWork):
         own = {net: self._own(net) for net in NETS}
         if self._sends_deltas:
             own = {net: vector - self._adopted[net] for net, vector in own.items()}
-        return b"".join(words(own[net]) for net in NETS), len(self._experiment.shards[self._node])
+        return b"".join(words(own[net]) for net in NETS), self._shard
 
 
 class ModelWork(NodeWork):

@@ -13,7 +13,6 @@ from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.machine import Machine
 from p2pgan.protocol.messages import Message
 from p2pgan.types import Net
 
@@ -79,11 +78,23 @@ class Ended:
     """What the work raised, if that was the failure."""
 
 
-class Host:
-    """Runs one machine until it says `Close`."""
+class Machinery(Protocol):
+    """What decides; a `Machine` is one."""
 
-    def __init__(self, machine: Machine, around: Surroundings) -> None:
-        self.machine = machine
+    def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
+        """As `Machine.handle`."""
+
+
+class Host:
+    """Runs one machine until it says `Close`.
+
+    Args:
+        machine: decides.
+        around: what carries messages, work and timers.
+    """
+
+    def __init__(self, machine: Machinery, around: Surroundings) -> None:
+        self._machine = machine
         self._around = around
         self._seal: Callable[[bytes], bytes] = lambda state: state
         self._events: deque[ev.Event] = deque()
@@ -115,7 +126,7 @@ class Host:
             if isinstance(event, ev.LinkDown):
                 # Before the machine hears of it: what it sends from then on is for the next link.
                 self._around.network.forget(event.peer)
-            for instruction in self.machine.handle(event, self._around.clock()):
+            for instruction in self._machine.handle(event, self._around.clock()):
                 self._obey(instruction)
 
     def _obey(self, instruction: do.Instruction) -> None:

@@ -17,7 +17,7 @@ from p2pgan.node.jobs import NodeWork
 from p2pgan.node.kept import Sealed, positions, set_positions
 from p2pgan.node.seat import Seat
 from p2pgan.node.split_work import CriticWork, GeneratorWork
-from p2pgan.node.work import CohortWork
+from p2pgan.node.work import CohortWork, alone
 from p2pgan.overlay.graph import Overlay
 from p2pgan.parties import Parties
 from p2pgan.payloads import Payloads, discriminator_bytes
@@ -104,7 +104,7 @@ def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
     return Part(
         machine=machine_of(settings),
         neighbors=settings.neighbors,
-        make_work=lambda: CohortWork(experiment, seat),
+        make_work=lambda: CohortWork(experiment, seat, alone(experiment, seat.node)),
     )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from p2pgan.design import Design
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.gan.cohort import Losses, Trainees
@@ -32,12 +33,13 @@ class CohortWork(NodeWork):
     Args:
         experiment: what is run.
         seat: one of its nodes.
-        row: that node in a cohort; `None`: a cohort of one is made, in the thread that calls this.
+        row: that node in a cohort.
     """
 
-    def __init__(self, experiment: Experiment, seat: Seat, row: Row | None = None) -> None:
+    def __init__(self, experiment: Design, seat: Seat, row: Row) -> None:
         self._experiment, self._seat, self._node = experiment, seat, seat.node
-        self._cohort, self._index = row or _cohort_of_one(experiment, seat.node)
+        self.row = row
+        self._cohort, self._index = self.row
         self._iterations = 0
         self._round_from = 0
         """Iterations made before the first round that is as long as all others."""
@@ -114,14 +116,18 @@ class CohortWork(NodeWork):
     def save(self, state: bytes = b"") -> Path:
         """Writes both networks, and the generator's running mean if there is one."""
         del state  # nobody goes on from here
-        checkpoint = Checkpoint(
-            vectors={net: self._cohort.vectors[net][self._index].detach() for net in NETS},
-            ema=self._judged if self._experiment.config.train.ema else None,
+        return self._seat.save(self.checkpoint(), self._experiment.model)
+
+    def checkpoint(self) -> Checkpoint:
+        """The networks as they are now, copied."""
+        vectors = self._cohort.vectors
+        return Checkpoint(
+            vectors={net: vectors[net][self._index].detach().clone() for net in NETS},
+            ema=self._judged.clone() if self._experiment.config.train.ema else None,
             run=self._seat.run,
             node=self._node,
             iterations=self._iterations,
         )
-        return self._seat.save(checkpoint, self._experiment.model)
 
     @property
     def _judged(self) -> torch.Tensor:
@@ -139,14 +145,15 @@ class CohortWork(NodeWork):
         return vector_E
 
 
-def _cohort_of_one(experiment: Experiment, node: str) -> Row:
+def alone(experiment: Experiment, node: str) -> Row:
+    """A cohort of one, for the thread that calls this."""
     threads = experiment.config.daemon.threads
     # In this very thread: the setting does not reach threads that are there already.
     torch.set_num_threads(threads)
     return Row(experiment.cohort([node], threads=threads), 0)
 
 
-def part(experiment: Experiment, arrival: Arrival, net: Net) -> torch.Tensor:
+def part(experiment: Design, arrival: Arrival, net: Net) -> torch.Tensor:
     """The part of an arrival that is this network, with whatever is exchanged with it."""
     size = experiment.exchanged_size
     begin = sum(size(other) for other in arrival.nets[: arrival.nets.index(net)])

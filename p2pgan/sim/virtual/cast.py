@@ -1,0 +1,93 @@
+"""Who plays: gives every incarnation of every node its machine and its work."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from p2pgan.design import Design
+from p2pgan.experiment import Experiment
+from p2pgan.gan.checkpoint import Checkpoint, load
+from p2pgan.gan.cohort import Trainees
+from p2pgan.node.kept import Resumption
+from p2pgan.node.roles import part_of, peer_settings
+from p2pgan.node.seat import Seat
+from p2pgan.node.work import CohortWork, Row
+from p2pgan.overlay.graph import Overlay
+from p2pgan.protocol.machines import machine_of
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.sim.virtual.world import Role
+from p2pgan.types import COORDINATOR
+
+Write = Callable[[Path, bytes], None]
+
+
+class Peers:
+    """Nodes of a gossip run: rows of one cohort.
+
+    A node that starts again goes on from its checkpoint, or from the beginning if it has none. Its
+    samplers and latents go on where they were: another life sees other images.
+
+    Args:
+        design: what is run.
+        cohort: all nodes, in the run's order.
+        directory: where they save.
+        run: name of the run.
+    """
+
+    def __init__(self, design: Design, cohort: Trainees, directory: RunDirectory, run: str) -> None:
+        self._design, self._cohort, self._directory, self._run = design, cohort, directory, run
+        self._index = {node: index for index, node in enumerate(design.nodes)}
+        self._first: dict[str, Checkpoint] = {}
+        """What each node began with, of those that have lived."""
+
+    def role(self, node: str, boot: str, write: Write) -> Role:
+        """What a process that starts now does."""
+        path = self._directory.checkpoint(node)
+        seat = Seat(node=node, run=self._run, checkpoint=path, boot=boot, write=write)
+        work = CohortWork(self._design, seat, Row(self._cohort, self._index[node]))
+        settings = peer_settings(self._design, self._design.overlay, seat)
+        if node not in self._first:
+            self._first[node] = work.checkpoint()
+        else:
+            saved = load(path, self._design.model) if path.is_file() else self._first[node]
+            work.restore(saved)
+            settings = replace(settings, iterations_done=saved.iterations)
+        return Role(machine=machine_of(settings), work=work)
+
+
+class Everybody:
+    """Nodes of a run with a coordinator, each with networks of its own.
+
+    A worker that starts again begins anew, and a coordinator goes on from its checkpoint.
+
+    Args:
+        experiment: what is run.
+        overlay: with the coordinator.
+        directory: where they save.
+        run: name of the run.
+    """
+
+    def __init__(
+        self, experiment: Experiment, overlay: Overlay, directory: RunDirectory, run: str
+    ) -> None:
+        self._experiment, self._overlay = experiment, overlay
+        self._directory, self._run = directory, run
+
+    def role(self, node: str, boot: str, write: Write) -> Role:
+        """What a process that starts now does."""
+        path = self._directory.checkpoint(node)
+        resumption = None
+        if node == COORDINATOR and path.is_file():
+            resumption = Resumption.read(path, self._experiment.model)
+        seat = Seat(
+            node=node,
+            run=self._run,
+            checkpoint=path,
+            boot=boot,
+            resumption=resumption,
+            write=write,
+        )
+        part = part_of(self._experiment, self._overlay, seat)
+        return Role(
+            machine=part.machine, work=part.make_work(), seal=part.seal, snapshot=part.snapshot
+        )

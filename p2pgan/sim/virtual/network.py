@@ -1,0 +1,433 @@
+"""The simulated network: connections between nodes, and what becomes of messages on them.
+
+Every message goes through the real wire format and waits in the real queues. As with ZeroMQ, two
+connections join two neighbors, one made by each. A connection lives in sessions: it is dialled,
+keeps the order unless the links let a message overtake, and breaks when an end dies, or when it has
+been silent for too long, since an end is suspended or the network is parted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+
+import numpy as np
+
+from p2pgan.node.connection import (
+    HEARTBEAT_MS,
+    HEARTBEAT_TIMEOUT_MS,
+    HIGH_WATER_MARK,
+    RECONNECT_MAX_MS,
+)
+from p2pgan.node.incoming import answered, received
+from p2pgan.node.outbox import Frames, Outbox, QueuedVector
+from p2pgan.node.outgoing import counted, queued
+from p2pgan.node.tallies import Tallies
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.messages import Message
+from p2pgan.protocol.wire import encode
+from p2pgan.sim.virtual.links import Links
+from p2pgan.sim.virtual.timeline import Due, Timeline
+
+SILENCE_S: Final = (HEARTBEAT_MS + HEARTBEAT_TIMEOUT_MS) / 1000
+"""After so long without a sign of life a connection is cut."""
+
+RECONNECT_MAX_S: Final = RECONNECT_MAX_MS / 1000
+
+HELLO_BYTES: Final = 300
+"""What ZeroMQ and TCP say to each other before a connection stands, roughly."""
+
+
+class Ends(Protocol):
+    """The nodes, as the network knows them; the world is it."""
+
+    def is_up(self, node: str) -> bool:
+        """Whether a process runs there, suspended or not."""
+
+    def is_suspended(self, node: str) -> bool:
+        """Whether its process stands still."""
+
+    def tell(self, node: str, event: ev.Event) -> None:
+        """Something has happened to a node; it hears of it once it is awake."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One direction of a session."""
+
+    is_open: bool = True
+    """Whether what is on its way still arrives."""
+    last_s: float = 0.0
+    """When the latest message arrives that keeps the order."""
+    in_flight: int = 0
+    """Messages on their way."""
+    in_flight_bytes: int = 0
+    stuck: list["Passage"] = field(default_factory=list)
+    """What has arrived where nobody takes it, in order."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A connection from its making to its end."""
+
+    caller: str
+    callee: str
+    route: bytes
+    forward: Lane = field(default_factory=Lane)
+    back: Lane = field(default_factory=Lane)
+
+
+@dataclass(slots=True)
+class Passage:
+    """A message on its way."""
+
+    session: Session
+    lane: Lane
+    frames: Frames
+    size: int
+
+
+@dataclass(slots=True)
+class Connection:
+    """What a node has to reach one neighbor: a queue, and a session while it stands."""
+
+    caller: str
+    callee: str
+    outbox: Outbox = field(default_factory=Outbox)
+    sessions: int = 0
+    session: Session | None = None
+    dialling: Due | None = None
+    silence: Due | None = None
+    """When it will be cut, if nothing is heard until then."""
+
+
+class Network:
+    """All connections of a run.
+
+    Args:
+        timeline: virtual time.
+        links: how long messages take, and what becomes of them.
+        neighbors: whom each node connects to.
+        ends: the nodes.
+        rng: decides which bit of a corrupted message changes, and when lost peers are dialled.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        links: Links,
+        neighbors: Mapping[str, Sequence[str]],
+        ends: Ends,
+        rng: np.random.Generator,
+    ) -> None:
+        self._timeline, self._links, self._ends, self._rng = timeline, links, ends, rng
+        self._connections = {
+            (caller, callee): Connection(caller, callee)
+            for caller, callees in neighbors.items()
+            for callee in callees
+        }
+        self._own: dict[str, list[Connection]] = {node: [] for node in neighbors}
+        self._theirs: dict[str, list[Connection]] = {node: [] for node in neighbors}
+        for connection in self._connections.values():
+            self._own[connection.caller].append(connection)
+            self._theirs[connection.callee].append(connection)
+        self._routes: dict[bytes, Session] = {}
+        self._tallies: dict[str, Tallies] = {}
+        self._parted: list[frozenset[str]] = []
+        """Of each partition that lasts, one side."""
+        self.messages_lost = 0
+        """By the links, with broken connections, or since a queue was full."""
+
+    # -- nodes come and go -------------------------------------------------------------------------
+
+    def start(self, node: str) -> "Endpoint":
+        """A process runs: it dials its neighbors, and they find it when they next try."""
+        endpoint = Endpoint(self, node)
+        self._tallies[node] = endpoint.tallies
+        for connection in self._own[node]:
+            self._dial(connection, 0.0)
+        for connection in self._theirs[node]:
+            # Who has waited from the start has not backed off yet.
+            is_new = self._timeline.now == 0.0
+            self._dial(connection, 0.0 if is_new else self._backoff_s())
+        return endpoint
+
+    def crash(self, node: str) -> None:
+        """A process is gone. What it sent before still arrives; its callers hear of it."""
+        for connection in self._own[node]:
+            if connection.session is not None:
+                connection.session.back.is_open = False
+                self._forget_route(connection.session)
+            self._end(connection)
+            connection.outbox = Outbox()
+        for connection in self._theirs[node]:
+            session = connection.session
+            if session is not None:
+                self._forget_route(session)
+                session.forward.is_open = False
+                self._timeline.at(session.back.last_s, partial(self._down, connection, session))
+
+    def suspend(self, node: str) -> None:
+        """A process stands still; whoever waits for it long enough gives the connection up."""
+        for connection in self._touching(node):
+            self._listen(connection)
+
+    def resume(self, node: str) -> None:
+        """It goes on, and finds what has come meanwhile."""
+        for connection in self._touching(node):
+            self._reach(connection)
+
+    def part(self, side: frozenset[str]) -> None:
+        """These nodes and the others hear nothing of each other from now on."""
+        self._parted.append(side)
+        for connection in self._connections.values():
+            if (connection.caller in side) != (connection.callee in side):
+                self._listen(connection)
+
+    def heal(self, side: frozenset[str]) -> None:
+        """They do again."""
+        self._parted.remove(side)
+        for connection in self._connections.values():
+            if (connection.caller in side) != (connection.callee in side):
+                self._reach(connection)
+
+    def is_connected(self, caller: str, callee: str) -> bool:
+        """Whether a connection stands."""
+        return self._connections[caller, callee].session is not None
+
+    def _touching(self, node: str) -> Iterable[Connection]:
+        return (*self._own[node], *self._theirs[node])
+
+    def _hears(self, caller: str, callee: str) -> bool:
+        """Whether anything passes between two nodes."""
+        awake = not (self._ends.is_suspended(caller) or self._ends.is_suspended(callee))
+        return awake and not any((caller in side) != (callee in side) for side in self._parted)
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def _backoff_s(self) -> float:
+        return float(self._rng.uniform(0.0, RECONNECT_MAX_S))
+
+    def _dial(self, connection: Connection, delay_s: float) -> None:
+        if connection.session is None and connection.dialling is None:
+            connection.dialling = self._timeline.after(delay_s, partial(self._try, connection))
+
+    def _try(self, connection: Connection) -> None:
+        """An attempt, if it can succeed; whoever comes back has others try again."""
+        connection.dialling = None
+        caller, callee = connection.caller, connection.callee
+        both_up = self._ends.is_up(caller) and self._ends.is_up(callee)
+        if connection.session is not None or not both_up or not self._hears(caller, callee):
+            return
+        passages = self._links.passage(
+            caller, callee, HELLO_BYTES, self._timeline.now, is_vector=False
+        )
+        if not passages:
+            self._dial(connection, self._backoff_s())
+            return
+        connection.dialling = self._timeline.at(
+            passages[0].at_s, partial(self._connect, connection)
+        )
+
+    def _connect(self, connection: Connection) -> None:
+        connection.dialling = None
+        caller, callee = connection.caller, connection.callee
+        if not (self._ends.is_up(caller) and self._ends.is_up(callee)):
+            return
+        if not self._hears(caller, callee):
+            return
+        connection.sessions += 1
+        route = f"{caller}>{callee}#{connection.sessions}".encode()
+        session = Session(caller, callee, route)
+        session.forward.last_s = session.back.last_s = self._timeline.now
+        connection.session = self._routes[route] = session
+        self._ends.tell(caller, ev.LinkUp(peer=callee))
+        self._pump(connection)
+
+    def _listen(self, connection: Connection) -> None:
+        """Nothing is heard over a connection that stands: it has so long to live."""
+        session = connection.session
+        if session is not None and connection.silence is None:
+            connection.silence = self._timeline.after(
+                SILENCE_S, partial(self._cut, connection, session)
+            )
+
+    def _reach(self, connection: Connection) -> None:
+        """Something is heard again, perhaps: what was stuck arrives, who was cut off dials."""
+        if not self._hears(connection.caller, connection.callee):
+            return
+        if connection.silence is not None:
+            connection.silence.call_off()
+            connection.silence = None
+        session = connection.session
+        if session is None:
+            self._dial(connection, self._backoff_s())
+            return
+        for lane in (session.forward, session.back):
+            stuck, lane.stuck = lane.stuck, []
+            for passage in stuck:
+                self._timeline.at(self._timeline.now, partial(self._arrive, passage))
+
+    def _cut(self, connection: Connection, session: Session) -> None:
+        connection.silence = None
+        if connection.session is session:
+            session.forward.is_open = session.back.is_open = False
+            self._forget_route(session)
+            self._down(connection, session)
+
+    def _down(self, connection: Connection, session: Session) -> None:
+        """The caller learns that a session is over."""
+        if connection.session is not session:
+            return
+        session.back.is_open = False
+        self._end(connection)
+        self._ends.tell(connection.caller, ev.LinkDown(peer=connection.callee))
+        self._dial(connection, self._backoff_s())
+
+    def _end(self, connection: Connection) -> None:
+        connection.session = None
+        for due in (connection.dialling, connection.silence):
+            if due is not None:
+                due.call_off()
+        connection.dialling = connection.silence = None
+
+    def _forget_route(self, session: Session) -> None:
+        self._routes.pop(session.route, None)
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def send(self, caller: str, callee: str, frames: Frames) -> None:
+        """Queues a message on a node's own connection."""
+        connection = self._connections[caller, callee]
+        connection.outbox.push(frames)
+        self._pump(connection)
+
+    def send_vector(self, caller: str, callee: str, vector: QueuedVector) -> str | None:
+        """Queues a vector; the exchange id of the one whose place it took, if any."""
+        connection = self._connections[caller, callee]
+        replaced = connection.outbox.push_vector(vector)
+        self._pump(connection)
+        return replaced
+
+    def reply(self, callee: str, route: bytes, frames: Frames) -> bool:
+        """Answers a caller; `False` if it is gone, or does not read."""
+        session = self._routes.get(route)
+        if session is None or session.callee != callee or not self._has_room(session.back):
+            self.messages_lost += 1
+            return False
+        self._put(session, session.back, frames)
+        return True
+
+    def forget(self, caller: str, callee: str) -> None:
+        """Empties a queue whose connection is gone."""
+        self._connections[caller, callee].outbox = Outbox()
+
+    def queued_bytes(self, caller: str, callee: str) -> int:
+        """Bytes on their way over a connection, in both directions."""
+        session = self._connections[caller, callee].session
+        if session is None:
+            return 0
+        return session.forward.in_flight_bytes + session.back.in_flight_bytes
+
+    def _has_room(self, lane: Lane) -> bool:
+        return lane.in_flight < HIGH_WATER_MARK
+
+    def _pump(self, connection: Connection) -> None:
+        session = connection.session
+        while session is not None and self._has_room(session.forward):
+            frames = connection.outbox.next()
+            if frames is None:
+                return
+            self._put(session, session.forward, frames)
+
+    def _put(self, session: Session, lane: Lane, frames: Frames) -> None:
+        """Hands a message to the links: it arrives once, twice, or never."""
+        ends = (session.caller, session.callee)
+        sender, receiver = ends if lane is session.forward else ends[::-1]
+        size = sum(len(frame) for frame in frames)
+        passages = self._links.passage(
+            sender, receiver, size, self._timeline.now, is_vector=len(frames) > 1
+        )
+        if not passages:
+            self.messages_lost += 1
+        for one in passages:
+            at_s = one.at_s
+            if not one.overtakes:
+                lane.last_s = at_s = max(at_s, lane.last_s)
+            sent = self._corrupted(frames) if one.corrupted else frames
+            passage = Passage(session, lane, sent, size)
+            lane.in_flight += 1
+            lane.in_flight_bytes += size
+            self._timeline.at(at_s, partial(self._arrive, passage))
+
+    def _arrive(self, passage: Passage) -> None:
+        session, lane = passage.session, passage.lane
+        if lane.is_open and not self._hears(session.caller, session.callee):
+            lane.stuck.append(passage)
+            return
+        lane.in_flight -= 1
+        lane.in_flight_bytes -= passage.size
+        if not lane.is_open:
+            self.messages_lost += 1
+            return
+        self._deliver(passage)
+        connection = self._connections[session.caller, session.callee]
+        if connection.session is session:
+            self._pump(connection)
+
+    def _deliver(self, passage: Passage) -> None:
+        session = passage.session
+        if passage.lane is session.forward:
+            tallies = self._tallies[session.callee]
+            self._ends.tell(session.callee, received(session.route, passage.frames, tallies))
+        else:
+            tallies = self._tallies[session.caller]
+            self._ends.tell(session.caller, answered(session.callee, passage.frames, tallies))
+
+    def _corrupted(self, frames: Frames) -> Frames:
+        """With one bit changed."""
+        sizes = [len(frame) for frame in frames]
+        bit = int(self._rng.integers(8 * sum(sizes)))
+        changed = []
+        for frame in frames:
+            if 0 <= bit < 8 * len(frame):
+                copy = bytearray(frame)
+                copy[bit // 8] ^= 1 << bit % 8
+                frame = bytes(copy)
+            bit -= 8 * len(frame)
+            changed.append(frame)
+        return changed
+
+
+class Endpoint:
+    """What one process has of the network, from its start to its end.
+
+    Args:
+        network: all connections.
+        node: whose they are.
+    """
+
+    def __init__(self, network: Network, node: str) -> None:
+        self._network, self._node = network, node
+        self.tallies = Tallies()
+        """What was sent and received."""
+
+    def send(self, peer: str, message: Message) -> None:
+        """Sends over our own connection, behind everything that waits there."""
+        self._network.send(self._node, peer, counted(message, self.tallies))
+
+    def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
+        """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
+        vector = queued(order, data, chunk_bytes, self.tallies)
+        return self._network.send_vector(self._node, order.peer, vector)
+
+    def reply(self, route: bytes, message: Message) -> None:
+        """Answers a caller, if it is still there and reads."""
+        frames = encode(message)
+        if self._network.reply(self._node, route, frames):
+            self.tallies.sent(message, frames)
+
+    def forget(self, peer: str) -> None:
+        """Empties what waits for a peer whose connection broke."""
+        self._network.forget(self._node, peer)
