@@ -6,6 +6,7 @@ Machines are made from this alone, so that they can be run with and without netw
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from p2pgan.config import RunConfig
@@ -44,6 +45,20 @@ class Design(ABC):
     def exchanged_size(self, net: Net) -> int:
         """Values of a network as it is exchanged."""
 
+    @property
+    @abstractmethod
+    def data_name(self) -> str:
+        """The data set, without the path of a folder."""
+
+    @property
+    @abstractmethod
+    def scorer_name(self) -> str:
+        """What scores are measured by."""
+
+    @abstractmethod
+    def score_real(self) -> Scores:
+        """What a perfect generator gets."""
+
     @abstractmethod
     def score(self, vector_P: Tensor, node: str) -> Scores:
         """Scores of one node's generator."""
@@ -80,6 +95,11 @@ class Design(ABC):
     def generators(self) -> tuple[str, ...]:
         """Who has a generator: all nodes, or the coordinator alone."""
         return (COORDINATOR,) if self.algorithm.is_split else self.nodes
+
+    @property
+    def threads(self) -> int:
+        """Processors that a simulation trains on."""
+        return self.config.engine.threads or torch.get_num_threads()
 
     @property
     def moments(self) -> str:

@@ -86,6 +86,14 @@ class Experiment(Design):
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     @property
+    def data_name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def scorer_name(self) -> str:
+        return self.scorer.name
+
+    @property
     def device(self) -> torch.device:
         """Where the networks live: on a machine with several GPUs, torch's current one."""
         if self.config.device == "cuda":
@@ -97,7 +105,7 @@ class Experiment(Design):
         """What a simulation may use."""
         engine = self.config.engine
         return Machine(
-            threads=engine.threads or torch.get_num_threads(),
+            threads=self.threads,
             block_nodes=engine.block_nodes,
             share=self.round_nodes / len(self.nodes),
             is_gpu=self.device.type == "cuda",

@@ -18,6 +18,7 @@ import torch
 
 from p2pgan import __version__
 from p2pgan.config import RUN_TABLE, RunConfig, ScoreConfig, config_from, read_settings, to_toml
+from p2pgan.design import Design
 from p2pgan.errors import RecordError, unknown_name
 from p2pgan.experiment import Experiment, prepare, spread_out
 from p2pgan.gan.checkpoint import Checkpoint, load
@@ -44,25 +45,26 @@ QUALITY_SAMPLES = 10_000
 """Images per generator when nobody says: as many as MNIST and CIFAR-10 have test images."""
 
 
-def begin(experiment: Experiment, out: Path | None, overlay: Overlay) -> RunDirectory:
+def begin(design: Design, out: Path | None, overlay: Overlay, **about: Any) -> RunDirectory:
     """A new run directory with its configuration and overlay.
 
     Args:
-        experiment: what will run.
+        design: what will run.
         out: the directory; `None`: a new one under `runs/`.
         overlay: the overlay to save, with addresses where nodes are daemons.
+        about: what else `run.toml` is to say of the run, such as its clock.
     Raises:
         RecordError: if there is something already, or nothing can be written.
     """
-    config = experiment.config
-    dataset = experiment.dataset.name  # without the path of a folder
-    name = f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}"
+    config = design.config
+    name = f"{config.algorithm}-{design.data_name}-n{config.nodes}-s{config.seed}"
     directory = RunDirectory.create(out, name=name)
     about = {
         "name": directory.path.name,
         "versions": versions(),
         "commit": commit() or "",
-        "threads": experiment.machine.threads,  # blocks, and so bits, depend on it
+        "threads": design.threads,  # blocks, and so bits, depend on it
+        **about,
     }
     write_text_atomic(directory.run_toml, to_toml(config, **{RUN_TABLE: about}))
     overlay_files.write(overlay, directory.overlay_json)
@@ -179,7 +181,7 @@ class Outcome:
     it, since its batches and feedback are no networks."""
 
 
-def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+def summary(directory: RunDirectory, design: Design, outcome: Outcome) -> dict[str, Any]:
     """The content of `summary.json`, as the contract names it.
 
     Beyond the contract: `overlay`, `model`, `scorer`, `interrupted`; `final`, what the last step
@@ -188,8 +190,8 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
     the `kinds`; and in `speed` the `Costs`, left out where nobody measured them: daemons train,
     send and log side by side.
     """
-    config = experiment.config
-    real = experiment.score_real()
+    config = design.config
+    real = design.score_real()
     samples = config.score.samples
     after = outcome.standing.to_dict(samples)
     speed = outcome.node_iterations / outcome.busy_s if outcome.busy_s else 0.0
@@ -198,10 +200,10 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "algorithm": config.algorithm,
         "dataset": config.dataset,
         "partition": config.partition,
-        "overlay": experiment.overlay.name,
+        "overlay": design.overlay.name,
         "model": config.model,
-        "scorer": experiment.scorer.name,
-        "nodes": len(experiment.nodes),
+        "scorer": design.scorer_name,
+        "nodes": len(design.nodes),
         "iterations": outcome.iterations,
         "rounds": outcome.rounds,
         "exchange_every": config.exchange_every,
@@ -209,10 +211,10 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
         "interrupted": outcome.interrupted,
         "scores": after["scores"],
         "real": {"fid": real.fid, "ms": real.ms, "samples": real.samples},
-        "quality": quality_summary(experiment, outcome.standing.quality),
+        "quality": quality_summary(design, outcome.standing.quality),
         "consensus": after["consensus"],
         "final": _final(outcome.last_step, after, samples),
-        "traffic": _traffic(experiment, outcome),
+        "traffic": _traffic(design, outcome),
         "speed": {
             "wall_s": outcome.wall_s,
             "node_iterations_per_s": speed,
@@ -221,24 +223,23 @@ def summary(directory: RunDirectory, experiment: Experiment, outcome: Outcome) -
     }
 
 
-def _traffic(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+def _traffic(design: Design, outcome: Outcome) -> dict[str, Any]:
     messages, bytes_total = outcome.messages, outcome.bytes_total
-    if experiment.algorithm.is_split:
+    if design.algorithm.is_split:
         sent = vectors_of(outcome.kinds)
         messages, bytes_total = sent.messages, sent.payload_bytes
-    return traffic(messages, bytes_total, len(experiment.nodes), outcome.kinds)
+    return traffic(messages, bytes_total, len(design.nodes), outcome.kinds)
 
 
-def quality_summary(
-    experiment: Experiment, measured: Mapping[str, Quality]
-) -> dict[str, Any] | None:
+def quality_summary(design: Design, measured: Mapping[str, Quality]) -> dict[str, Any] | None:
     """Spread of each figure over the measured nodes, and `real`, those of real images in place of
     generated ones; `None` if nobody was measured.
     """
     if not measured:
         return None
+    assert isinstance(design, Experiment), "quality of what is no network"
     rows = {node: asdict(quality) for node, quality in measured.items()}
-    return {**quality_statistics(rows), "real": asdict(experiment.quality_real())}
+    return {**quality_statistics(rows), "real": asdict(design.quality_real())}
 
 
 def _final(step: LastStep | None, after: dict[str, Any], samples: int) -> dict[str, Any] | None:

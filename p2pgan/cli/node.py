@@ -73,10 +73,11 @@ def start(
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import process
     from p2pgan.experiment import prepare
+    from p2pgan.node import roles
 
     experiment = prepare(config, data_dir())
-    process.check_algorithm(experiment)
-    overlay = process.whole_overlay(experiment)
+    roles.check_algorithm(experiment)
+    overlay = roles.whole_overlay(experiment)
     if role is Role.coordinator and not experiment.algorithm.has_coordinator:
         raise ConfigError(
             expected="an algorithm with a coordinator, `fl-gan` or `md-gan`",

@@ -41,18 +41,16 @@ from p2pgan.errors import (
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.node.host import Ended
 from p2pgan.node.kept import Resumption
-from p2pgan.node.roles import neighbors_of, part_of
+from p2pgan.node.roles import neighbors_of, part_of, whole_overlay
 from p2pgan.node.seat import Seat
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.resolve import resolve
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import Record
 from p2pgan.record.rundir import RunDirectory, write_text_atomic
 from p2pgan.record.schema import KINDS, Body, CheckpointRestored
 from p2pgan.record.writer import RecordWriter
 from p2pgan.runs import commit, run_started, versions
-from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import COORDINATOR
 
 EXIT_DONE: Final = 0
@@ -93,57 +91,6 @@ class NodePlan:
     it has one, a worker with what the coordinator gives it."""
 
 
-def check_algorithm(experiment: Experiment) -> None:
-    """Daemons run what nodes can do that keep their data.
-
-    Raises:
-        ConfigError: for algorithms with all data in one place, for draws that need everybody at one
-            instant, and where there is a coordinator for a last step, for a running mean of a model
-            that it only averages, and for workers that are to be lost.
-    """
-    algorithm, final = experiment.algorithm, experiment.config.final
-    if algorithm.is_pooled:
-        raise ConfigError(
-            expected="an algorithm whose nodes keep their data, such as `gossip`",
-            got=f"`{algorithm.name}`",
-            at="--algorithm",
-            hint=f"`p2pgan simulate --algorithm {algorithm.name}` runs it",
-        )
-    if algorithm.has_coordinator and final != "none":
-        raise ConfigError(
-            expected="`none`: the coordinator has one model for all",
-            got=f"`{final}`",
-            at="--final",
-        )
-    if algorithm.is_federated and experiment.config.train.ema:
-        raise ConfigError(
-            expected="0: the coordinator trains nothing that it could keep a running mean of",
-            got=f"`{experiment.config.train.ema:g}`",
-            at="train.ema",
-            hint="`p2pgan simulate --algorithm fl-gan` keeps one at every node",
-        )
-    if algorithm.is_split and experiment.config.coordinator.lose_every:
-        raise ConfigError(
-            expected="0: no process ends itself",
-            got=f"`{experiment.config.coordinator.lose_every}`",
-            at="coordinator.lose_every",
-            hint="`p2pgan simulate --algorithm md-gan` loses workers",
-        )
-    algorithm.draw(experiment.config.exchange, lockstep=False)
-
-
-def whole_overlay(experiment: Experiment) -> Overlay:
-    """The overlay with everybody in it: where there is a coordinator, the star around it, with the
-    coordinator's address if the overlay's file names one."""
-    if not experiment.algorithm.has_coordinator:
-        return experiment.overlay
-    star = experiment.overlay.with_hub(COORDINATOR)
-    rng = stream(experiment.config.seed, EVERYONE, "overlay")
-    found = resolve(experiment.config.overlay, None, rng, allow_disconnected=True)
-    address = found.address(COORDINATOR) if COORDINATOR in found.nodes else None
-    return star if address is None else star.with_addresses({COORDINATOR: address})
-
-
 def check_addresses(
     experiment: Experiment, overlay: Overlay, node: str, address: str | None
 ) -> None:
@@ -162,7 +109,7 @@ def run_name(experiment: Experiment) -> str:
     edges = sorted(map(sorted, overlay.graph.edges))
     common = repr((common_settings(config), overlay.nodes, edges))
     digest = hashlib.blake2b(common.encode(), digest_size=4).hexdigest()
-    dataset = experiment.dataset.name  # without the path of a folder
+    dataset = experiment.data_name
     return f"{config.algorithm}-{dataset}-n{config.nodes}-s{config.seed}-{digest}"
 
 

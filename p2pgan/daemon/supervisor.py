@@ -25,11 +25,12 @@ import msgspec
 
 from p2pgan.config import RunConfig
 from p2pgan.daemon.forks import warm_up
-from p2pgan.daemon.process import NodePlan, check_algorithm, run_node, whole_overlay
-from p2pgan.daemon.results import sum_up
+from p2pgan.daemon.process import NodePlan, run_node
 from p2pgan.daemon.transport import reserve_ports
 from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.node.results import sum_up
+from p2pgan.node.roles import check_algorithm, whole_overlay
 from p2pgan.record.reader import Follower
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import NodeStarted, NodeStopped, PeerRefused, RoundFinished, Scores

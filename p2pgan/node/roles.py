@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from p2pgan.design import Design
+from p2pgan.errors import ConfigError
 from p2pgan.experiment import Experiment
 from p2pgan.mixing.agreement import Schedule, Voter, judges_of
 from p2pgan.mixing.draws import push_targets
@@ -19,6 +20,7 @@ from p2pgan.node.seat import Seat
 from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.node.work import CohortWork, alone
 from p2pgan.overlay.graph import Overlay
+from p2pgan.overlay.resolve import resolve
 from p2pgan.parties import Parties
 from p2pgan.payloads import Payloads, discriminator_bytes
 from p2pgan.protocol.core import LastStepSettings, Settings
@@ -85,6 +87,57 @@ def neighbors_of(design: Design, overlay: Overlay, node: str) -> tuple[str, ...]
         return design.nodes
     others = tuple(other for other in design.nodes if other != node)
     return (COORDINATOR, *(others if algorithm.is_split else ()))
+
+
+def check_algorithm(experiment: Experiment) -> None:
+    """Nodes that keep their data and go at their own pace cannot run everything.
+
+    Raises:
+        ConfigError: for algorithms with all data in one place, for draws that need everybody at one
+            instant, and where there is a coordinator for a last step, for a running mean of a model
+            that it only averages, and for workers that are to be lost.
+    """
+    algorithm, final = experiment.algorithm, experiment.config.final
+    if algorithm.is_pooled:
+        raise ConfigError(
+            expected="an algorithm whose nodes keep their data, such as `gossip`",
+            got=f"`{algorithm.name}`",
+            at="--algorithm",
+            hint=f"`p2pgan simulate --algorithm {algorithm.name}` runs it",
+        )
+    if algorithm.has_coordinator and final != "none":
+        raise ConfigError(
+            expected="`none`: the coordinator has one model for all",
+            got=f"`{final}`",
+            at="--final",
+        )
+    if algorithm.is_federated and experiment.config.train.ema:
+        raise ConfigError(
+            expected="0: the coordinator trains nothing that it could keep a running mean of",
+            got=f"`{experiment.config.train.ema:g}`",
+            at="train.ema",
+            hint="`p2pgan simulate --algorithm fl-gan` keeps one at every node",
+        )
+    if algorithm.is_split and experiment.config.coordinator.lose_every:
+        raise ConfigError(
+            expected="0: no process ends itself",
+            got=f"`{experiment.config.coordinator.lose_every}`",
+            at="coordinator.lose_every",
+            hint="`p2pgan simulate --algorithm md-gan` loses workers",
+        )
+    algorithm.draw(experiment.config.exchange, lockstep=False)
+
+
+def whole_overlay(experiment: Experiment) -> Overlay:
+    """The overlay with everybody in it: where there is a coordinator, the star around it, with the
+    coordinator's address if the overlay's file names one."""
+    if not experiment.algorithm.has_coordinator:
+        return experiment.overlay
+    star = experiment.overlay.with_hub(COORDINATOR)
+    rng = stream(experiment.config.seed, EVERYONE, "overlay")
+    found = resolve(experiment.config.overlay, None, rng, allow_disconnected=True)
+    address = found.address(COORDINATOR) if COORDINATOR in found.nodes else None
+    return star if address is None else star.with_addresses({COORDINATOR: address})
 
 
 def _identity(design: Design, seat: Seat) -> Identity:

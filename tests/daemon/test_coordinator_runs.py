@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from p2pgan.config import CoordinatorConfig, DaemonConfig, RunConfig, ScoreConfig, SplitConfig
-from p2pgan.daemon import process, supervisor
+from p2pgan.daemon import supervisor
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.supervisor import Progress
 from p2pgan.daemon.trainer import Trainer
@@ -21,7 +21,7 @@ from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.experiment import prepare
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.node.host import Ended
-from p2pgan.node.roles import part_of
+from p2pgan.node.roles import part_of, whole_overlay
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import Record
 from p2pgan.record.rundir import RunDirectory, records_of
@@ -322,7 +322,7 @@ class Node:
     def __init__(self, config: RunConfig, node: str, addresses: dict[str, str], out: Path) -> None:
         experiment = prepare(config, out)
         seat = seat_of(node, out / node / "checkpoint.safetensors")
-        part = part_of(experiment, process.whole_overlay(experiment), seat)
+        part = part_of(experiment, whole_overlay(experiment), seat)
         self.transport = Transport(addresses[node], {n: addresses[n] for n in part.neighbors})
         self.trainer = Trainer(part.make_work, self.transport.wake)
         self.records: list[Record] = []

@@ -25,6 +25,7 @@ from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
 from p2pgan.errors import ConfigError, P2PGanError, RecordError, TransportError
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.node import roles
 from p2pgan.node.work import CohortWork
 from p2pgan.overlay import files as overlay_files
 from p2pgan.protocol.instructions import Record
@@ -197,35 +198,35 @@ def test_a_neighbor_without_an_address_is_named(tmp_path: Path) -> None:
 
 def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="simulate --algorithm centralised"):
-        process.check_algorithm(experiment_of(tmp_path, algorithm="centralised"))
+        roles.check_algorithm(experiment_of(tmp_path, algorithm="centralised"))
 
 
 def test_no_daemon_is_lost_on_schedule(tmp_path: Path) -> None:
     coordinator = CoordinatorConfig(lose_every=20)
     experiment = experiment_of(tmp_path, algorithm="md-gan", coordinator=coordinator)
     with pytest.raises(ConfigError, match="no process ends itself"):
-        process.check_algorithm(experiment)
+        roles.check_algorithm(experiment)
 
 
 @pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
 def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
-    process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
+    roles.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
     with pytest.raises(ConfigError, match=r"one model for all|one generator"):
-        process.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
+        roles.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
 
 
 def test_fl_gan_has_no_running_mean(tmp_path: Path) -> None:
     """Workers throw theirs away with the round, and the coordinator has none."""
     train = TrainConfig(ema=0.9)
-    process.check_algorithm(experiment_of(tmp_path, algorithm="md-gan", train=train))
+    roles.check_algorithm(experiment_of(tmp_path, algorithm="md-gan", train=train))
     with pytest.raises(ConfigError, match=r"train\.ema"):
-        process.check_algorithm(experiment_of(tmp_path, algorithm="fl-gan", train=train))
+        roles.check_algorithm(experiment_of(tmp_path, algorithm="fl-gan", train=train))
 
 
 def test_without_its_address_a_coordinator_cannot_be_found(tmp_path: Path) -> None:
     """A family has no coordinator; the hint says how a file with one is made."""
     experiment = experiment_of(tmp_path, algorithm="md-gan")
-    overlay = process.whole_overlay(experiment)
+    overlay = roles.whole_overlay(experiment)
     assert overlay.nodes == ("coordinator", "0", "1")
     with pytest.raises(ConfigError, match=r"topology new complete .* --hub") as caught:
         process.check_addresses(experiment, overlay, "0", "tcp://127.0.0.1:*")
@@ -241,7 +242,7 @@ def test_the_overlay_s_file_says_where_the_coordinator_is(tmp_path: Path) -> Non
     config = {"algorithm": "fl-gan", "overlay": str(tmp_path / "hub.json"), "nodes": None}
     experiment = experiment_of(tmp_path, **config)
     assert experiment.nodes == ("0", "1")
-    overlay = process.whole_overlay(experiment)
+    overlay = roles.whole_overlay(experiment)
     assert overlay.address("coordinator") == "tcp://127.0.0.1:5550"
     for node in overlay.nodes:
         process.check_addresses(experiment, overlay, node, None)
@@ -274,7 +275,7 @@ def test_who_has_no_checkpoint_begins_anew_in_its_log(tmp_path: Path, node: str)
         coordinator=CoordinatorConfig(wait_s=0.1),
         daemon=DaemonConfig(wait_s=0.1),
     )
-    star = process.whole_overlay(experiment)
+    star = roles.whole_overlay(experiment)
     overlay_files.write(
         star.with_addresses(
             {name: f"tcp://127.0.0.1:{9 + i}" for i, name in enumerate(star.nodes)}
@@ -296,7 +297,7 @@ def test_who_has_no_checkpoint_begins_anew_in_its_log(tmp_path: Path, node: str)
 
 def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="permutation"):
-        process.check_algorithm(
+        roles.check_algorithm(
             experiment_of(tmp_path, algorithm="gossip", exchange=ExchangeConfig(draw="permutation"))
         )
 
@@ -474,7 +475,7 @@ def test_a_worker_without_its_coordinator_gives_up(tmp_path: Path) -> None:
     limits = CoordinatorConfig(wait_s=0.3)
     experiment = experiment_of(tmp_path, algorithm="fl-gan", coordinator=limits)
     overlay_file = tmp_path / "hub.json"
-    star = process.whole_overlay(experiment)
+    star = roles.whole_overlay(experiment)
     overlay_files.write(star.with_addresses({"coordinator": "tcp://127.0.0.1:9"}), overlay_file)
     plan = plan_of(experiment, tmp_path, overlay_file=overlay_file)
     with pytest.raises(TransportError, match="coordinator gone") as caught:

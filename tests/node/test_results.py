@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from p2pgan.config import RunConfig, ScoreConfig, SplitConfig
-from p2pgan.daemon.results import consensus, last_step, sum_up
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.inspect.summary import summarise
+from p2pgan.node.results import consensus, last_step, sum_up
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import (
     Agreed,
