@@ -34,6 +34,10 @@ Purpose = Literal[
     "arrivals",
     "test-images",
     "scorer",
+    "preset",
+    "machines",
+    "links",
+    "outages",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 
