@@ -114,7 +114,12 @@ def print_results(
     if summary["quality"]:
         _print_quality(console, summary["quality"])
     console.print()
-    for line in (*_cost_lines(summary), "", *(str(_shown(p)) for p in (*drawn, directory.summary))):
+    for line in (
+        *_cost_lines(summary),
+        *_virtual_lines(summary),
+        "",
+        *(str(_shown(p)) for p in (*drawn, directory.summary)),
+    ):
         _print_line(console, line)
 
 
@@ -208,6 +213,23 @@ def _cost_lines(summary: Mapping[str, Any]) -> list[str]:
     )
     took = f"{speed['wall_s']:.1f} s, {speed['node_iterations_per_s']:.0f} node-iterations/s"
     return [sent, took, *([_split_line(speed)] if "train_s" in speed else [])]
+
+
+def _virtual_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What happened in virtual time, if the run was in it."""
+    told = summary.get("virtual")
+    if told is None:
+        return []
+    faults = ", ".join(f"{count} {kind}" for kind, count in told["faults"].items())
+    length = (
+        f"virtual time {told['duration_s']:,.1f} s, {count_text(told['events'], 'event')}, "
+        f"{count_text(told['trainings'], 'training')} in {told['batched_calls']:,} batched calls"
+    )
+    trouble = (
+        f"faults: {faults or 'none'}; {count_text(told['messages_lost'], 'message')} lost; "
+        f"{count_text(told['survivors'], 'node')} ended in good order"
+    )
+    return [length, trouble]
 
 
 def _split_line(costs: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""`p2pgan simulate`: an overlay of nodes in lockstep, on one machine or several."""
+"""`p2pgan simulate`: an overlay of nodes in lockstep, or in virtual time, each at its own pace."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from p2pgan.cli.options import Sources, with_sources
@@ -29,8 +30,25 @@ def simulate(
     ] = False,
     clock: Annotated[
         Literal["lockstep", "virtual"],
-        typer.Option(help="Lockstep: all nodes step together. Virtual time is not there yet."),
+        typer.Option(
+            help="Lockstep: all nodes step together. Virtual: every node at its own pace, with the "
+            "machines, links and faults of `--set virtual.KEY=VALUE`."
+        ),
     ] = "lockstep",
+    train: Annotated[
+        Literal["networks", "gradient-free", "none"] | None,
+        typer.Option(
+            help="Virtual time: train networks, a cheap stand-in, or nothing, to try the protocol "
+            "with thousands of nodes.  [default: networks]"
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Play a run in virtual time once more, and compare the logs. It decides all else.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run directory, new or empty.  [default: a new one in runs/]"),
@@ -51,10 +69,23 @@ def simulate(
     if list_:
         print_recipes(as_json=json)
         return
+    if replay is not None:
+        _check_alone(sources, recipe, train)
+        from p2pgan.cli.virtual import replay_virtual
+
+        replay_virtual(replay, out, as_json=json)
+        return
     config = sources.config(*recipe_layers(recipe))
-    if clock != "lockstep":
-        hint = "virtual time is not there yet"
-        raise ConfigError(expected="`lockstep`", got=f"`{clock}`", at="--clock", hint=hint)
+    if clock == "virtual":
+        from p2pgan.cli.virtual import run_virtual
+
+        if train is not None:
+            virtual = msgspec.structs.replace(config.virtual, train=train)
+            config = msgspec.structs.replace(config, virtual=virtual)
+        run_virtual(config, out, as_json=json, with_pictures=pictures)
+        return
+    if train is not None:
+        raise ConfigError(expected="`--clock virtual`", got="`--clock lockstep`", at="--train")
     from p2pgan.cli.paths import data_dir
     from p2pgan.cli.show import print_results, round_progress
     from p2pgan.sim.processes import joined
@@ -77,6 +108,18 @@ def simulate(
         ranks.agree(False)
     if summary["interrupted"]:
         raise typer.Exit(130)
+
+
+def _check_alone(sources: Sources, recipe: str | None, train: str | None) -> None:
+    """A replay takes all settings from its run."""
+    given = sorted(sources.given())
+    if recipe is not None or train is not None or given:
+        got = ", ".join(f"`{name}`" for name in (*filter(None, [recipe, train]), *given))
+        raise ConfigError(
+            expected="no settings beside `--replay`, which has those of its run",
+            got=got,
+            at="--replay",
+        )
 
 
 def place_from(environment: Mapping[str, str]) -> "Place | None":

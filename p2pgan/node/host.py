@@ -112,6 +112,11 @@ class Host:
         """
         self._snapshot, self._seal = snapshot, seal
 
+    @property
+    def snapshot(self) -> Mapping[Net, bytes]:
+        """The networks as they are sent now; empty where none is sent as it is."""
+        return self._snapshot
+
     def take(self, done: JobDone) -> None:
         """What has come of a job: the networks as they are sent from now on, and an event."""
         self._snapshot = done.snapshot or self._snapshot

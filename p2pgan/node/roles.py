@@ -128,14 +128,14 @@ def check_algorithm(experiment: Experiment) -> None:
     algorithm.draw(experiment.config.exchange, lockstep=False)
 
 
-def whole_overlay(experiment: Experiment) -> Overlay:
+def whole_overlay(design: Design) -> Overlay:
     """The overlay with everybody in it: where there is a coordinator, the star around it, with the
     coordinator's address if the overlay's file names one."""
-    if not experiment.algorithm.has_coordinator:
-        return experiment.overlay
-    star = experiment.overlay.with_hub(COORDINATOR)
-    rng = stream(experiment.config.seed, EVERYONE, "overlay")
-    found = resolve(experiment.config.overlay, None, rng, allow_disconnected=True)
+    if not design.algorithm.has_coordinator:
+        return design.overlay
+    star = design.overlay.with_hub(COORDINATOR)
+    rng = stream(design.config.seed, EVERYONE, "overlay")
+    found = resolve(design.config.overlay, None, rng, allow_disconnected=True)
     address = found.address(COORDINATOR) if COORDINATOR in found.nodes else None
     return star if address is None else star.with_addresses({COORDINATOR: address})
 

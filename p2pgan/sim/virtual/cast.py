@@ -45,7 +45,10 @@ class Peers:
         path = self._directory.checkpoint(node)
         seat = Seat(node=node, run=self._run, checkpoint=path, boot=boot, write=write)
         work = CohortWork(self._design, seat, Row(self._cohort, self._index[node]))
-        settings = peer_settings(self._design, self._design.overlay, seat)
+        # Who looks at the nodes is no node; scores at the end are each node's own.
+        settings = replace(
+            peer_settings(self._design, self._design.overlay, seat), is_scored=lambda round_: False
+        )
         if node not in self._first:
             self._first[node] = work.checkpoint()
         else:

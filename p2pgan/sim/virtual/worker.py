@@ -77,6 +77,8 @@ class Together:
         self.calls = 0
         """Batched ones."""
         self.trainings = 0
+        self.trained = 0
+        """Iterations, of all nodes together."""
 
     def begin(self, training: Training) -> None:
         """Adds one."""
@@ -96,6 +98,7 @@ class Together:
                 one.losses = losses
             self.calls += 1
             self.trainings += len(waiting)
+            self.trained += sum(one.iterations for one in waiting)
         assert training.losses is not None, "a training that never began"
         return training.losses
 

@@ -16,18 +16,23 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from p2pgan.design import Design
 from p2pgan.node.host import Ended, Host, Surroundings
 from p2pgan.node.jobs import JobDone, NodeWork
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.machine import Machine
+from p2pgan.protocol.statistics import PeerMachineStatistics
 from p2pgan.sim.virtual.disk import Disk
 from p2pgan.sim.virtual.links import Links
 from p2pgan.sim.virtual.network import Network
 from p2pgan.sim.virtual.outages import Outage
 from p2pgan.sim.virtual.timeline import Timeline, Timers
 from p2pgan.sim.virtual.worker import Together, VirtualWorker
+from p2pgan.types import Net
 
 INCARNATIONS_MAX: Final = 2**32
 """Boot ids have eight digits."""
@@ -131,6 +136,21 @@ class Member:
     ended: Ended | None = None
     """How its process ended by itself."""
 
+    def statistics(self) -> PeerMachineStatistics:
+        """Of the latest machine; there was one."""
+        assert self.machine is not None
+        return self.machine.statistics()
+
+    def vectors(self, design: Design) -> dict[Net, Tensor]:
+        """The networks `(P,)` as they were after the last piece of work; empty if none was done."""
+        snapshot = self.host.snapshot if self.host is not None else {}
+        return {
+            net: torch.frombuffer(bytearray(data), dtype=torch.float32)[
+                : design.model.networks[net].size
+            ]
+            for net, data in snapshot.items()
+        }
+
 
 class World:
     """All nodes of a run, from the first start to the last end.
@@ -162,6 +182,8 @@ class World:
         """Nodes that do not run, and will."""
         self._running: dict[str, None] = {}
         """Nodes whose process runs, in the order in which they started."""
+        self.events = 0
+        """That machines were fed."""
         self.is_stopping = False
         """Whether everybody has been asked to stop; nobody starts any more."""
         late = {
@@ -174,6 +196,10 @@ class World:
             self._plan(outage)
 
     # -- running -----------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Lets the next thing happen; `False` if nothing is left."""
+        return self.timeline.step()
 
     def run(self, until_s: float | None = None) -> None:
         """Lets things happen until all nodes have ended, or until that time."""
@@ -284,6 +310,7 @@ class World:
         self.network.crash(member.node)
 
     def _show(self, member: Member, event: ev.Event, instructions: list[do.Instruction]) -> None:
+        self.events += 1
         self._surfaces.watch(
             Moment(
                 now=self.timeline.now,

@@ -1,0 +1,342 @@
+"""One run in virtual time, from its configuration to its run directory."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import torch
+
+from p2pgan.config import RunConfig
+from p2pgan.design import Design
+from p2pgan.experiment import Experiment, prepare, spread_out
+from p2pgan.gan.cohort import Trainees
+from p2pgan.mixing.rules import consensus_distance
+from p2pgan.node.results import sum_up
+from p2pgan.node.roles import check_algorithm, neighbors_of, whole_overlay
+from p2pgan.node.seat import write_checkpoint
+from p2pgan.overlay.graph import Overlay
+from p2pgan.protocol import instructions as do
+from p2pgan.record import schema
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.record.writer import RecordWriter
+from p2pgan.runs import begin, run_started
+from p2pgan.seeds import EVERYONE, stream
+from p2pgan.sim.crew import Crew, trainees
+from p2pgan.sim.interrupt import Interrupt
+from p2pgan.sim.virtual.cast import Everybody, Peers
+from p2pgan.sim.virtual.disk import Disk
+from p2pgan.sim.virtual.hardware import iterations_s, speeds
+from p2pgan.sim.virtual.links import Links
+from p2pgan.sim.virtual.outages import Outage, outages
+from p2pgan.sim.virtual.presets import resolved
+from p2pgan.sim.virtual.standin import StandIn, StandInCohort, stand_in
+from p2pgan.sim.virtual.worker import Together, one_by_one, together
+from p2pgan.sim.virtual.world import Cast, Physics, Surfaces, World
+from p2pgan.types import NETS
+
+RECORDS_AT_ONCE: Final = 1000
+"""Records that may wait in memory."""
+
+LOOKS_PER_RUN: Final = 10
+"""How often `virtual.score_every_s = None` looks at the nodes before the end."""
+
+PROGRESS_EVERY_S: Final = 0.2
+"""Real seconds between two reports of progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is."""
+
+    virtual_s: float
+    horizon_s: float
+    """When it is expected to end."""
+    living: int
+    nodes: int
+    iterations: int
+    """Of all nodes together."""
+    events: int
+    fid: float | None
+    """Mean of the last look; `None`: there was none, or somebody has diverged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A run that is over: where it lies and what came of it."""
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+
+
+def simulate(
+    config: RunConfig,
+    data_dir: Path,
+    out: Path | None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_interrupt: Callable[[], None] = lambda: None,
+    name: str | None = None,
+) -> Finished:
+    """Runs a configuration in virtual time; on an interrupt (Ctrl-C), all nodes are stopped, and
+    save what there is.
+
+    Args:
+        config: what to run.
+        data_dir: folder of the data sets; not looked at without networks.
+        out: the run directory; `None`: a new one under `runs/`.
+        on_progress: told how far it is, a few times a second.
+        on_interrupt: told of an interrupt that waits.
+        name: name of the run in its records; `None`: that of its directory.
+    Raises:
+        P2PGanError: for whatever cannot be run, read or written, and for what no node may do.
+    """
+    start_s = time.monotonic()
+    design = prepared(config, data_dir)
+    overlay = whole_overlay(design)
+    directory = begin(design, out, overlay, clock="virtual")
+    stage = Stage(design, overlay, directory, name or directory.path.name)
+    records = RecordWriter(
+        directory.events,
+        stage.name,
+        node="",
+        wall=lambda: datetime.now(UTC),
+        time_s=lambda: stage.world.timeline.now,
+        flush_every=RECORDS_AT_ONCE,
+    )
+    stage.records = records
+    try:
+        with records, Interrupt(on_interrupt) as interrupt:
+            records.write(run_started(design.config))
+            is_interrupted = stage.play(interrupt, on_progress)
+    finally:
+        stage.close()
+    summary = sum_up(
+        design,
+        directory,
+        wall_s=time.monotonic() - start_s,
+        interrupted=is_interrupted,
+        busy_s=stage.busy_s,
+        counted=stage.survivors,
+    )
+    summary["virtual"] = stage.told()
+    directory.write_summary(summary)
+    return Finished(directory=directory, summary=summary)
+
+
+def prepared(config: RunConfig, data_dir: Path) -> Design:
+    """What a configuration stands for, its preset resolved.
+
+    Raises:
+        P2PGanError: for whatever cannot be run.
+    """
+    config = msgspec.structs.replace(config, virtual=resolved(config.virtual, config.seed))
+    if config.virtual.train != "networks":
+        return stand_in(config)
+    experiment = prepare(config, data_dir)
+    check_algorithm(experiment)
+    return experiment
+
+
+@dataclass(eq=False)
+class Stage:
+    """A world that is played, and what is written of it."""
+
+    design: Design
+    overlay: Overlay
+    """With the coordinator, if there is one."""
+    directory: RunDirectory
+    name: str
+    """Of the run."""
+    records: RecordWriter | None = None
+    busy_s: float = 0.0
+    """Real seconds of everything but looks at the nodes."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """Outages that have begun, by kind."""
+
+    def __post_init__(self) -> None:
+        design = self.design
+        config, names = design.config.virtual, self.overlay.nodes
+        cohort, cast = self._players()
+        self._cohort = cohort
+        self._together = Together(one_by_one if cohort is None else together(cohort))
+        rng = stream(design.config.seed, EVERYONE, "machines")
+        self._iteration_s = iterations_s(config, speeds(config, names, rng))
+        self.links = Links(
+            config,
+            self.overlay,
+            seed=design.config.seed,
+            round_s=design.exchange_every * config.iteration_s,
+        )
+        planned = outages(config, names, self.horizon_s, self._iteration_s, design.config.seed)
+        self.world = World(
+            {node: neighbors_of(design, self.overlay, node) for node in names},
+            cast,
+            Physics(
+                links=self.links,
+                outages=planned,
+                iteration_s=self._iteration_s,
+                chunk_bytes=design.config.daemon.chunk_bytes,
+                rng=stream(design.config.seed, EVERYONE, "network"),
+            ),
+            self._together,
+            Disk(self._store),
+            Surfaces(record=self._record, injected=self._injected),
+        )
+        self._fid: float | None = None
+        self._looked_s = 0.0
+
+    def _players(self) -> tuple[Trainees | None, Cast]:
+        """Networks, if all are trained together, and who gives them to the nodes."""
+        design = self.design
+        if design.algorithm.has_coordinator:
+            assert isinstance(design, Experiment)
+            return None, Everybody(design, self.overlay, self.directory, self.name)
+        cohort: Trainees
+        if isinstance(design, StandIn):
+            cohort = StandInCohort(design)
+        else:
+            assert isinstance(design, Experiment)
+            cohort = trainees(design, design.nodes)
+        return cohort, Peers(design, cohort, self.directory, self.name)
+
+    # -- playing -----------------------------------------------------------------------------------
+
+    @property
+    def horizon_s(self) -> float:
+        """When the run ends: at `duration_s`, or about when the slowest machine is done."""
+        config = self.design.config
+        return config.virtual.duration_s or config.iterations * max(self._iteration_s.values())
+
+    def play(self, interrupt: Interrupt, on_progress: Callable[[Progress], None]) -> bool:
+        """Plays to the end; whether an interrupt has cut it short."""
+        config = self.design.config.virtual
+        begun_s = shown_s = time.monotonic()
+        marks = [(at_s, self.look) for at_s in self._looks()]
+        if config.calm_s:
+            marks.append((max(0.0, self.horizon_s - config.calm_s), self.links.be_calm))
+        if config.duration_s:
+            marks.append((config.duration_s, self.world.stop))
+        for at_s, happens in sorted(marks, key=lambda mark: mark[0]):
+            self.world.timeline.at(at_s, happens)
+        is_interrupted = False
+        while not self.world.is_over and self.world.step():
+            if interrupt.is_noted and not is_interrupted:
+                is_interrupted = True
+                self.world.stop()
+            if time.monotonic() - shown_s > PROGRESS_EVERY_S:
+                shown_s = time.monotonic()
+                on_progress(self.progress())
+        self.busy_s = time.monotonic() - begun_s - self._looked_s
+        return is_interrupted
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        world = self.world
+        return Progress(
+            virtual_s=world.timeline.now,
+            horizon_s=self.horizon_s,
+            living=len(world.living),
+            nodes=len(self.overlay.nodes),
+            iterations=self._together.trained,
+            events=world.events,
+            fid=self._fid,
+        )
+
+    def close(self) -> None:
+        """Ends the processes that train, if there are any."""
+        if isinstance(self._cohort, Crew):
+            self._cohort.close()
+
+    @property
+    def survivors(self) -> list[str]:
+        """Nodes that have ended in good order."""
+        return [node for node, member in self.world.members.items() if member.ended is not None]
+
+    def told(self) -> dict[str, Any]:
+        """`virtual` of the summary."""
+        world = self.world
+        return {
+            "duration_s": world.timeline.now,
+            "events": world.events,
+            "batched_calls": self._together.calls,
+            "trainings": self._together.trainings,
+            "messages_lost": world.network.messages_lost,
+            "faults": dict(sorted(self.faults.items())),
+            "survivors": len(self.survivors),
+        }
+
+    # -- looking at the nodes ----------------------------------------------------------------------
+
+    def _looks(self) -> Sequence[float]:
+        """When the nodes are looked at; a coordinator looks at itself."""
+        every_s = self.design.config.virtual.score_every_s
+        if self.design.algorithm.has_coordinator or every_s == 0:
+            return ()
+        if every_s is None:
+            every_s = self.horizon_s / LOOKS_PER_RUN
+        return [every_s * number for number in range(1, int(self.horizon_s / every_s) + 1)]
+
+    def look(self) -> None:
+        """Scores of some nodes and the consensus of all that live, as they last were between two
+        pieces of work, into the log."""
+        begun_s = time.monotonic()
+        living = {
+            node: vectors
+            for node in self.world.living
+            if (vectors := self.world.members[node].vectors(self.design))
+        }
+        if not living:
+            return
+        scored = []
+        for node in spread_out(list(living), self.design.config.virtual.score_nodes):
+            scores = self.design.score(living[node]["G"], node)
+            scored.append(scores.fid)
+            told = self.world.members[node].statistics()
+            body = schema.Scores(
+                round=told.round,
+                iterations=told.iterations,
+                fid=scores.fid,
+                ms=scores.ms,
+                samples=scores.samples,
+            )
+            self._write(body, node, told.clock)
+        self._fid = sum(scored) / len(scored)
+        distances = {
+            net: consensus_distance(torch.stack([vectors[net] for vectors in living.values()]))
+            for net in NETS
+        }
+        rounds = max(self.world.members[node].statistics().round for node in living)
+        self._write(schema.Consensus(round=rounds, g=distances["G"], d=distances["D"]))
+        self._looked_s += time.monotonic() - begun_s
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def _store(self, path: Path, data: bytes) -> None:
+        if isinstance(self.design, StandIn):  # nobody mourns it in a power cut
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        else:
+            write_checkpoint(path, data)
+
+    def _record(self, node: str, record: do.Record) -> None:
+        fields = dict(record.fields)
+        if record.kind == "checkpoint_saved":
+            fields["path"] = str(Path(fields["path"]).relative_to(self.directory.path))
+        self._write(msgspec.convert(fields, schema.KINDS[record.kind]), node, record.clock)
+
+    def _injected(self, outage: Outage, what: str) -> None:
+        if what != "ends":
+            self.faults[outage.kind] = self.faults.get(outage.kind, 0) + 1
+        if outage.kind == "partition":
+            sizes = f"{len(outage.nodes)} of {len(self.overlay.nodes)} nodes on one side"
+            self._write(schema.FaultInjected(fault=outage.kind, detail=f"{what}: {sizes}"))
+            return
+        for node in sorted(outage.nodes):
+            self._write(schema.FaultInjected(fault=outage.kind, detail=what), node)
+
+    def _write(self, body: schema.Body, node: str = EVERYONE, clock: int = 0) -> None:
+        if self.records is not None:
+            self.records.write(body, node=node, clock=clock)
