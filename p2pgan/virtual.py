@@ -20,9 +20,9 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What training does: the real one, a cheap stand-in that moves small vectors, or nothing but
     taking its time. The last two need no data, and try the protocol with thousands of nodes."""
     preset: Literal["none", "extreme", "random"] = "none"
-    """`extreme`: half of the vectors lost, delays of up to ten rounds, nodes that come and go, as
-    the literature on gossip learning has it. `random`: every fault below at a rate drawn from the
-    seed, 0 among them. What is given beside a preset counts."""
+    """`extreme`: half of all messages lost, vectors late by up to ten rounds, nodes that come and
+    go, as the literature on gossip learning has it. `random`: every fault below at a rate drawn
+    from the seed, 0 among them. What has another value than its default beside a preset counts."""
     duration_s: float = 0.0
     """Virtual seconds after which all nodes are stopped; 0: they make their iterations."""
     score_every_s: float | None = None
@@ -36,11 +36,12 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     iteration_s: float = 0.01
     """Seconds that an iteration takes on a machine of speed 1."""
     speeds: str = "equal"
-    """Of the machines: `equal`; `lognormal:SIGMA`, with a median of 1; `classes:SHARExSPEED,…`,
-    such as the thesis's `classes:0.3x100,0.4x10,0.3x1`; or `file:PATH`, a CSV file with the columns
-    `node` and `speed`."""
+    """Of the machines: `equal`, all 1; `lognormal:SIGMA`, with a median of 1;
+    `classes:SHARExSPEED,…`, dealt out in these shares, such as the thesis's
+    `classes:0.3x100,0.4x10,0.3x1`; or `file:PATH`, a CSV file with the columns `node` and `speed`
+    and a line for every node."""
     pauses: float = 0.0
-    """Of each machine, which then does something else than to train."""
+    """Of each machine, per hour, which then does something else than to train."""
     pause_s: float = 10.0
     """Mean length of a pause (exponential)."""
 
@@ -48,41 +49,44 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Of every message: a number; `uniform:FROM,TO`; `lognormal:MEDIAN,SIGMA`; or `overlay`, the
     attribute `latency_s` of the overlay's edges."""
     bandwidth_mbps: str = "unlimited"
-    """Mbit/s of every connection: `unlimited`; a number; `uniform:FROM,TO`; `home:DOWN,UP`, which
-    is per machine and shared by its connections, such as `home:100,10`; or `overlay`, the attribute
-    `bandwidth_mbps` of the overlay's edges."""
+    """Mbit/s of every connection, in each direction: `unlimited`; a number; `uniform:FROM,TO`;
+    `lognormal:MEDIAN,SIGMA`; `home:DOWN,UP`, which is per machine and shared by its connections,
+    such as `home:100,10`; or `overlay`, the attribute `bandwidth_mbps` of the overlay's edges."""
     delay_rounds: float = 0.0
-    """Vectors are late by up to so many rounds of a machine of speed 1, uniformly."""
+    """Vectors are late by up to so many rounds of a machine of speed 1, uniformly; what is sent
+    after them does not wait."""
     loss: float = 0.0
     """Share of vectors and messages that vanish."""
     duplication: float = 0.0
     """Share that comes twice."""
     reordering: float = 0.0
-    """Share that is overtaken by what was sent after it."""
+    """Share that is held back by up to a round of a machine of speed 1, for what is sent after it
+    to overtake."""
     corruption: float = 0.0
     """Share that comes with a bit changed."""
 
     crash: float = 0.0
-    """Probability of a crash per iteration (the thesis, chapter 3: 0.0004)."""
+    """Probability of a crash per iteration (the thesis, section 3.3.4: 0.0004)."""
     restart_s: float = 0.0
     """Mean seconds until who has crashed starts again from its checkpoint (exponential); 0: it
     never does."""
     sessions: str = "none"
     """When machines are on: `none`: always; `lognormal:MEAN_S,SIGMA,OFF_S`: on for a log-normal
     time with that mean, then off for another with mean `OFF_S`, with all that they know kept; or
-    `file:PATH`, a CSV file with the columns `node`, `on_s` and `off_s`."""
+    `file:PATH`, a CSV file with the columns `node`, `on_s` and `off_s`, a line for every session,
+    and at least one for every node."""
     joins: float = 0.0
-    """Share of the nodes that come later, within the first half of the run."""
+    """Probability of each node but the first to come later, within the first half of the run."""
     partitions: float = 0.0
-    """Of the overlay into two halves that hear nothing of each other."""
+    """Of the overlay, per hour, into two halves that hear nothing of each other."""
     partition_s: float = 60.0
     """Mean length of a partition (exponential)."""
     freezes: float = 0.0
-    """Of each node, which then neither answers nor falls."""
+    """Of each node, per hour, which then neither answers nor falls."""
     freeze_s: float = 20.0
     """Mean length of a freeze (exponential)."""
     full_disks: float = 0.0
-    """Of each node, which then cannot save."""
+    """Of each node, per hour, which then cannot save."""
     full_disk_s: float = 60.0
     """Mean time until there is room again (exponential)."""
     calm_s: float = 0.0

@@ -40,6 +40,26 @@ def test_any_graph_becomes_canonical_and_the_given_one_stays() -> None:
     assert overlay.neighbors("0") == ("1",)
 
 
+def test_numbers_of_edges_are_known_from_both_ends(house: Overlay) -> None:
+    assert house.first(1).edge_numbers("latency_ms") == {}
+    graph = nx.path_graph(["a", "b", "c"])
+    nx.set_edge_attributes(graph, {("a", "b"): 3.5, ("b", "c"): 0}, "latency_ms")
+    numbers = Overlay("path", graph).edge_numbers("latency_ms")
+    assert numbers == {("a", "b"): 3.5, ("b", "a"): 3.5, ("b", "c"): 0, ("c", "b"): 0}
+
+
+def test_an_edge_without_the_number_is_named(house: Overlay) -> None:
+    with pytest.raises(
+        OverlayError, match="attribute `latency_ms` of every edge, got none"
+    ) as none:
+        house.edge_numbers("latency_ms")
+    assert none.value.at == "overlay `house`: edge `d` - `c`"
+    graph = nx.path_graph(["a", "b"])
+    graph.edges["a", "b"]["latency_ms"] = [1]
+    with pytest.raises(OverlayError, match=r"got `\[1\]` - at overlay `path`: edge `a` - `b`"):
+        Overlay("path", graph).edge_numbers("latency_ms")
+
+
 def test_the_graph_is_frozen(house: Overlay) -> None:
     with pytest.raises(nx.NetworkXError, match="Frozen"):
         house.graph.add_edge("c", "r")

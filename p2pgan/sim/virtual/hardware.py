@@ -50,8 +50,7 @@ def _dealt(classes: Classes, count: int) -> list[float]:
     """One speed per machine, in shares as close as whole machines allow (largest remainders)."""
     total = math.fsum(classes.shares)
     exact = [count * share / total for share in classes.shares]
-    # What rounding took from a whole number must not cost the class a machine.
-    sizes = [math.floor(machines + 1e-9) for machines in exact]
+    sizes = [math.floor(machines) for machines in exact]
     by_remainder = sorted(range(len(exact)), key=lambda place: sizes[place] - exact[place])
     for place in by_remainder[: count - sum(sizes)]:
         sizes[place] += 1

@@ -83,7 +83,7 @@ class Links:
         Args:
             sender: who sends it.
             receiver: who shall have it.
-            size_bytes: of all its frames.
+            size_bytes: of all its frames, at least 1.
             now: virtual seconds, never less than in the call before.
             is_vector: whether it carries networks, which alone are delayed by rounds.
         Raises:

@@ -164,8 +164,7 @@ class _Plan:
         if self._sessions is None:
             return iter(())
         on_s, off_s = self._sessions.on_s, self._sessions.off_s
-        # A run meets its nodes in the midst of their sessions, so that they do not all leave at
-        # once.
+        # A run meets its nodes in the midst of their sessions: they shall not all leave at once.
         first_s = on_s.draw(rng) * rng.random()
         ons = chain([first_s], (on_s.draw(rng) for _ in count()))
         return self._spans(ons, (off_s.draw(rng) for _ in count()), start_s)
