@@ -146,7 +146,9 @@ class Party:
         member = self.members[node]
         if member.close is not None:
             return
-        for instruction in member.machine.handle(event, self.now):
+        told = member.machine.handle(event, self.now)
+        member.machine.validate_all()
+        for instruction in told:
             self._obey(node, member, instruction)
 
     def _obey(self, node: str, member: Member, instruction: do.Instruction) -> None:
