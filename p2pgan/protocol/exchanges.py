@@ -30,6 +30,9 @@ REPEATED: Final = "repeated"
 INCOMPLETE: Final = "incomplete"
 """Why a vector is dropped that others follow, or whose connection is gone, before it is whole."""
 
+UNWELCOME: Final = "not_welcomed"
+"""Why a vector is dropped that came over a connection without a welcome."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
@@ -299,7 +302,7 @@ class Exchanges:
     def unwelcome(self, route: bytes, chunk: Chunk) -> None:
         """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
         if chunk.index == chunk.count - 1:
-            self._ack(route, chunk.exchange, "not_welcomed")
+            self._ack(route, chunk.exchange, UNWELCOME)
 
     def keep(self, arrival: Arrival) -> None:
         """Puts an arrival into the inbox, in the place of an older one of the same sender."""

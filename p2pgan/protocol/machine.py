@@ -21,7 +21,7 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
-from p2pgan.protocol.exchanges import Exchanges, Gate, Outgoing
+from p2pgan.protocol.exchanges import UNWELCOME, Exchanges, Gate, Outgoing
 from p2pgan.protocol.greetings import GREET_TIMER
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import (
@@ -360,6 +360,8 @@ class Machine(_Moments, ABC):
             case VectorAck():
                 out = self._exchanges.acknowledged(link.peer, message)
                 if out is not None:
+                    if message.reason == UNWELCOME:
+                        self._neighborhood.introduce(link)
                     self._returned(out, message.reason)
             case Leave() | LeaveAck():
                 self._farewell(link, message)

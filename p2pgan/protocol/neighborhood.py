@@ -116,11 +116,22 @@ class Neighborhood:
         link.patience_s = GREET_AGAIN_S
         self._greetings.put(link.peer, GREET_AGAIN_S)
 
+    def introduce(self, link: Link) -> None:
+        """A neighbor that welcomed us does not know us any more, and its refusal was lost."""
+        if link.outward is Outward.READY:
+            self._emit_hello(link)
+
     def _say_hello(self, link: Link) -> None:
         """And again, if no answer comes; whoever is refused has its own time."""
-        peer, us = link.peer, self._core.us
         link.outward = Outward.GREETED
         self._note(link)
+        self._emit_hello(link)
+        if link.faults < MAX_FAULTS:
+            self._greetings.put(link.peer, link.patience_s)
+            link.patience_s = min(2 * link.patience_s, GREET_AGAIN_MAX_S)
+
+    def _emit_hello(self, link: Link) -> None:
+        us = self._core.us
         hello = Hello(
             clock=self._core.tick(),
             protocol=PROTOCOL_VERSION,
@@ -129,10 +140,7 @@ class Neighborhood:
             architecture=us.architecture,
             boot=us.boot,
         )
-        self._core.emit(Send(peer=peer, message=hello))
-        if link.faults < MAX_FAULTS:
-            self._greetings.put(peer, link.patience_s)
-            link.patience_s = min(2 * link.patience_s, GREET_AGAIN_MAX_S)
+        self._core.emit(Send(peer=link.peer, message=hello))
 
     def lose(self, peer: str) -> None:
         """Our connection broke. The caller's side, if it stands, is left alone."""
