@@ -23,9 +23,11 @@ from p2pgan.virtual import VirtualConfig
 EXTREME: Final[Mapping[str, float | str]] = {
     "loss": 0.5,
     "delay_rounds": 10.0,
-    # Nine tenths of the nodes are on; sessions of nine rounds of 20 s. GoLF's SIGMA is 0.5, too.
-    "sessions": "lognormal:180,0.5,20",
 }
+"""Beside sessions, whose lengths are in rounds."""
+
+SESSION_ROUNDS, ABSENT_ROUNDS, EXTREME_SIGMA = 9.0, 1.0, 0.5
+"""Nine tenths of the nodes are on; GoLF's SIGMA is 0.5, too."""
 
 RUN_S: Final = 600.0
 """The ranges below are for runs of ten virtual minutes with rounds of about 20 s: what is rarest in
@@ -101,7 +103,7 @@ SPEED_CLASSES: Final = "classes:0.3x10,0.4x1,0.3x0.1"
 """The thesis's classes (section 3.3.5), around the speed 1 to suit the rounds above."""
 
 
-def resolved(config: VirtualConfig, seed: int) -> VirtualConfig:
+def resolved(config: VirtualConfig, seed: int, round_s: float) -> VirtualConfig:
     """The configuration without a preset that says what its preset stands for.
 
     Keys that have another value than their default stay as they are.
@@ -109,11 +111,14 @@ def resolved(config: VirtualConfig, seed: int) -> VirtualConfig:
     Args:
         config: what was asked for.
         seed: the run's seed.
+        round_s: how long a round takes on a machine of speed 1.
     """
     defaults, given = (msgspec.structs.asdict(one) for one in (VirtualConfig(), config))
     match config.preset:
         case "extreme":
-            chosen = dict(EXTREME)
+            lengths_s = (SESSION_ROUNDS * round_s, ABSENT_ROUNDS * round_s)
+            sessions = f"lognormal:{lengths_s[0]:g},{EXTREME_SIGMA:g},{lengths_s[1]:g}"
+            chosen = {**EXTREME, "sessions": sessions}
         case "random":
             chosen = drawn(stream(seed, EVERYONE, "preset"), config.iteration_s)
         case "none":

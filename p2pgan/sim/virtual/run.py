@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -132,12 +132,15 @@ def prepared(config: RunConfig, data_dir: Path) -> Design:
     Raises:
         P2PGanError: for whatever cannot be run.
     """
-    config = msgspec.structs.replace(config, virtual=resolved(config.virtual, config.seed))
+    design: Design
     if config.virtual.train != "networks":
-        return stand_in(config)
-    experiment = prepare(config, data_dir)
-    check_algorithm(experiment)
-    return experiment
+        design = stand_in(config)
+    else:
+        design = prepare(config, data_dir)
+        check_algorithm(design)
+    round_s = design.exchange_every * config.virtual.iteration_s
+    played = resolved(config.virtual, config.seed, round_s)
+    return replace(design, config=msgspec.structs.replace(design.config, virtual=played))
 
 
 @dataclass(eq=False)

@@ -20,19 +20,20 @@ from p2pgan.virtual import VirtualConfig
 
 RANDOM = VirtualConfig(preset="random")
 SEEDS = range(600)
+ROUND_S = 20.0
 
 
 def played(key: str) -> list[Any]:
-    return [getattr(resolved(RANDOM, seed), key) for seed in SEEDS]
+    return [getattr(resolved(RANDOM, seed, ROUND_S), key) for seed in SEEDS]
 
 
 def test_without_a_preset_nothing_changes() -> None:
     config = VirtualConfig(loss=0.1, sessions="lognormal:9,1,1")
-    assert resolved(config, 3) == config
+    assert resolved(config, 3, ROUND_S) == config
 
 
 def test_the_extreme_is_what_the_literature_says() -> None:
-    config = resolved(VirtualConfig(preset="extreme"), 3)
+    config = resolved(VirtualConfig(preset="extreme"), 3, ROUND_S)
     wanted = {"loss": 0.5, "delay_rounds": 10.0, "sessions": "lognormal:180,0.5,20"}
     assert config == VirtualConfig(**wanted)  # type: ignore[arg-type]
 
@@ -46,22 +47,22 @@ def test_what_is_given_beside_a_preset_counts(preset: Any) -> None:
         "crash": 0.01,
         "calm_s": 60.0,
     }
-    alone = msgspec.structs.asdict(resolved(VirtualConfig(preset=preset), 5))
-    beside = msgspec.structs.asdict(resolved(VirtualConfig(preset=preset, **given), 5))
+    alone = msgspec.structs.asdict(resolved(VirtualConfig(preset=preset), 5, ROUND_S))
+    beside = msgspec.structs.asdict(resolved(VirtualConfig(preset=preset, **given), 5, ROUND_S))
     assert beside == {**alone, **given}
 
 
 def test_a_resolved_configuration_stays_as_it_is() -> None:
     """It is what `run.toml` has, which can be given back."""
     for seed in range(20):
-        config = resolved(RANDOM, seed)
+        config = resolved(RANDOM, seed, ROUND_S)
         assert config.preset == "none"
-        assert resolved(config, seed + 1) == config
+        assert resolved(config, seed + 1, ROUND_S) == config
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
-    assert resolved(RANDOM, 7) == resolved(RANDOM, 7)
-    assert len({resolved(RANDOM, seed) for seed in range(50)}) == 50
+    assert resolved(RANDOM, 7, ROUND_S) == resolved(RANDOM, 7, ROUND_S)
+    assert len({resolved(RANDOM, seed, ROUND_S) for seed in range(50)}) == 50
 
 
 @pytest.mark.parametrize("key", RATES)
@@ -78,7 +79,7 @@ def test_a_fault_is_left_out_of_half_of_the_runs(key: str) -> None:
 
 def test_faults_are_left_out_independently() -> None:
     zeros = np.array(
-        [[getattr(resolved(RANDOM, seed), key) == 0 for key in RATES] for seed in SEEDS]
+        [[getattr(resolved(RANDOM, seed, ROUND_S), key) == 0 for key in RATES] for seed in SEEDS]
     )
     between = np.corrcoef(zeros, rowvar=False)[~np.eye(len(RATES), dtype=bool)]
     assert np.abs(between).max() < 5 / math.sqrt(len(SEEDS))
@@ -93,7 +94,7 @@ def test_lengths_are_never_zero(key: str) -> None:
 @pytest.mark.parametrize("iteration_s", [0.01, 0.5])
 def test_crashes_are_drawn_per_run_however_long_an_iteration_is(iteration_s: float) -> None:
     config = VirtualConfig(preset="random", iteration_s=iteration_s)
-    found = [resolved(config, seed) for seed in SEEDS]
+    found = [resolved(config, seed, ROUND_S) for seed in SEEDS]
     for restarts, wanted in ((False, CRASHES_FOR_GOOD), (True, CRASHES_AND_RESTARTS)):
         per_run = [
             one.crash * RUN_S / iteration_s
@@ -105,7 +106,7 @@ def test_crashes_are_drawn_per_run_however_long_an_iteration_is(iteration_s: flo
 
 
 def test_a_crash_is_no_more_than_certain() -> None:
-    assert resolved(VirtualConfig(preset="random", iteration_s=1e9), 0).crash in (0.0, 1.0)
+    assert resolved(VirtualConfig(preset="random", iteration_s=1e9), 0, ROUND_S).crash in (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
