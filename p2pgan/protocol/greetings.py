@@ -4,6 +4,7 @@ A part of the peer machine. An answer may be lost on its way (ZeroMQ drops what 
 not take), and a handshake that waits for it would wait for ever.
 """
 
+import math
 from typing import Final
 
 from p2pgan.protocol.core import Core
@@ -73,3 +74,7 @@ class Greetings:
     def has(self, peer: str) -> bool:
         """Whether a peer is to be greeted."""
         return peer in self._due_s
+
+    def is_due(self, peer: str) -> bool:
+        """Whether it is to be greeted now, even if the timer has not fired yet."""
+        return self._due_s.get(peer, math.inf) <= self._core.now

@@ -163,6 +163,8 @@ class Neighborhood:
             answered again and changes nothing.
         """
         link = self.links.get(hello.node)
+        if link is not None and link.faults >= MAX_FAULTS and self._greetings.is_due(link.peer):
+            link.faults = 0
         if link is not None and link.is_gone(hello.boot):
             self.strangers += 1
             return None
@@ -183,6 +185,8 @@ class Neighborhood:
         clock = self._core.tick()
         welcome = Welcome(clock=clock, node=us.node, boot=us.boot, round=round)
         self._core.emit(Reply(route=route, message=welcome))
+        if link.outward is Outward.REFUSED:  # it has forgiven us, or the two agree by now
+            self.greet(link.peer)
         return link if is_new else None
 
     def welcomed(self, link: Link, welcome: Welcome) -> bool:

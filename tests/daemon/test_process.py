@@ -23,7 +23,7 @@ from p2pgan.config import (
 )
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
-from p2pgan.errors import ConfigError, P2PGanError, RecordError, TransportError
+from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError, TransportError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.node import roles
 from p2pgan.node.work import CohortWork
@@ -140,6 +140,35 @@ def test_an_error_of_ours_in_the_work_stays_what_it_is(
     experiment = experiment_of(tmp_path)
     with pytest.raises(RecordError, match="expected room"):
         process.run_node(plan_of(experiment, tmp_path), lambda line: None, experiment)
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_full_disk_ends_a_run_only_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Two checkpoints amid three rounds, and the last one."""
+    left = [failures]
+    save = CohortWork.save
+
+    def full(self: CohortWork, state: bytes) -> Path:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise CheckpointError(expected="room", got="none", at="disk")
+        return save(self, state)
+
+    monkeypatch.setattr(CohortWork, "save", full)
+    daemon = msgspec.structs.replace(CONFIG.daemon, checkpoint_every=1)
+    experiment = experiment_of(tmp_path, iterations=6, exchange_every=2, daemon=daemon)
+    plan = plan_of(experiment, tmp_path)
+    if failures == 1:
+        assert process.run_node(plan, lambda line: None, experiment) == process.EXIT_DONE
+    else:
+        with pytest.raises(CheckpointError, match="expected room"):
+            process.run_node(plan, lambda line: None, experiment)
+    kinds = [record["kind"] for record in logged(tmp_path)]
+    assert kinds.count("checkpoint_failed") == min(failures, 2)
+    assert kinds.count("checkpoint_saved") == 3 - failures
+    assert kinds.count("round_finished") == 3
 
 
 def test_an_address_in_use_leaves_no_log(tmp_path: Path) -> None:
@@ -418,6 +447,7 @@ def log(tmp_path: Path) -> Callable[[Written], tuple[process.Log, list[str]]]:
         ("peer_refused", {"peer": "1", "reason": "run", "by": "us"}, "`1` refused: it is"),
         ("peer_refused", {"peer": "1", "reason": "new", "by": "them"}, "`1` refuses us: new"),
         ("scores", {"round": 2, "iterations": 4, "fid": 7.0, "ms": 3.0, "samples": 9}, "FID 7.0"),
+        ("checkpoint_failed", {"reason": "no room"}, "warning: not saved: no room"),
         ("node_stopped", {"reason": "finished", "iterations": 4, "rounds": 2}, None),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pgan.errors import CheckpointError
 from p2pgan.node.jobs import Criticised, Job, NodeScores, NodeWork, perform
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
@@ -100,6 +101,21 @@ def test_what_a_job_is_about_reaches_the_work() -> None:
     for job in (do.Save(state=b"s"), do.MakeDiscriminator(slot=5), do.Adopt(arrival=ARRIVAL)):
         perform(work, job)
     assert work.asked == [b"s", 5, ARRIVAL]
+
+
+def test_a_disk_that_is_full_is_told_and_not_raised() -> None:
+    """Amid a run that is no reason to end; any other error is."""
+    full = CheckpointError(expected="room", got="none", at="disk")
+
+    class Full(Told):
+        def save(self, state: bytes) -> Path:
+            raise full if state else OSError("broken")
+
+    done = perform(Full(), do.Save(state=b"s"))
+    assert done.event == ev.SavingFailed(text=str(full))
+    assert done.error is full
+    with pytest.raises(OSError, match="broken"):
+        perform(Full(), do.Save())
 
 
 @pytest.mark.parametrize(("job", "event", "is_sent"), CASES, ids=lambda v: type(v).__name__)

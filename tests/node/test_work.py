@@ -131,6 +131,31 @@ def test_scores_and_checkpoint(work: CohortWork, experiment: Experiment) -> None
         assert torch.equal(saved.vectors[net], torch.from_numpy(numbers(work, net).copy()))
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("moments", ["stay", "travel"])
+def test_a_node_goes_on_from_its_checkpoint(tmp_path: Path, moments: Any, ema: float) -> None:
+    """With the networks, their running mean and the count; Adam starts again, as if it had just
+    been told to forget."""
+    experiment = exchanging(moments, tmp_path)
+    config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=ema))
+    experiment = dataclasses.replace(experiment, config=config)
+    before, after = (CohortWork(experiment, seat_of("0", tmp_path / name)) for name in "ab")
+    before.train(4)
+    saved = load(before.save(), experiment.model)
+    after.train(2)  # whatever was there is replaced
+    after.restore(saved)
+    again = load(after.save(), experiment.model)
+    assert (again.iterations, again.node) == (4, "0")
+    for net in NETS:
+        assert torch.equal(again.vectors[net], saved.vectors[net])
+        moments_E = numbers(after, net)[len(saved.vectors[net]) :]
+        assert (moments_E == 0).all()
+    assert torch.equal(again.generator, saved.generator)
+    assert after.score() == before.score()
+    assert after.train(4) != (0.0, 0.0)
+    assert load(after.save(), experiment.model).iterations == 8
+
+
 def exchanging(moments: Any, tmp_path: Path) -> Experiment:
     """Two nodes, rounds of four iterations."""
     return prepare(

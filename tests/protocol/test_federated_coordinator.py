@@ -8,7 +8,8 @@ import pytest
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.chunks import split
+from p2pgan.protocol.chunks import digest_of, split
+from p2pgan.protocol.messages import PROTOCOL_VERSION, Chunk, Hello
 from p2pgan.protocol.roles import DeadlineSettings, Federated
 
 StarOf = Callable[..., Any]
@@ -256,3 +257,49 @@ def test_weights_must_be_of_the_updates(star_of: StarOf) -> None:
     star.settle(until=lambda: isinstance(star.coordinator.work, do.Average))
     with pytest.raises(LocalProtocolError):
         star.coordinator.machine.handle(ev.AveragingDone(weights=(("x", 1.0),)), star.now)
+
+
+def round_of(star: Any) -> int:
+    """The round that is played."""
+    return 1 + int(star.coordinator.machine.statistics().round)
+
+
+def test_what_comes_twice_is_no_answer_and_no_new_call(star_of: StarOf) -> None:
+    """A hello that was said again, or an update of the last round: the answer is still waited for,
+    and nobody takes the worker's silence for its end."""
+    star = star_of(2, "fl", iterations=6)
+    star.start()
+    held = ("work", "w0")
+    star.settle(
+        lambda steps: next((s for s in steps if s != held or round_of(star) == 1), held),
+        until=lambda: star.coordinator.phase == "collecting" and round_of(star) == 2,
+    )
+    machine = star.coordinator.machine
+    owed = machine._debtors["w0"].owed
+    assert owed == (2, 0)
+    link = machine._neighborhood.links["w0"]
+    hello = Hello(
+        clock=1,
+        protocol=PROTOCOL_VERSION,
+        run="run",
+        node="w0",
+        architecture="same",
+        boot=link.boot,
+    )
+    star.tell("coordinator", ev.Received(route=link.route, message=hello))
+    update = Chunk(
+        clock=1,
+        exchange=f"w0.{link.boot[:8]}.1",
+        nets=("G", "D"),
+        round=1,
+        index=0,
+        count=1,
+        total_bytes=32,
+        digest=digest_of(bytes(32)),
+        purpose="update",
+    )
+    star.tell("coordinator", ev.Received(route=link.route, message=update, payload=bytes(32)))
+    assert star.coordinator.kinds("vector_dropped")[-1]["reason"] == "repeated"
+    assert machine._debtors["w0"].owed == owed
+    star.settle()
+    star.check_closed()

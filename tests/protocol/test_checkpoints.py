@@ -1,0 +1,171 @@
+"""Nodes that save amid the run, with a disk that may be full, and go on from there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from p2pgan.errors import LocalProtocolError
+from p2pgan.protocol import events as ev
+from p2pgan.protocol import instructions as do
+
+PartyOf = Callable[..., Any]
+PAIR = [("A", "B")]
+
+
+def lives(party: Any, node: str, *kinds: str) -> list[str]:
+    """The kinds of a node's records, of those that are asked for, in order."""
+    return [record.kind for record in party.members[node].log if record.kind in kinds]
+
+
+def test_a_peer_saves_every_so_many_rounds_and_at_the_end(party_of: PartyOf) -> None:
+    party = party_of(PAIR, iterations=10, checkpoint_every=2, is_scored=lambda done: done == 4)
+    party.start()
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    saved = party.members["A"].kinds("checkpoint_saved")
+    assert [fields["iterations"] for fields in saved] == [4, 8, 10]
+    kinds = lives(party, "A", "round_finished", "scores", "checkpoint_saved")
+    assert kinds[-6:] == [
+        *("round_finished", "scores", "checkpoint_saved"),  # round 4
+        *("round_finished", "scores", "checkpoint_saved"),
+    ]
+
+
+def test_without_checkpoints_it_saves_at_the_end_alone(party_of: PartyOf) -> None:
+    party = party_of(PAIR)
+    party.start()
+    party.settle()
+    assert len(party.members["A"].kinds("checkpoint_saved")) == 1
+
+
+def test_a_full_disk_amid_the_run_is_told_and_borne(party_of: PartyOf) -> None:
+    party = party_of(PAIR, checkpoint_every=1)
+    party.members["A"].has_full_disk = True
+    party.start()
+
+    def is_last() -> bool:
+        return len(party.members["A"].kinds("round_finished")) == 3
+
+    party.settle(until=is_last)
+    party.members["A"].has_full_disk = False
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    failed = party.members["A"].kinds("checkpoint_failed")
+    assert failed == [{"reason": "no room"}, {"reason": "no room"}]
+    assert len(party.members["A"].kinds("checkpoint_saved")) == 1
+    assert party.members["A"].close.failure == ""
+
+
+def test_a_full_disk_at_the_end_is_a_failure(party_of: PartyOf) -> None:
+    party = party_of(PAIR, checkpoint_every=1)
+    party.members["A"].has_full_disk = True
+    party.start()
+    party.settle()
+    party.check_closed()
+    close = party.members["A"].close
+    assert (close.reason, close.failure) == ("failed", "no room")
+    assert party.members["A"].kinds("node_stopped")[0]["rounds"] == 3
+    assert party.members["B"].close.reason == "finished"
+
+
+def test_a_stop_while_it_saves_saves_again_and_leaves(party_of: PartyOf) -> None:
+    party = party_of(PAIR, checkpoint_every=1)
+    party.start()
+    party.settle(until=lambda: party.members["A"].phase == "keeping")
+    party.tell("A", ev.StopRequested())
+    party.settle()
+    party.check_closed()
+    assert party.members["A"].close.reason == "stopped"
+    assert len(party.members["A"].kinds("checkpoint_saved")) == 2
+
+
+@pytest.mark.parametrize("system", ["fl", "sync", "async"])
+def test_a_coordinator_bears_a_full_disk_as_well(star_of: Callable[..., Any], system: str) -> None:
+    star = star_of(2, system)
+    star.members["coordinator"].has_full_disk = True
+    star.start()
+    star.settle(until=lambda: bool(star.coordinator.kinds("checkpoint_failed")))
+    assert star.coordinator.phase not in ("leaving", "closed")
+    star.members["coordinator"].has_full_disk = False
+    star.settle()
+    star.check_closed()
+    assert star.coordinator.close.reason == "finished"
+    assert star.coordinator.kinds("checkpoint_saved")
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("done", "asked", "rounds"),
+    [(0, [2, 2, 2, 1], 4), (2, [2, 2, 1], 4), (3, [1, 2, 1], 4), (6, [1], 4), (7, [], 4)],
+)
+def test_a_peer_goes_on_where_it_was(
+    party_of: PartyOf, done: int, asked: list[int], rounds: int
+) -> None:
+    """Rounds keep their length and their numbers, also where one was cut short, or was the last."""
+    party = party_of(PAIR, iterations=7, overrides={"A": {"iterations_done": done}})
+    party.start()
+    trained: list[int] = []
+    work: list[Any] = [None]
+
+    def note() -> bool:
+        now = party.members["A"].work
+        if isinstance(now, do.Train) and now is not work[0]:
+            trained.append(now.iterations)
+        work[0] = now
+        return False
+
+    party.settle(until=note)
+    party.check_closed()
+    party.check_accounts()
+    assert trained == asked
+    (stopped,) = party.members["A"].kinds("node_stopped")
+    assert stopped == {"reason": "finished", "iterations": 7, "rounds": rounds}
+    numbers = [fields["round"] for fields in party.members["A"].kinds("round_finished")]
+    assert numbers == list(range(rounds + 1 - len(asked), rounds + 1))
+    assert party.members["A"].kinds("scores")[-1]["iterations"] == 7
+
+
+@pytest.mark.parametrize("name", ["agree", "average"])
+def test_one_that_had_finished_takes_the_last_step_with_the_others(
+    party_of: PartyOf, last_step: Any, name: str
+) -> None:
+    edges = [("A", "B"), ("B", "C"), ("C", "A")]
+    steps = last_step(name, edges, rounds=3)
+    party = party_of(edges, last_step=steps, overrides={"A": {"iterations_done": 6}})
+    party.start()
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    after = [fields["after"] for fields in party.members["A"].kinds("scores")]
+    assert after == [None, name]
+
+
+def test_more_than_all_cannot_be_done(party_of: PartyOf) -> None:
+    with pytest.raises(LocalProtocolError, match="at most 6 iterations done"):
+        party_of(PAIR, iterations_done=7)
+
+
+def test_one_that_was_started_again_is_not_its_own_double(party_of: PartyOf) -> None:
+    """B was killed, and is back before A has noticed: it knocks until A has."""
+    party = party_of(PAIR)
+    party.work_s = {do.Train: 100.0}
+    party.start()
+    party.settle(until=lambda: party.members["A"].machine.statistics().peers[0].state == "ready")
+    again = party_of(PAIR, overrides={"B": {"boot": "second", "is_again": True}}).members["B"]
+    party.members["B"] = again
+    party.connections["B", "A"].cut()
+    party.tell("B", ev.Started())
+    party.settle(until=lambda: party.now >= 5.0)
+    assert again.phase == "gathering"
+    assert again.close is None
+    party.connections["A", "B"].cut()
+    party.tell("A", ev.LinkDown(peer="B"))
+    party.settle(until=lambda: again.phase == "training")
+    assert party.now < 7.0
+    (peer,) = party.members["A"].machine.statistics().peers
+    assert (peer.state, peer.greeted_us) == ("ready", True)
