@@ -125,33 +125,35 @@ UNLIMITED: Final = Constant(math.inf)
 """The bandwidth of connections that take no time."""
 
 
-def latency(text: str, key: str) -> Distribution | PerEdge:
+def latency(given_as: float | str, key: str) -> Distribution | PerEdge:
     """Seconds that a message takes.
 
     Args:
-        text: a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA` or `overlay`.
+        given_as: a number, also as text, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA` or `overlay`.
         key: whose value it is.
     Raises:
         ConfigError: for anything else, or less than 0.
     """
     given = _Given(
-        text, key, "a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA` or `overlay`, in seconds"
+        str(given_as),
+        key,
+        "a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA` or `overlay`, in seconds",
     )
     return PerEdge() if given.is_word("overlay") else given.distribution(may_be_zero=True)
 
 
-def bandwidth(text: str, key: str) -> Distribution | PerEdge | Home:
+def bandwidth(given_as: float | str, key: str) -> Distribution | PerEdge | Home:
     """Mbit/s of a connection, or of a machine.
 
     Args:
-        text: `unlimited`, a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA`, `home:DOWN,UP` or
-            `overlay`.
+        given_as: `unlimited`, a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA`,
+            `home:DOWN,UP` or `overlay`.
         key: whose value it is.
     Raises:
         ConfigError: for anything else, or 0 and less.
     """
     given = _Given(
-        text,
+        str(given_as),
         key,
         "`unlimited`, a number, `uniform:FROM,TO`, `lognormal:MEDIAN,SIGMA`, `home:DOWN,UP` or "
         "`overlay`, in Mbit/s",

@@ -45,10 +45,10 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pause_s: float = 10.0
     """Mean length of a pause (exponential)."""
 
-    latency_s: str = "0"
+    latency_s: float | str = "0"
     """Of every message: a number; `uniform:FROM,TO`; `lognormal:MEDIAN,SIGMA`; or `overlay`, the
     attribute `latency_s` of the overlay's edges."""
-    bandwidth_mbps: str = "unlimited"
+    bandwidth_mbps: float | str = "unlimited"
     """Mbit/s of every connection, in each direction: `unlimited`; a number; `uniform:FROM,TO`;
     `lognormal:MEDIAN,SIGMA`; `home:DOWN,UP`, which is per machine and shared by its connections,
     such as `home:100,10`; or `overlay`, the attribute `bandwidth_mbps` of the overlay's edges."""

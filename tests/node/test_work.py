@@ -139,7 +139,7 @@ def test_a_node_goes_on_from_its_checkpoint(tmp_path: Path, moments: Any, ema: f
     experiment = exchanging(moments, tmp_path)
     config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=ema))
     experiment = dataclasses.replace(experiment, config=config)
-    before, after = (CohortWork(experiment, seat_of("0", tmp_path / name)) for name in "ab")
+    before, after = (daemon_work(experiment, "0", tmp_path / name) for name in "ab")
     before.train(4)
     saved = load(before.save(), experiment.model)
     after.train(2)  # whatever was there is replaced

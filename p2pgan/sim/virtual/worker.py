@@ -6,15 +6,20 @@ however the machines differ in speed, and as large as can be.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol
 
 from p2pgan.gan.cohort import Trainees
 from p2pgan.node.jobs import Job, JobDone, NodeWork, perform
 from p2pgan.node.work import CohortWork
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.sim.virtual.timeline import Due, Timeline
+from p2pgan.sim.virtual.timeline import Action, Due, Timeline
+
+SPLIT_SHARE: Final = 0.5
+"""Of an iteration, what a step of MD-GAN takes: its workers have the discriminator's part, about
+half of the work (thesis, section 5.2.3), and its coordinator the generator's."""
 
 Losses = tuple[float | None, float | None]
 """Of a generator and a discriminator."""
@@ -60,10 +65,17 @@ class Training:
 
     work: NodeWork
     iterations: int
-    begun_s: float
-    due: Due
     losses: Losses | None = None
     """Once it is computed."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Something that takes time."""
+
+    begun_s: float
+    due: Due
+    finish: Action
     held_s: float = 0.0
     """How long it has stood still."""
 
@@ -104,15 +116,16 @@ class Together:
 
 
 class VirtualWorker:
-    """One node's work, as `p2pgan.node.host.Worker` wants it. Only training takes time.
+    """One node's work, as `p2pgan.node.host.Worker` wants it. Training takes time, and so do the
+    steps of MD-GAN; all else is done at once.
 
     Args:
         timeline: virtual time.
-        together: what computes.
+        together: what computes trainings.
         work: the node's networks, or what stands for them.
         iteration_s: seconds that an iteration takes.
-        take: takes outcomes, as `Host.take`.
-        feed: has the machine look at them, as `Host.feed`.
+        outcome: takes what has come of a job, and whether the machine has to be told: it is at work
+            while it gives a job.
     """
 
     def __init__(
@@ -125,63 +138,83 @@ class VirtualWorker:
     ) -> None:
         self._timeline, self._together, self._work = timeline, together, work
         self._iteration_s, self._outcome = iteration_s, outcome
+        self._task: Task | None = None
         self._training: Training | None = None
+        """What the task is, if it is that."""
         self._stood_s: float | None = None
         """Since when it stands still, if it does."""
 
     def give(self, job: Job) -> None:
-        """Does a job: training in time, anything else at once."""
-        if isinstance(job, do.Train):
-            self._train(job.iterations)
-        else:
-            self._outcome(perform(self._work, job), False)
+        """Does a job, at once or in time."""
+        match job:
+            case do.Train():
+                self._training = Training(self._work, job.iterations)
+                self._together.begin(self._training)
+                self._begin(job.iterations * self._iteration_s, self._trained)
+            case do.Criticise() | do.Learn():
+                self._begin(SPLIT_SHARE * self._iteration_s, partial(self._stepped, job))
+            case _:
+                self._outcome(perform(self._work, job), False)
 
     def stop_training(self) -> None:
         """Ends the running training where it is; all of it, if it is computed already."""
-        training = self._training
-        if training is None:
+        task, training = self._task, self._training
+        if task is None or training is None:
             return
         if training.losses is None:
-            spent_s = self._timeline.now - training.begun_s - training.held_s
+            spent_s = self._timeline.now - task.begun_s - task.held_s
             done = int(spent_s / self._iteration_s + 1e-9)
             training.iterations = min(training.iterations, max(0, done))
-        training.due.call_off()
-        training.due = self._timeline.after(0.0, self._done)
+        task.due.call_off()
+        task.due = self._timeline.after(0.0, task.finish)
 
     def hold(self) -> None:
         """Stands still from now on."""
         if self._stood_s is None:
             self._stood_s = self._timeline.now
-            if self._training is not None:
-                self._training.due.call_off()
+            if self._task is not None:
+                self._task.due.call_off()
 
     def go_on(self) -> None:
-        """Goes on; what was being trained ends that much later."""
+        """Goes on; what was being done ends that much later."""
         if self._stood_s is None:
             return
         stood_s, self._stood_s = self._timeline.now - self._stood_s, None
-        training = self._training
-        if training is not None:
-            training.held_s += stood_s
-            training.due = self._timeline.at(training.due.at_s + stood_s, self._done)
+        task = self._task
+        if task is not None:
+            task.held_s += stood_s
+            task.due = self._timeline.at(task.due.at_s + stood_s, task.finish)
 
     def vanish(self) -> None:
         """The process is gone."""
+        if self._task is not None:
+            self._task.due.call_off()
         if self._training is not None:
-            self._training.due.call_off()
             self._together.drop(self._training)
-            self._training = None
+        self._task = self._training = None
 
-    def _train(self, iterations: int) -> None:
+    def _begin(self, lasts_s: float, finish: Action) -> None:
         now = self._timeline.now
-        due = self._timeline.at(now + iterations * self._iteration_s, self._done)
-        self._training = Training(self._work, iterations, now, due)
-        self._together.begin(self._training)
-        if self._stood_s is not None:  # paused between two rounds
+        self._task = Task(now, self._timeline.at(now + lasts_s, finish), finish)
+        if self._stood_s is not None:  # it stood still between two jobs as well
             self._stood_s = now
-            due.call_off()
+            self._task.due.call_off()
 
-    def _done(self) -> None:
+    def _end(self) -> float:
+        """The task is over; seconds since it was begun."""
+        task, self._task = self._task, None
+        assert task is not None
+        return self._timeline.now - task.begun_s
+
+    def _stepped(self, job: Job) -> None:
+        train_s = self._end()
+        done = perform(self._work, job)
+        if isinstance(done.event, ev.CriticismDone):  # it has looked at a real clock
+            done = replace(done, event=replace(done.event, train_s=train_s))
+        self._outcome(done, True)
+
+    def _trained(self) -> None:
+        train_s = self._end()
         training, self._training = self._training, None
         assert training is not None
         loss_g, loss_d = (None, None)
@@ -190,9 +223,6 @@ class VirtualWorker:
         else:
             self._together.drop(training)
         event = ev.TrainingDone(
-            iterations=training.iterations,
-            loss_g=loss_g,
-            loss_d=loss_d,
-            train_s=self._timeline.now - training.begun_s,
+            iterations=training.iterations, loss_g=loss_g, loss_d=loss_d, train_s=train_s
         )
         self._outcome(JobDone(event=event, snapshot=self._work.snapshot()), True)
