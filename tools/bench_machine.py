@@ -1,6 +1,6 @@
 """What an event costs in the machine of a peer: no sockets, no bytes on a wire, no work.
 
-Run from anywhere: .venv/bin/python tools/bench_machine.py
+Run from the root of the repository: python -m tools.bench_machine
 
 Machines of a ring in which each has so many neighbors train, send, acknowledge and mix, all in this
 process; only the time in `Machine.handle` counts. The figure is what a simulated node costs beside
@@ -51,9 +51,11 @@ class Ring:
 
     Args:
         neighbors: of every machine, an even number below `NODES`.
+        rounds: of every machine.
     """
 
-    def __init__(self, neighbors: int) -> None:
+    def __init__(self, neighbors: int, rounds: int) -> None:
+        self._rounds = rounds
         names = [f"n{index}" for index in range(NODES)]
         offsets = [o for o in range(-neighbors // 2, neighbors // 2 + 1) if o]
         self._rng = np.random.default_rng(0)
@@ -72,7 +74,7 @@ class Ring:
         return Settings(
             identity=Identity(node=name, run="bench", architecture="same", boot=f"boot-of-{name}"),
             neighbors=neighbors,
-            iterations=ROUNDS,
+            iterations=self._rounds,
             exchange_every=1,
             groups=(("G", "D"),),
             net_bytes={"G": VECTOR_BYTES // 2, "D": VECTOR_BYTES // 2},
@@ -122,7 +124,7 @@ class Ring:
 def main() -> None:
     """Prints a line for each number of neighbors."""
     for neighbors in NEIGHBORS:
-        costs = [Ring(neighbors).run() for _ in range(REPETITIONS)]
+        costs = [Ring(neighbors, ROUNDS).run() for _ in range(REPETITIONS)]
         median_us = statistics.median(cost.event_us for cost in costs)
         low_us, high_us = (f(cost.event_us for cost in costs) for f in (min, max))
         print(

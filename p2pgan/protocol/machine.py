@@ -454,8 +454,9 @@ class Machine(_Moments, ABC):
         core = self._core
         assert core.clock >= self._seen_clock, "the Lamport clock went back"
         self._seen_clock = core.clock
-        assert not self._awaiting or self.phase is Phase.LEAVING, "waits for leave without leaving"
-        assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
+        if self._awaiting:
+            assert self.phase is Phase.LEAVING, "waits for leave without leaving"
+            assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
         self._neighborhood.validate()
         self._exchanges.validate(self._neighborhood.routes)
         if self.phase is Phase.CLOSED:

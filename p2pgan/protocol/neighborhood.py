@@ -308,6 +308,8 @@ class Neighborhood:
 
     def validate(self) -> None:
         """Asserts the invariants of the class, for all links that have changed."""
+        if not self._changed:
+            return
         for peer in self._changed:
             self._validate(self.links[peer])
         assert len(self.routes) <= len(self.links), "routes that no link knows"

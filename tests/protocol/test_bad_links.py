@@ -25,6 +25,7 @@ from p2pgan.protocol.messages import (
 )
 from p2pgan.protocol.wire import decode
 from tests.protocol.party import Frames, Party
+from tests.protocol.star import Star
 
 PAIR = [("A", "B")]
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
@@ -163,6 +164,34 @@ def test_an_answer_that_is_lost_is_asked_for_again() -> None:
     party.rates = {}
     party.settle(until=lambda: party.states() == {("ready", True)})
     assert party.now == 1.0
+
+
+class DeafStar(Weather, Star):
+    """A coordinator and workers whose handshakes get lost, and nothing else."""
+
+    def _carry(self, queue: deque[Frames], frames: Frames) -> None:
+        if isinstance(decode(frames)[0], Hello | Welcome):
+            super()._carry(queue, frames)
+        else:
+            queue.append(frames)
+
+
+@pytest.mark.parametrize("system", ["fl", "sync", "async"])
+@QUICK
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_run_with_a_coordinator_begins_though_hellos_are_lost(system: str, seed: int) -> None:
+    """And though they come twice, which is no new connection."""
+    rates = {"loss": 0.3, "duplication": 0.3, "reordering": 0.3}
+    star = DeafStar(3, system, rates=rates, seed=seed, wait_s=1000.0, alone_s=1000.0)
+    star.start()
+    star.settle()
+    star.check_closed()
+    star.check_accounts()
+    assert [member.close.reason for member in star.members.values() if member.close] == (
+        ["finished"] * 4
+    )
+    joined = [(node, fields["peer"]) for node, fields in star.logged("peer_joined")]
+    assert len(joined) == len({*joined})
 
 
 # -- hostile peers ---------------------------------------------------------------------------------
