@@ -54,7 +54,7 @@ class Peers:
         else:
             saved = load(path, self._design.model) if path.is_file() else self._first[node]
             work.restore(saved)
-            settings = replace(settings, iterations_done=saved.iterations)
+            settings = replace(settings, iterations_done=saved.iterations, is_again=True)
         return Role(machine=machine_of(settings), work=work)
 
 

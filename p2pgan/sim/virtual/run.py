@@ -138,9 +138,32 @@ def prepared(config: RunConfig, data_dir: Path) -> Design:
     else:
         design = prepare(config, data_dir)
         check_algorithm(design)
+        _check_links(design)
     round_s = design.exchange_every * config.virtual.iteration_s
     played = resolved(config.virtual, config.seed, round_s)
     return replace(design, config=msgspec.structs.replace(design.config, virtual=played))
+
+
+def _check_links(design: Design) -> None:
+    """A coordinator's orders are not repeated: it counts on connections that lose nothing while
+    they stand, as ZeroMQ's do.
+
+    Raises:
+        ConfigError: if the links are to lose or change messages.
+    """
+    virtual = design.config.virtual
+    spoilt = {
+        f"virtual.{name}": getattr(virtual, name)
+        for name in ("loss", "duplication", "reordering", "corruption")
+        if getattr(virtual, name)
+    }
+    if design.algorithm.has_coordinator and (spoilt or virtual.preset != "none"):
+        raise ConfigError(
+            expected="0: a coordinator counts on connections that lose nothing while they stand",
+            got=", ".join(f"`{value:g}`" for value in spoilt.values()) or f"`{virtual.preset}`",
+            at=", ".join(spoilt) or "virtual.preset",
+            hint="crashes, freezes, partitions, latencies and bandwidths are fine",
+        )
 
 
 @dataclass(eq=False)
