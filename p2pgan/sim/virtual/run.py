@@ -12,6 +12,7 @@ import torch
 
 from p2pgan.config import RunConfig
 from p2pgan.design import Design
+from p2pgan.errors import ConfigError
 from p2pgan.experiment import Experiment, prepare, spread_out
 from p2pgan.gan.cohort import Trainees
 from p2pgan.mixing.rules import consensus_distance
