@@ -255,9 +255,10 @@ class Transport:
         peer = self._peers[order.peer]
         pieces = split(data, order, chunk_bytes=chunk_bytes)
         chunks = (self._counted(chunk, payload) for chunk, payload in pieces)
-        replaced = peer.outbox.push_vector(
-            QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
+        vector = QueuedVector(
+            exchange=order.exchange, nets=order.nets, purpose=order.purpose, chunks=chunks
         )
+        replaced = peer.outbox.push_vector(vector)
         self._flush(peer)
         return replaced
 

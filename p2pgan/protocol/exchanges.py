@@ -4,11 +4,13 @@ A part of the peer machine. Every vector that is recorded as sent ends in exactl
 acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
+from p2pgan.protocol.decisions import Decisions
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
@@ -17,8 +19,18 @@ QUIET: Final[frozenset[Purpose]] = frozenset({"batches", "feedback"})
 """What is sent in every iteration. Only a refusal is recorded, or told to the sender; else the
 answer is the next message."""
 
-SYSTEMS: Final[frozenset[Purpose]] = frozenset({"model", "update", "move", *QUIET})
-"""What records name: purposes of runs with a coordinator."""
+LASTING: Final[frozenset[Purpose]] = frozenset({"mass"})
+"""What outlives the connection that it was sent over: it is sent again until its receiver has
+decided, and whoever gets it again says again what it has said before."""
+
+KEPT: Final[frozenset[Purpose]] = LASTING | {"pair", "answer"}
+"""What its sender needs again."""
+
+NAMED: Final[frozenset[Purpose]] = KEPT | {"model", "update", "move", *QUIET}
+"""What records name; all else is the usual traffic of gossip."""
+
+UNDECIDED: Final = "not_welcomed"
+"""The answer of who knows nothing of us, and may have accepted the vector when it still did."""
 
 MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
@@ -44,6 +56,8 @@ class Parcel:
     origin: str = ""
     slot: int = 0
     number: int = 0
+    weight: float = 0.0
+    answers: str = ""
     data: bytes = field(default=b"", repr=False)
     """Empty: our own networks."""
 
@@ -87,11 +101,20 @@ class Exchanges:
     comes in per sender and group; what comes in comes over a route that stands.
     """
 
-    __slots__ = ("_assemblers", "_core", "_counter", "_gate", "_latest", "_quiet", "_rejected",
-                 "inbox", "outstanding", "traffic")  # fmt: skip
+    __slots__ = ("_assemblers", "_core", "_counter", "_decisions", "_gate", "_latest", "_quiet",
+                 "_rejected", "_unwanted", "inbox", "outstanding", "traffic")  # fmt: skip
 
-    def __init__(self, core: Core, gate: Gate) -> None:
-        self._core, self._gate = core, gate
+    def __init__(
+        self, core: Core, gate: Gate, unwanted: Callable[[Arrival], str] = lambda arrival: ""
+    ) -> None:
+        """Without any vectors.
+
+        Args:
+            core: of the machine.
+            gate: which vectors are taken at all.
+            unwanted: why one that came whole is not taken now; empty: it is.
+        """
+        self._core, self._gate, self._unwanted = core, gate, unwanted
         self._counter = 0
         self.outstanding: dict[str, Outgoing] = {}
         self.inbox: dict[tuple[str, Nets, Purpose], Arrival] = {}
@@ -103,9 +126,12 @@ class Exchanges:
         """Prefix and counter of each sender's latest vector: a repetition does not raise it."""
         self._rejected: dict[str, str] = {}
         """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
+        self._decisions = Decisions()
+        """About what is sent again."""
 
-    def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> None:
-        """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says."""
+    def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> str:
+        """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says; the
+        exchange id."""
         self._counter += 1
         exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
         size = len(parcel.data) or self._gate.bytes_of(nets)
@@ -136,46 +162,56 @@ class Exchanges:
                 origin=parcel.origin,
                 slot=parcel.slot,
                 number=parcel.number,
+                weight=parcel.weight,
+                answers=parcel.answers,
                 data=parcel.data,
+                keep=parcel.purpose in KEPT,
             )
         )
+        return exchange
 
     def _limit_outstanding(self, peer: str) -> None:
         """Gives up the oldest vector to a peer that takes all and answers nothing."""
-        unanswered = [out for out in self.outstanding.values() if out.peer == peer]
+        everything = self.outstanding.values()
+        unanswered = [o for o in everything if o.peer == peer and o.purpose not in LASTING]
         if len(unanswered) >= MAX_UNACKNOWLEDGED:
             del self.outstanding[unanswered[0].exchange]
             self._drop(unanswered[0], "unacknowledged")
 
     def acknowledged(self, peer: str, ack: VectorAck) -> Outgoing | None:
-        """A receiver has decided about a vector; the vector, if it was refused. Answers to vectors
-        given up are ignored."""
+        """A receiver has decided about a vector; the vector. Answers to vectors given up are
+        ignored, and so is one that decides nothing about what lasts."""
         out = self.outstanding.get(ack.exchange)
         if out is not None and out.peer == peer:
+            if out.purpose in LASTING and ack.reason == UNDECIDED:
+                return None
             del self.outstanding[ack.exchange]
         else:
             out = self._quiet.get(peer)
             if out is None or out.exchange != ack.exchange:
                 return None
             del self._quiet[peer]
-        if ack.accepted:
-            return None
-        self._drop(out, ack.reason or "refused")
+        if not ack.accepted:
+            self._drop(out, ack.reason or "refused")
         return out
 
     def replaced(self, peer: str, exchange: str) -> None:
         """The shell put a newer vector in the place of one that was not on its way yet."""
         out = self.outstanding.get(exchange)
-        if out is not None and out.peer == peer:
-            del self.outstanding[exchange]
-            self._drop(out, "superseded")
+        if out is not None and out.peer == peer and out.purpose not in LASTING:
+            self.give_up(out, "superseded")
 
     def lose(self, peer: str) -> None:
         """Our connection to a peer broke: what it has not acknowledged may not have come."""
         self._quiet.pop(peer, None)
         for out in [out for out in self.outstanding.values() if out.peer == peer]:
-            del self.outstanding[out.exchange]
-            self._drop(out, "peer_lost")
+            if out.purpose not in LASTING:
+                self.give_up(out, "peer_lost")
+
+    def give_up(self, out: Outgoing, reason: str) -> None:
+        """Waits no more for the answer to a vector."""
+        del self.outstanding[out.exchange]
+        self._drop(out, reason)
 
     def take(self, purpose: Purpose | None = None) -> tuple[Arrival, ...]:
         """Empties the inbox, in order of senders; with a purpose, takes only what came for it.
@@ -205,8 +241,9 @@ class Exchanges:
             self._drop(arrival, reason)
 
     def refuse(self, link: Link, arrival: Arrival, reason: str) -> None:
-        """An arrival of what is not acknowledged is of no use; its sender is told."""
+        """An arrival is of no use, or not now; its sender is told."""
         self._drop(arrival, reason)
+        self._decide(link, arrival.exchange, arrival.purpose, reason)
         if link.route is not None:
             self._ack(link.route, arrival.exchange, reason)
 
@@ -234,6 +271,8 @@ class Exchanges:
                 further chunks will be ignored; the caller of this function counts the fault.
         """
         assert link.route is not None, "chunks come over routes that stand"
+        if chunk.purpose in LASTING and self._is_decided(link, link.route, chunk):
+            return None
         if self._rejected.get(link.peer) == chunk.exchange:
             return None
         key = (link.route, chunk.nets)
@@ -244,15 +283,36 @@ class Exchanges:
             self._assemblers.pop(key, None)
             self._reject(link, link.route, chunk, error.reason)
             raise
-        if arrival is not None:
-            del self._assemblers[key]
-            self._accept(link.route, arrival)
+        if arrival is None:
+            return None
+        del self._assemblers[key]
+        if reason := self._unwanted(arrival):
+            self.refuse(link, arrival, reason)
+            return None
+        self._accept(link, link.route, arrival)
         return arrival
+
+    def _is_decided(self, link: Link, route: bytes, chunk: Chunk) -> bool:
+        """Whether a piece is of a vector that was decided about; if so, its sender is told again
+        when all of it has come."""
+        prefix = _prefix(link.peer, link.boot or "")
+        counter = _counter(chunk.exchange, prefix)
+        reason = None if counter is None else self._decisions.of(link.peer, prefix, counter)
+        if reason is not None and chunk.index == chunk.count - 1:
+            self._ack(route, chunk.exchange, reason)
+        return reason is not None
+
+    def _decide(self, link: Link, exchange: str, purpose: Purpose, reason: str) -> None:
+        """Remembers what was said about a vector that may come again."""
+        prefix = _prefix(link.peer, link.boot or "")
+        counter = _counter(exchange, prefix)
+        if purpose in LASTING and counter is not None:
+            self._decisions.decide(link.peer, prefix, counter, reason)
 
     def unwelcome(self, route: bytes, chunk: Chunk) -> None:
         """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
         if chunk.index == chunk.count - 1:
-            self._ack(route, chunk.exchange, "not_welcomed")
+            self._ack(route, chunk.exchange, UNDECIDED)
 
     def keep(self, arrival: Arrival) -> None:
         """Puts an arrival into the inbox, in the place of an older one of the same sender."""
@@ -270,7 +330,10 @@ class Exchanges:
         """
         assembler = self._assemblers.get(key)
         if assembler is not None and assembler.exchange == chunk.exchange:
-            return assembler
+            if chunk.purpose not in LASTING or chunk.index or not assembler.held_bytes:
+                return assembler
+            self._give_up(key)  # it is sent again, its rest having vanished on the way
+            assembler = None
         if assembler is not None:
             self._give_up(key)
             at = f"peer `{link.peer}`"
@@ -290,27 +353,33 @@ class Exchanges:
         if counter is None:
             raise VectorError("exchange", expected=f"`{prefix}N`", got="another id", at=at)
         if former == prefix and counter <= latest:
+            if chunk.purpose in LASTING:
+                return expected_bytes
             raise VectorError("repeated", expected=f"more than {latest}", got=f"{counter}", at=at)
         self._latest[link.peer] = (prefix, counter)
         return expected_bytes
 
-    def _accept(self, route: bytes, arrival: Arrival) -> None:
+    def _accept(self, link: Link, route: bytes, arrival: Arrival) -> None:
         traffic = self.traffic[arrival.peer]
         traffic.received += 1
         traffic.received_bytes += len(arrival.data)
         if arrival.purpose in QUIET:
             return
         self._core.record("vector_received", **_fields(arrival))
+        self._decide(link, arrival.exchange, arrival.purpose, "")
         self._ack(route, arrival.exchange, "")
 
     def _reject(self, link: Link, route: bytes, chunk: Chunk, reason: str) -> None:
         self._rejected[link.peer] = chunk.exchange
         self.traffic[link.peer].dropped += 1
         self._core.record("vector_dropped", **_fields_of(link.peer, chunk), reason=reason)
+        self._decide(link, chunk.exchange, chunk.purpose, reason)
         self._ack(route, chunk.exchange, reason)
 
     def _give_up(self, key: tuple[bytes, Nets]) -> None:
         assembler = self._assemblers.pop(key)
+        if assembler.head.purpose in LASTING:
+            return  # it will come again, and its sender accounts for it
         self.traffic[assembler.peer].dropped += 1
         fields = _fields_of(assembler.peer, assembler.head)
         self._core.record("vector_dropped", **fields, reason="incomplete")
@@ -378,4 +447,4 @@ def _fields_of(peer: str, chunk: Chunk) -> dict[str, Any]:
 
 
 def _named(purpose: Purpose) -> dict[str, Any]:
-    return {"purpose": purpose} if purpose in SYSTEMS else {}
+    return {"purpose": purpose} if purpose in NAMED else {}

@@ -71,6 +71,14 @@ class _Moments:
     def _spoiled(self, link: Link, reason: str) -> None:
         """A vector could not be taken."""
 
+    def _unwanted(self, arrival: Arrival) -> str:
+        """Why a vector that came whole is not taken now; empty: it is."""
+        del arrival
+        return ""
+
+    def _accepted(self, out: Outgoing) -> None:
+        """A vector of ours was taken."""
+
     def _returned(self, out: Outgoing, reason: str) -> None:
         """A vector of ours was refused."""
 
@@ -107,7 +115,7 @@ class Machine(_Moments, ABC):
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
         self._neighborhood = Neighborhood(self._core)
-        self._exchanges = Exchanges(self._core, gate)
+        self._exchanges = Exchanges(self._core, gate, self._unwanted)
         self.phase = Phase.IDLE
         self._round = 0
         self._iterations = 0
@@ -318,7 +326,9 @@ class Machine(_Moments, ABC):
                 self._refused(link, message)
             case VectorAck():
                 out = self._exchanges.acknowledged(link.peer, message)
-                if out is not None:
+                if out is not None and message.accepted:
+                    self._accepted(out)
+                elif out is not None:
                     self._returned(out, message.reason)
             case Leave() | LeaveAck():
                 self._farewell(link, message)

@@ -45,7 +45,7 @@ def exchange(
 
 
 def test_names() -> None:
-    gossip = {"gossip", "gossip-ind"}
+    gossip = {"gossip", "gossip-ind", "gosgd", "push-sum", "ad-psgd"}
     assert set(ALGORITHMS) == {"standalone", "centralised", *gossip, "fl-gan", "md-gan"}
     assert all(algorithm(name).name == name for name in ALGORITHMS)
     with pytest.raises(ConfigError, match="did you mean `gossip-ind`"):

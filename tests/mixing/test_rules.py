@@ -11,6 +11,7 @@ from torch import Tensor
 from p2pgan.mixing import rules as rules_module
 from p2pgan.mixing.draws import Arrivals, everyone
 from p2pgan.mixing.rules import (
+    Incoming,
     Rows,
     arrival_weight,
     consensus_distance,
@@ -242,7 +243,7 @@ def test_a_daemons_merge_is_its_row_of_the_simulators_mix(arrivals: Arrivals, se
     together = mixed(mixing_rows(arrivals), before)
     for node, sources in enumerate(arrivals):
         own = before[node].clone()
-        merge(own, [before[source] for source in sources if source != node])
+        merge(own, [Incoming(before[source]) for source in sources if source != node])
         torch.testing.assert_close(own, together[node], rtol=1e-6, atol=1e-6)
 
 
@@ -250,8 +251,8 @@ def test_a_daemons_merge_is_its_row_of_the_simulators_mix(arrivals: Arrivals, se
 def test_a_merge_does_not_depend_on_who_came_first(order: list[int]) -> None:
     arrived = vectors(4)
     first, second = vectors(1, 9)[0], vectors(1, 9)[0]
-    merge(first, list(arrived))
-    merge(second, [arrived[i] for i in order])
+    merge(first, [Incoming(vector) for vector in arrived])
+    merge(second, [Incoming(arrived[i]) for i in order])
     torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
 
 

@@ -57,6 +57,8 @@ class Member:
         self.done_s = 0.0
         """When the work at hand is done, at the earliest."""
         self.timers: dict[str, float] = {}
+        self.kept: dict[str, tuple[do.SendVector, bytes]] = {}
+        """Vectors that may be needed again."""
         self.log: list[do.Record] = []
         self.close: do.Close | None = None
         self.stopped_training = False
@@ -128,6 +130,7 @@ class Party:
         self.members: dict[str, Member] = {}
         self.connections: dict[tuple[str, str], Connection] = {}
         self.losses = 0
+        self.chunk_bytes = 12
         self.frozen: set[str] = set()
         self.work_s: dict[type, float] = {}
         """How long work of some kinds takes; other work takes no time."""
@@ -160,8 +163,13 @@ class Party:
             case do.SendVector():
                 own = b"".join(member.vector[net].tobytes() for net in instruction.nets)
                 data = instruction.data or own
-                for chunk, payload in split(data, instruction, chunk_bytes=12):
-                    self._send(node, instruction.peer, encode(chunk, payload))
+                if instruction.keep:
+                    member.kept[instruction.exchange] = instruction, data
+                self._send_vector(node, instruction, data)
+            case do.Resend():
+                self._send_vector(node, *member.kept[instruction.exchange])
+            case do.Forget():
+                del member.kept[instruction.exchange]
             case do.SetTimer():
                 member.timers[instruction.name] = instruction.at_s
             case do.CancelTimer():
@@ -177,9 +185,16 @@ class Party:
                 member.work = None
             case _:
                 assert member.work is None, "one piece of work at a time"
+                if isinstance(instruction, do.Mix):
+                    kept = {exchange: data for exchange, (_, data) in member.kept.items()}
+                    instruction = instruction.with_kept(kept)
                 member.work = instruction
                 lasts_s = self.work_s.get(type(instruction), 0.0)
                 member.done_s = self.now + lasts_s * self.slower.get(node, 1.0)
+
+    def _send_vector(self, node: str, order: do.SendVector, data: bytes) -> None:
+        for chunk, payload in split(data, order, chunk_bytes=self.chunk_bytes):
+            self._send(node, order.peer, encode(chunk, payload))
 
     def _send(self, node: str, peer: str, frames: Frames) -> None:
         connection = self.connections[node, peer]
@@ -236,7 +251,7 @@ class Party:
             self.tell(a, ev.LinkDown(peer=b))
         elif kind == "forward":
             message, payload = decode(connection.forward.popleft())
-            finite = bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
+            finite = self._is_finite(payload)
             self.tell(
                 b,
                 ev.Received(
@@ -247,6 +262,9 @@ class Party:
             message, _ = decode(connection.back.popleft())
             self.tell(a, ev.Answered(peer=b, message=message))
 
+    def _is_finite(self, payload: bytes | memoryview) -> bool:
+        return bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
+
     def _finish_work(self, node: str) -> None:
         member = self.members[node]
         work, member.work = member.work, None
@@ -256,10 +274,9 @@ class Party:
                 member.stopped_training = False
                 self.tell(node, ev.TrainingDone(iterations=done, loss_g=0.5, train_s=0.1))
             case do.Mix():
-                share = 1 / (1 + len(work.arrivals))
-                member.mixed += [arrival.exchange for arrival in work.arrivals]
-                weights = tuple((arrival.exchange, share) for arrival in work.arrivals)
-                self.tell(node, ev.MixingDone(weights=weights))
+                member.mixed += [arrival.exchange for arrival in work.came]
+                weights = self._merge(member, work)
+                self.tell(node, ev.MixingDone(weights=tuple(weights.items())))
             case do.Judge():
                 member.judged.append(work.arrival.exchange)
                 self.tell(node, ev.JudgingDone(score=float(unpacked(work.arrival.data)["G"][0])))
@@ -274,6 +291,11 @@ class Party:
                 self.tell(node, ev.SavingDone(path=f"nodes/{node}/checkpoint.safetensors"))
             case _:
                 self._finish_other(node, member, work)
+
+    def _merge(self, member: Member, order: do.Mix) -> dict[str, float]:
+        """What mixing does to the networks, by default nothing; the share of each arrival."""
+        del member
+        return {arrival.exchange: 1 / (1 + len(order.arrivals)) for arrival in order.arrivals}
 
     def _finish_other(self, node: str, member: Member, work: Any) -> None:
         raise AssertionError(f"no such work: {work}")
