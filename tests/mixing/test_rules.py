@@ -259,7 +259,7 @@ def test_a_merge_does_not_depend_on_who_came_first(order: list[int]) -> None:
 def test_a_merge_leaves_what_arrived_alone() -> None:
     own, arrived = vectors(1)[0], list(vectors(2, 1))
     before = [vector.clone() for vector in arrived]
-    merge(own, arrived)
+    merge(own, [Incoming(vector) for vector in arrived])
     assert all(torch.equal(a, b) for a, b in zip(arrived, before, strict=True))
 
 

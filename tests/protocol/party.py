@@ -110,13 +110,16 @@ class Party:
                 architecture=choices.pop("architecture", "same"),
                 boot=choices.pop("boot", f"{node}-boot-of-this-test"),
             )
-            defaults: dict[str, Any] = {"iterations": 6, "exchange_every": 2}
+            defaults: dict[str, Any] = {
+                "iterations": 6,
+                "exchange_every": 2,
+                "net_bytes": {"G": 20, "D": 12},
+                "draw": self._draw,
+            }
             settings = Settings(
                 identity=identity,
                 neighbors=tuple(neighbors),
                 groups=groups,
-                net_bytes={"G": 20, "D": 12},
-                draw=self._draw,
                 **{**defaults, **choices},
             )
             self.members[node] = Member(settings)
