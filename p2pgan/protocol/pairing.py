@@ -1,14 +1,20 @@
 """Asynchronous pairs (AD-PSGD, Lian et al. 2018): two peers move towards each other.
 
-A part of the peer machine. After its training a node asks one neighbor, with its networks. That one
-answers at once with its own, as they were when its last work ended, and both mix at the end of
-their trainings. They mix by difference: what a node adds is half of what came less half of what it
-has sent itself (the base of the pair). The two changes cancel out, so that the sum of both is what
-it was, though both have trained meanwhile and neither has waited.
+A part of the peer machine. When a round is over, a node asks one neighbor, with its networks. That
+one answers at once with its own, and both mix at the end of the trainings that they are at. They
+mix by difference: what a node adds is half of what came less half of what it has sent itself (the
+base of the pair). The two changes cancel out, so that the sum of both is what it was, though both
+have trained meanwhile and neither has waited.
 
-That holds where both mix. It does not where an answer is lost, or is late: who has waited for
-`PATIENCE` rounds, or whose connection to the other broke, asks anew and keeps the base no longer;
-an answer that comes after all is averaged like any vector.
+A base must not be older than the last mixing: two differences that follow from the same distance,
+one after the other, overshoot, and nodes that pair often would swing ever further apart. So who
+mixes while it waits for an answer, has waited for `PATIENCE` rounds, or has lost its connection to
+the other, gives its request up, and may ask anew. An answer that comes after all is late: it is
+averaged like any vector, which does not keep the sum, and neither does an answer that is lost.
+
+A node with a request under way answers others all the same (if all asked at once, nobody would be
+free), but not the one that it has asked: the two would trade places. Of two who ask each other the
+one whose id comes first is answered.
 """
 
 from collections.abc import Sequence
@@ -23,8 +29,7 @@ from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.trading import Trade
 
 PATIENCE: Final = 20
-"""Rounds that a node waits for an answer: both ways may take ten each. One that is frozen holds its
-partner up for so long, who still answers others."""
+"""Rounds that a node waits for an answer, if nothing else comes: both ways may take ten each."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,10 +55,10 @@ class Pairs(Trade):
     """Asks and answers.
 
     Invariants: at most one request waits for its answer, one answer waits to be mixed, and one
-    request that we have answered; what is averaged has no base.
+    request that we have answered, or will as soon as we have mixed.
     """
 
-    __slots__ = ("_answered", "_given_up", "_request", "_round", "_taken")
+    __slots__ = ("_answered", "_given_up", "_held", "_is_mixing", "_request", "_round", "_taken")
 
     def __init__(
         self, core: Core, settings: Settings, neighborhood: Neighborhood, exchanges: Exchanges
@@ -61,6 +66,9 @@ class Pairs(Trade):
         super().__init__(core, settings, neighborhood, exchanges)
         self._round = 0
         """The last one that was trained; 0: there are no networks to answer with."""
+        self._is_mixing = False
+        self._held: Arrival | None = None
+        """A request that came while we were mixing."""
         self._request: Request | None = None
         self._given_up: dict[str, str] = {}
         """Of each peer the latest request of ours that we wait for no longer."""
@@ -71,12 +79,20 @@ class Pairs(Trade):
 
     # -- rounds ------------------------------------------------------------------------------------
 
-    def send(self, ready: Sequence[str], round: int) -> None:
+    def go_on(self, ready: Sequence[str], round: int) -> None:
+        self._is_mixing = False
+        if self._held is not None:
+            self._answer(self._held)
+            self._held = None
         if self._request is not None:
             self._request.rounds += 1
             if self._request.rounds < PATIENCE:
                 return
             self._give_up(self._request)
+        if ready:
+            self._ask(ready, round)
+
+    def _ask(self, ready: Sequence[str], round: int) -> None:
         (nets,) = self.settings.groups
         for peer in self.drawn(ready)[:1]:
             parcel = Parcel(purpose="pair")
@@ -89,6 +105,9 @@ class Pairs(Trade):
         self._answered = self._taken = None
         if not halves:
             return None
+        self._is_mixing = True
+        if self._request is not None:
+            self._give_up(self._request)
         bases = {half.arrival.exchange: half.base for half in halves if half.base}
         return Mix(arrivals=tuple(half.arrival for half in halves), bases=bases)
 
@@ -101,11 +120,16 @@ class Pairs(Trade):
             is_late = self._given_up.get(peer) == arrival.answers
             return "" if (is_awaited or is_late) and self._taken is None else "late"
         can_answer = self._round > 0 and peer in self.neighborhood.ready()
-        return "" if can_answer and self._answered is None else "busy"
+        is_paired = self._answered is not None or self._held is not None
+        crosses = self._request is not None and self._request.peer == peer
+        is_first = crosses and self.core.us.node < peer
+        return "" if can_answer and not is_paired and not is_first else "busy"
 
     def keep(self, arrival: Arrival) -> None:
         if arrival.purpose == "answer":
             self._take_answer(arrival)
+        elif arrival.purpose == "pair" and self._is_mixing:
+            self._held = arrival
         elif arrival.purpose == "pair":
             self._answer(arrival)
         else:
@@ -155,18 +179,17 @@ class Pairs(Trade):
 
     def let_go(self, *, now: bool) -> None:
         del now
-        for half in (self._answered, self._taken):
-            if half is not None:
-                self.exchanges.discard((half.arrival,), "finished")
-        self._answered = self._taken = self._request = None
+        self.exchanges.discard(self._arrivals(), "finished")
+        self._answered = self._taken = self._held = self._request = None
 
     def held_bytes(self) -> int:
-        halves = (self._answered, self._taken)
-        return sum(len(half.arrival.data) for half in halves if half is not None)
+        return sum(len(arrival.data) for arrival in self._arrivals())
+
+    def _arrivals(self) -> tuple[Arrival, ...]:
+        halves = [half.arrival for half in (self._answered, self._taken) if half is not None]
+        return (*halves, *([self._held] if self._held is not None else []))
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""
-        us = self.core.us.node
+        assert self._answered is None or self._held is None, "two requests at once"
         assert self._answered is None or self._answered.base, "an answer without a base"
-        halves = [half for half in (self._answered, self._taken) if half is not None]
-        assert all(half.arrival.peer != us for half in halves), "paired with ourselves"

@@ -183,7 +183,10 @@ class PeerMachine(Machine):
         )
         if self._reason:
             self._save(Cause.HALTED)
-        elif self._is_finished() or self._settings.is_scored(self._round):
+            return
+        if not self._is_finished():
+            self._trade.go_on(self._neighborhood.ready(), self._round)
+        if self._is_finished() or self._settings.is_scored(self._round):
             self._enter(Cause.SCORE_DUE)
             self._core.emit(do.Score())
         else:

@@ -33,9 +33,9 @@ class Trade(ABC):
         assert {*peers} <= {*ready}, f"the draw chose {peers}, some of whom are not ready"
         return peers
 
-    @abstractmethod
     def send(self, ready: Sequence[str], round: int) -> None:
-        """Sends our networks as they are, before mixing, to some of the peers that are ready."""
+        """A round is trained: sends networks as they are before mixing, if some peer is ready."""
+        del ready, round
 
     @abstractmethod
     def take(self, round: int) -> Mix | None:
@@ -44,6 +44,10 @@ class Trade(ABC):
     def mixed(self, mix: Mix) -> None:
         """What was taken is in our own networks."""
         del mix
+
+    def go_on(self, ready: Sequence[str], round: int) -> None:
+        """A round is over, and the next one is about to be trained."""
+        del ready, round
 
     def unwanted(self, arrival: Arrival) -> str:
         """Why an arrival is not taken now, by somebody who will mix again; empty: it is."""

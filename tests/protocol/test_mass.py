@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pgan.mixing.merging import SumWeights
-from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from tests.protocol.party import Member, Party
 
