@@ -52,7 +52,10 @@ class Member:
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
         self.machine = machine_of(settings)
-        self.vector = {"G": np.arange(5, dtype=np.float32), "D": np.ones(3, dtype=np.float32)}
+        self.vector: dict[str, np.ndarray] = {
+            "G": np.arange(5, dtype=np.float32),
+            "D": np.ones(3, dtype=np.float32),
+        }
         self.work: do.Instruction | None = None
         self.done_s = 0.0
         """When the work at hand is done, at the earliest."""

@@ -1,6 +1,8 @@
 """Push-sum between machines: no mass is lost or comes twice, whatever happens on the way."""
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,10 +140,14 @@ def test_mass_is_conserved_whatever_happens(data: st.DataObject) -> None:
     party.start()
     for _ in range(data.draw(st.integers(0, 25), label="disturbances")):
         quiet = iter(range(data.draw(st.integers(0, 30))))
-        party.settle(until=lambda quiet=quiet: next(quiet, None) is None)
+        party.settle(until=partial(ran_out, quiet))
         disturb(party, data)
         party.check_mass()
     party.settle(until=lambda: any(m.phase in ENDS for m in party.members.values()))
+
+
+def ran_out(steps: Iterator[int]) -> bool:
+    return next(steps, None) is None
 
 
 ENDS = ("leaving", "closed")
@@ -166,7 +172,7 @@ def disturb(party: Masses, data: st.DataObject) -> None:
 @pytest.mark.parametrize("directed", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_estimates_go_to_the_exact_mean(directed: bool, seed: int) -> None:
-    """Also where nobody ever hears from those that it sends to, which plain averages do not bear."""
+    """Also where nobody ever hears from those that it sends to, as plain averages do not."""
     party = Masses(RING, seed=seed, iterations=600, directed=directed)
     mean = party.estimates().mean(0)
     party.work_s[do.Train] = 1.0

@@ -74,7 +74,7 @@ class Pairing(Party):
 
     def balance(self) -> np.ndarray:
         """Of all networks, once everything on its way is mixed."""
-        total = np.sum([values_of(member) for member in self.members.values()], 0)
+        total: np.ndarray = self.estimates().sum(0)
         for member in self.members.values():
             machine: Any = member.machine
             halves = (machine._trade._answered, machine._trade._taken)
@@ -188,7 +188,7 @@ def test_a_late_answer_is_averaged() -> None:
     party = Pairing(PAIR, iterations=8, seed=1)
     party.work_s[do.Train] = 1.0
     party.start()
-    party.settle(until=lambda: answers(party))
+    party.settle(until=lambda: bool(answers(party)))
     asker = party.sent[answers(party)[0].answers].exchange[0]
     party.take(("down", asker, "B" if asker == "A" else "A"))
     party.settle(until=lambda: isinstance(party.members[asker].work, do.Mix))
