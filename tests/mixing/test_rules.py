@@ -335,3 +335,38 @@ def test_after_the_coordinators_mean_everybody_agrees() -> None:
     after = mixed(mixing_rows(everyone([[]] * 10, np.random.default_rng(0))), before)
     torch.testing.assert_close(after, before.mean(0).expand_as(before), rtol=1e-5, atol=1e-6)
     assert consensus_distance(after) < 1e-5
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_weights_are_those_of_a_mean(weights: list[float], seed: int) -> None:
+    own, *others = vectors(len(weights) + 1, seed)
+    expected = own.double() * 0.7
+    for weight, other in zip(weights, others, strict=True):
+        expected += weight * other.double()
+    total = 0.7 + sum(weights)
+    came = [Incoming(vector, weight) for vector, weight in zip(others, weights, strict=True)]
+    given_ = merge(own, came, 0.7)
+    torch.testing.assert_close(own.double(), expected / total, rtol=1e-5, atol=1e-5)
+    assert given_ == pytest.approx([weight / total for weight in weights])
+
+
+def test_weights_far_from_each_other_are_no_trouble() -> None:
+    own, other = vectors(2)
+    before = other.clone()
+    assert merge(own, [Incoming(other, 1.0)], 2.0**-512) == [1.0]
+    assert torch.equal(own, before)
+
+
+def test_differences_keep_the_sum_though_both_have_moved() -> None:
+    """Each adds half of what came less what it had sent; a third vector is averaged first."""
+    sent_a, sent_b, moved_a, moved_b, third = vectors(5)
+    a, b = sent_a + moved_a, sent_b + moved_b
+    total = a + b
+    assert merge(a, [Incoming(sent_b, base_P=sent_a)]) == [0.5]
+    assert merge(b, [Incoming(sent_a, base_P=sent_b)]) == [0.5]
+    torch.testing.assert_close(a + b, total)
+    torch.testing.assert_close(a, (sent_a + sent_b) / 2 + moved_a)
+    before = a.clone()
+    shares_ = merge(a, [Incoming(sent_b, base_P=sent_a), Incoming(third)])
+    assert shares_ == [0.5, 0.5]
+    torch.testing.assert_close(a, (before + third) / 2 + (sent_b - sent_a) / 2)
