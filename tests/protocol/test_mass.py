@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pgan.mixing.merging import SumWeights
+from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.mass import RESEND_MAX_S, RESEND_TIMER
+from p2pgan.protocol.messages import VectorAck, Welcome
 from tests.protocol.party import Member, Party
 
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
@@ -198,3 +201,125 @@ def test_estimates_go_to_the_exact_mean_though_every_third_message_is_lost() -> 
     dropped = [fields["reason"] for _, fields in party.logged("vector_dropped")]
     assert dropped
     np.testing.assert_allclose(party.estimates(), np.tile(mean, (4, 1)), atol=1e-9)
+
+
+def masses(edges: Any = PAIR, **common: Any) -> Masses:
+    """Started, with work that takes its time."""
+    party = Masses(edges, seed=3, iterations=40, wait_s=1.0, **common)
+    party.work_s[do.Train] = 1.0
+    party.start()
+    return party
+
+
+def in_doubt(party: Masses, node: str) -> list[str]:
+    machine: Any = party.members[node].machine
+    return [doubt.out.exchange for doubt in machine._trade._doubts.values()]
+
+
+def until_doubt(party: Masses, node: str) -> str:
+    """Runs until a node has a piece on its way; its exchange id."""
+    party.settle(until=lambda: bool(in_doubt(party, node)))
+    return in_doubt(party, node)[0]
+
+
+def reasons(party: Masses, exchange: str) -> set[str]:
+    dropped = [f for _, f in party.logged("vector_dropped") if f["exchange"] == exchange]
+    return {fields["reason"] for fields in dropped}
+
+
+def test_a_lost_acknowledgment_is_said_again_and_nothing_merged_twice() -> None:
+    party = masses()
+    exchange = until_doubt(party, "A")
+    party.settle(until=lambda: exchange in party.received)
+    party.vanish("A", "B", back=True)
+    assert in_doubt(party, "A") == [exchange]
+    party.settle(until=lambda: exchange not in in_doubt(party, "A"))
+    assert party.members["B"].mixed.count(exchange) <= 1
+    assert not reasons(party, exchange)
+    assert exchange not in party.members["A"].kept
+
+
+def test_a_broken_connection_leaves_it_in_doubt_until_the_peer_is_ready_again() -> None:
+    party = masses()
+    exchange = until_doubt(party, "A")
+    party.take(("down", "A", "B"))
+    assert in_doubt(party, "A") == [exchange]
+    party.settle(until=lambda: exchange in party.received)
+    assert not reasons(party, exchange)
+
+
+def test_a_second_piece_comes_back_from_who_has_not_mixed_the_first() -> None:
+    """A is quick: B has not mixed its last one when the next comes."""
+    party = masses()
+    party.slower["B"] = 5.0
+    party.settle(until=lambda: bool(party.members["A"].kinds("vector_dropped")))
+    (back,) = party.members["A"].kinds("vector_dropped")
+    assert back["reason"] == "busy"
+    machine: Any = party.members["A"].machine
+    assert [arrival.exchange for arrival in machine._trade._returned] == [back["exchange"]]
+    party.settle(until=lambda: not machine._trade._returned)
+    assert back["exchange"] not in party.members["A"].kept
+
+
+def test_no_second_piece_is_sent_to_who_has_not_decided() -> None:
+    party = masses()
+    exchange = until_doubt(party, "A")
+    party.frozen.add("B")
+    party.settle(until=lambda: party.members["A"].phase in ENDS)
+    sent = [fields["exchange"] for fields in party.members["A"].kinds("vector_sent")]
+    assert sent[-1] == exchange
+
+
+def test_who_leaves_gives_back_what_comes() -> None:
+    party = masses()
+    exchange = until_doubt(party, "A")
+    party.tell("B", ev.StopRequested())
+    party.settle(until=lambda: exchange not in in_doubt(party, "A"))
+    assert reasons(party, exchange) == {"finished"}
+    party.check_mass()
+
+
+def test_a_stranger_to_the_receiver_decides_nothing() -> None:
+    """B has forgotten who calls: it may have had the piece before that."""
+    party = masses()
+    exchange = until_doubt(party, "A")
+    ack = VectorAck(clock=1, exchange=exchange, accepted=False, reason="not_welcomed")
+    party.tell("A", ev.Answered(peer="B", message=ack))
+    assert in_doubt(party, "A") == [exchange]
+    assert not reasons(party, exchange)
+
+
+def test_a_peer_that_was_started_anew_has_taken_what_was_in_doubt_along() -> None:
+    party = masses()
+    exchange = until_doubt(party, "A")
+    party.take(("down", "A", "B"))
+    machine: Any = party.members["A"].machine
+    party.tell("A", ev.LinkUp(peer="B"))
+    link = machine._neighborhood.links["B"]
+    link.route = None
+    machine._neighborhood.routes.clear()
+    welcome = Welcome(clock=1, node="B", boot="another-life", round=0)
+    party.tell("A", ev.Answered(peer="B", message=welcome))
+    assert in_doubt(party, "A") == []
+    assert reasons(party, exchange) == {"restarted"}
+    assert exchange not in party.members["A"].kept
+
+
+def test_repetitions_wait_longer_and_longer() -> None:
+    """B is frozen with its connections standing."""
+    party = masses()
+    party.settle(until=lambda: len(party.logged("vector_mixed")) > 3)
+    until_doubt(party, "A")
+    party.frozen.add("B")
+    party.members["A"].work = None
+    machine: Any = party.members["A"].machine
+    (doubt,) = machine._trade._doubts.values()
+    waits = []
+    for _ in range(12):
+        (timer,) = [timer for timer in party.timers() if timer[2] == RESEND_TIMER]
+        party.now = max(party.now, party.members["A"].timers[RESEND_TIMER])
+        party.take(timer)
+        waits.append(doubt.wait_s)
+    assert waits == sorted(waits)
+    assert waits[1] == 2 * waits[0]
+    assert waits[-1] == RESEND_MAX_S
