@@ -72,11 +72,18 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     draw: Literal["auto", "permutation", "push"] = "auto"
     """`permutation`: everyone sends to one and hears from one; `push`: everyone sends to `fanout`
     random neighbors and hears from whoever chose it. `auto`: permutation in lockstep, push in
-    daemons, which cannot agree on a permutation without a coordinator."""
+    daemons, which cannot agree on a permutation without a coordinator, and wherever weights travel
+    or `probability` is below 1. `ad-psgd` draws pairs whatever it says."""
     fixed_points: bool = True
     """Whether a permutation may leave a node with itself (the thesis lets it)."""
     fanout: int = 1
     """Neighbors that a push goes to. More mixes faster and costs as many times the traffic."""
+    probability: float = 1.0
+    """Of a node's push, or of its asking for a pair, after a round (GoSGD's p): less costs less."""
+    staleness: str = "none"
+    """Weight of what `gossip` and `gossip-ind` average: `none`: the same for all; `polynomial:A`:
+    `(1 + s)^-A` for what is s rounds older than the receiver's own, which counts 1. Nobody is
+    behind in lockstep."""
     moments: Literal["stay", "reset", "travel"] = "stay"
     """What becomes of Adam's moments at an exchange: they stay as they are, start again at 0 (at
     every node and after every round, whoever was drawn), or travel with the networks and are mixed
@@ -84,6 +91,31 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         check_least("exchange.fanout", self.fanout, 1)
+        chance = self.probability
+        check(0 < chance <= 1, "exchange.probability", "a probability in (0, 1]", chance)
+        check(
+            0 <= self.staleness_exponent < math.inf,
+            "exchange.staleness",
+            "`none` or `polynomial:A` with a number A of at least 0",
+            self.staleness,
+        )
+        check(
+            self.draw != "permutation" or chance == 1,
+            "exchange.probability",
+            "1 with a permutation, in which everybody sends",
+            chance,
+        )
+
+    @property
+    def staleness_exponent(self) -> float:
+        """A of `polynomial:A`; 0: age does not count; NaN: it is neither."""
+        if self.staleness == "none":
+            return 0.0
+        name, _, exponent = self.staleness.partition(":")
+        try:
+            return float(exponent) if name == "polynomial" else math.nan
+        except ValueError:
+            return math.nan
 
 
 class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -292,7 +324,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Everything that decides a run, the machine apart."""
 
     algorithm: str = "gossip"
-    """`standalone`, `centralised`, `gossip`, `gossip-ind`, `fl-gan` or `md-gan`."""
+    """`standalone`, `centralised`, `gossip`, `gossip-ind`, `gosgd`, `push-sum`, `ad-psgd`, `fl-gan`
+    or `md-gan`."""
     nodes: int | None = None
     """Number of nodes; `None`: those of the overlay file, else 10."""
     overlay: str = "complete"

@@ -161,13 +161,21 @@ def _federated(config: RunConfig, made: Made) -> dict[str, Prediction]:
 
 
 def _gossip(config: RunConfig, made: Made) -> dict[str, Prediction]:
-    """Gossip, per round and node each group of networks to as many as a draw allows."""
-    groups, rounds = algorithm(config.algorithm).groups, sum(made.rounds.values())
-    pushes = made.is_networked or config.exchange.draw == "push"
+    """Gossip, per round and node each group of networks to as many as a draw allows. Of pairs a
+    node asks for one a round and answers one, and where all exchange at once each has one role."""
+    rule, rounds = algorithm(config.algorithm), sum(made.rounds.values())
+    size = sum(_exchanged_bytes(config, group) for group in rule.groups)
+    if rule.merging == "pairwise":
+        each = rounds if made.is_networked else rounds // 2
+        most = Prediction(messages=each, payload_bytes=each * size, is_most=True)
+        return {"pair": most, "answer": most}
+    weighs = rule.merging != "average"
+    pushes = made.is_networked or config.exchange.draw == "push" or config.exchange.probability < 1
+    pushes = pushes or (weighs and config.exchange.draw == "auto")
     each = rounds * (config.exchange.fanout if pushes else 1)
-    size = sum(_exchanged_bytes(config, group) for group in groups)
-    most = Prediction(messages=each * len(groups), payload_bytes=each * size, is_most=True)
-    return {"mix": most}
+    messages = each * len(rule.groups)
+    most = Prediction(messages=messages, payload_bytes=each * size, is_most=True)
+    return {"mass" if rule.merging == "push-sum" else "mix": most}
 
 
 def _batches_bytes(config: RunConfig) -> int:

@@ -9,3 +9,7 @@ NETS: tuple[Net, Net] = ("G", "D")
 
 COORDINATOR = "coordinator"
 """Id of the coordinator, in overlays and in the log."""
+
+LEAST_WEIGHT = 2.0**-512
+"""The least that a node's weight may be, where weights travel: a node that only ever sends comes
+there after five hundred rounds. Quotients of any two weights are still far from float64's ends."""

@@ -62,6 +62,14 @@ OUT_OF_RANGE = [
     ("train.gradient_penalty", -1.0),
     ("train.gradient_penalty", float("nan")),
     ("exchange.fanout", 0),
+    ("exchange.probability", 0.0),
+    ("exchange.probability", 1.1),
+    ("exchange.probability", float("nan")),
+    ("exchange.staleness", "linear:1"),
+    ("exchange.staleness", "polynomial"),
+    ("exchange.staleness", "polynomial:-1"),
+    ("exchange.staleness", "polynomial:nan"),
+    ("exchange.staleness", "polynomial:many"),
     ("score.every", -1),
     ("score.samples", 1),
     ("score.samples", 100_001),
@@ -296,3 +304,15 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"expected TOML, .*bad\.toml$"):
         read_tables(path)
+
+
+def test_a_permutation_leaves_nobody_out() -> None:
+    error = complaint({"exchange": {"draw": "permutation", "probability": 0.5}})
+    assert "exchange.probability" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("staleness", "exponent"), [("none", 0.0), ("polynomial:0.5", 0.5), ("polynomial:0", 0.0)]
+)
+def test_the_exponent_of_staleness(staleness: str, exponent: float) -> None:
+    assert ExchangeConfig(staleness=staleness).staleness_exponent == exponent

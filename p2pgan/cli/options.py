@@ -35,7 +35,9 @@ def _option(kind: Any, help: str, *names: str, default: str | None = None) -> An
 
 RUN_OPTIONS: dict[str, Any] = {
     "algorithm": _option(
-        str, "standalone, centralised, gossip, gossip-ind, fl-gan or md-gan.", default="gossip"
+        str,
+        "standalone, centralised, gossip, gossip-ind, gosgd, push-sum, ad-psgd, fl-gan or md-gan.",
+        default="gossip",
     ),
     "nodes": _option(int, "Number of nodes.", "--nodes", "-n", default="the file's, or 10"),
     "overlay": _option(

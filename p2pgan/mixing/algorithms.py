@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from p2pgan.config import ExchangeConfig
 from p2pgan.errors import ConfigError, unknown_name
-from p2pgan.mixing.draws import Draw, everyone, permutation, push
+from p2pgan.mixing.draws import Draw, everyone, matching, permutation, push
+from p2pgan.mixing.merging import Merging
 from p2pgan.types import Net
 
 
@@ -18,6 +19,8 @@ class Algorithm:
 
     name: str
     groups: tuple[tuple[Net, ...], ...] = ()
+    merging: Merging = "average"
+    """What a node does with what it hears; weights and pairs are of one joint group."""
     has_coordinator: bool = False
     """Everyone sends to the coordinator and gets the mean back, whatever the overlay."""
     is_pooled: bool = False
@@ -42,6 +45,8 @@ class Algorithm:
         """
         if self.has_coordinator:
             return everyone
+        if self.merging == "pairwise" and lockstep:
+            return matching(config.probability)
         kind = config.draw
         if kind == "permutation" and not lockstep:
             raise ConfigError(
@@ -50,8 +55,9 @@ class Algorithm:
                 at="exchange.draw",
                 hint="daemons exchange at their own pace and cannot agree on a permutation",
             )
-        if kind == "push" or not lockstep:
-            return push(config.fanout)
+        pushes = not lockstep or self.merging != "average" or config.probability < 1
+        if kind == "push" or (kind == "auto" and pushes):
+            return push(config.fanout, config.probability)
         return permutation(fixed_points=config.fixed_points)
 
 
@@ -62,6 +68,9 @@ ALGORITHMS = {
         Algorithm(name="centralised", is_pooled=True),
         Algorithm(name="gossip", groups=(("G", "D"),)),
         Algorithm(name="gossip-ind", groups=(("G",), ("D",))),
+        Algorithm(name="gosgd", groups=(("G", "D"),), merging="sum-weights"),
+        Algorithm(name="push-sum", groups=(("G", "D"),), merging="push-sum"),
+        Algorithm(name="ad-psgd", groups=(("G", "D"),), merging="pairwise"),
         Algorithm(name="fl-gan", groups=(("G", "D"),), has_coordinator=True),
         Algorithm(name="md-gan", has_coordinator=True, is_split=True),
     )

@@ -26,22 +26,28 @@ T = TypeVar("T")
 Draw = Callable[[Neighbors, np.random.Generator], Arrivals]
 
 
-def push_targets(neighbors: Sequence[T], fanout: int, rng: np.random.Generator) -> list[T]:
-    """The neighbors that one node pushes to: `fanout` distinct ones, uniformly, or all if fewer.
+def push_targets(
+    neighbors: Sequence[T], fanout: int, rng: np.random.Generator, probability: float = 1.0
+) -> list[T]:
+    """The neighbors that one node pushes to: `fanout` distinct ones, uniformly, or all if fewer;
+    none at all but for that probability.
 
     Daemons call this each for itself; the simulator calls it for every node.
     """
+    if probability < 1 and rng.random() >= probability:
+        return []
     count = min(fanout, len(neighbors))
     return [neighbors[i] for i in rng.choice(len(neighbors), count, replace=False)] if count else []
 
 
-def push(fanout: int) -> Draw:
-    """Every node pushes to `fanout` random neighbors, so a node may hear from none or several."""
+def push(fanout: int, probability: float = 1.0) -> Draw:
+    """Every node pushes to `fanout` random neighbors with that probability, so a node may hear from
+    none or several."""
 
     def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
         arrivals: list[list[int]] = [[] for _ in neighbors]
         for sender, around in enumerate(neighbors):
-            for receiver in push_targets(around, fanout, rng):
+            for receiver in push_targets(around, fanout, rng, probability):
                 arrivals[receiver].append(sender)
         return arrivals
 
@@ -107,6 +113,25 @@ def _cheapest_permutation(
             hint="leave `exchange.fixed_points` true, or draw by `push`",
         ) from None
     return [int(source) for source in sources_N]
+
+
+def matching(probability: float) -> Draw:
+    """Pairs of neighbors, each node in one at most: in random order, every node without a partner
+    asks with that probability one neighbor that has none either.
+
+    As daemons do, where who has answered one is busy for the others.
+    """
+
+    def draw(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:
+        arrivals: list[list[int]] = [[] for _ in neighbors]
+        for node in rng.permutation(len(neighbors)).tolist():
+            free = [other for other in neighbors[node] if not arrivals[other]]
+            if free and not arrivals[node]:
+                for other in push_targets(free, 1, rng, probability):
+                    arrivals[node], arrivals[other] = [other], [node]
+        return arrivals
+
+    return draw
 
 
 def everyone(neighbors: Neighbors, rng: np.random.Generator) -> Arrivals:

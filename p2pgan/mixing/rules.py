@@ -28,6 +28,10 @@ is used. Both were measured on 10,000 vectors of 54,000 values.
 """
 
 
+DIFFERENCE_SHARE = 0.5
+"""Of a difference that is added: two nodes that have not changed meanwhile meet in the middle."""
+
+
 class Rows(NamedTuple):
     """A matrix with equal rows held once: row `i` is row `row_of_N[i]` of `w_MN`."""
 
@@ -43,6 +47,17 @@ def arrival_weight(arrivals: int) -> float:
     depend on the order in which they came.
     """
     return 1.0 / (1 + arrivals)
+
+
+def shares(own: float, weights: Sequence[float]) -> np.ndarray:
+    """Weights of the own vector and of arrivals, divided by their sum; float64.
+
+    Any number may be far smaller than another, as long as one is not 0.
+    """
+    weights_M = np.array([own, *weights], dtype=np.float64)
+    weights_M /= weights_M.max()
+    scaled_M: np.ndarray = weights_M / weights_M.sum()
+    return scaled_M
 
 
 def mixing_rows(arrivals: Arrivals) -> Rows:
@@ -185,12 +200,37 @@ def _stays(rows: Rows) -> np.ndarray:
     return stays
 
 
-def merge(own_P: Tensor, arrivals: Sequence[Tensor]) -> None:
-    """A daemon's share of `mix`: its own vector `(P,)` averaged in place with what arrived."""
-    if arrivals:
-        stacked = torch.stack([own_P, *arrivals])
-        w_1N = csr_array(np.full((1, len(stacked)), arrival_weight(len(arrivals))))
-        own_P.copy_(weighted_sums(w_1N, stacked)[0])
+class Incoming(NamedTuple):
+    """A vector that came to a node."""
+
+    vector_P: Tensor
+    weight: float = 1.0
+    """How much it counts in the mean, on the scale of the node's own weight."""
+    base_P: Tensor | None = None
+    """What the node has sent for it, if it is mixed by difference."""
+
+
+def merge(own_P: Tensor, incoming: Sequence[Incoming], own_weight: float = 1.0) -> list[float]:
+    """A node's own share of `mix`: its vector `(P,)` with what arrived, in place.
+
+    Those without a base go into a weighted mean with the own vector; half the difference of the
+    others from their bases is added: `x <- x + (x_k - b_k) / 2`. If both ends of a pair do that,
+    each with the other's base, the sum of their vectors stays what it was, whatever has become of
+    them since they sent.
+
+    Returns:
+        The share of each arrival in the result, in order.
+    """
+    means = [came for came in incoming if came.base_P is None]
+    weights = shares(own_weight, [came.weight for came in means])
+    if means:
+        stacked = torch.stack([own_P, *(came.vector_P for came in means)])
+        own_P.copy_(weighted_sums(csr_array(weights[None]), stacked)[0])
+    for came in incoming:
+        if came.base_P is not None:
+            own_P.add_(came.vector_P - came.base_P, alpha=DIFFERENCE_SHARE)
+    of_means = iter(weights[1:].tolist())
+    return [next(of_means) if came.base_P is None else DIFFERENCE_SHARE for came in incoming]
 
 
 @torch.no_grad()

@@ -6,8 +6,8 @@ and timers; what becomes of an instruction is the same, and is here.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
@@ -67,6 +67,13 @@ class Surroundings:
     """Size of a vector's chunks."""
 
 
+class Kept(NamedTuple):
+    """A vector that may be needed again, as it was sent."""
+
+    order: do.SendVector
+    data: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a node ended."""
@@ -99,6 +106,7 @@ class Host:
         self._seal: Callable[[bytes], bytes] = lambda state: state
         self._events: deque[ev.Event] = deque()
         self._snapshot: Mapping[Net, bytes] = {}
+        self._kept: dict[str, Kept] = {}
         self._error: BaseException | None = None
         """What the latest job raised; a save amid the run may have, and ends nothing."""
         self.ended: Ended | None = None
@@ -144,8 +152,11 @@ class Host:
                 around.network.send(instruction.peer, instruction.message)
             case do.Reply():
                 around.network.reply(instruction.route, instruction.message)
-            case do.SendVector():
-                self._send_vector(instruction)
+            case do.SendVector() | do.Resend() | do.Forget():
+                self._obey_about_vectors(instruction)
+            case do.Mix():
+                kept = {exchange: vector.data for exchange, vector in self._kept.items()}
+                around.worker.give(instruction.with_kept(kept))
             case do.Save():
                 # Sealed now: by the time that it is saved, more may have been drawn.
                 around.worker.give(do.Save(state=self._seal(instruction.state)))
@@ -182,9 +193,21 @@ class Host:
             fields = {"round": round_, "sent": sent, "received": received}
             self._around.record(do.Record(kind="traffic", fields=fields, clock=clock))
 
-    def _send_vector(self, order: do.SendVector) -> None:
+    def _obey_about_vectors(self, instruction: do.SendVector | do.Resend | do.Forget) -> None:
+        match instruction:
+            case do.SendVector():
+                data = instruction.data or b"".join(self._snapshot[net] for net in instruction.nets)
+                if instruction.keep:
+                    self._kept[instruction.exchange] = Kept(instruction, data)
+                self._send_vector(instruction, data)
+            case do.Resend():
+                order, data = self._kept[instruction.exchange]
+                self._send_vector(replace(order, clock=instruction.clock), data)
+            case do.Forget():
+                del self._kept[instruction.exchange]
+
+    def _send_vector(self, order: do.SendVector, data: bytes) -> None:
         around = self._around
-        data = order.data or b"".join(self._snapshot[net] for net in order.nets)
         replaced = around.network.send_vector(order, data, around.chunk_bytes)
         if replaced is not None:
             self._events.append(ev.VectorReplaced(peer=order.peer, exchange=replaced))

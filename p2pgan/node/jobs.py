@@ -53,9 +53,9 @@ class NodeWork:
         none is sent as it is."""
         return {}
 
-    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
+    def mix(self, order: do.Mix) -> Mapping[str, float]:
         """Mixes arrivals in; the weight that each was given, by exchange id."""
-        self._cannot(arrivals)
+        self._cannot(order)
 
     def judge(self, arrival: Arrival) -> float:
         """Scores somebody else's generator on the own shard; less is better."""
@@ -122,7 +122,7 @@ def perform(work: NodeWork, job: Job) -> JobDone:
         case do.Train():
             raise AssertionError("training is sliced by whoever can stop it")
         case do.Mix():
-            weights = work.mix(job.arrivals)
+            weights = work.mix(job)
             return JobDone(
                 event=ev.MixingDone(weights=tuple(weights.items())), snapshot=work.snapshot()
             )

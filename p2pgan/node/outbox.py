@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pgan.protocol.messages import Nets
+from p2pgan.protocol.messages import Nets, Purpose
 
 Frames = list[bytes | memoryview]
 """One message as the transport sends it."""
@@ -21,6 +21,7 @@ class QueuedVector:
 
     exchange: str
     nets: Nets
+    purpose: Purpose
     chunks: Iterator[Frames]
     is_begun: bool = False
 
@@ -39,7 +40,8 @@ class Outbox:
 
     def push_vector(self, vector: QueuedVector) -> str | None:
         """Adds a vector behind everything else, so that no message that went before it comes after
-        it; one of the same networks that has not begun is given up, and its exchange id returned.
+        it; one of the same networks for the same purpose that has not begun is given up, and its
+        exchange id returned.
         """
         older = next((item for item in self.items if _gives_way(item, vector)), None)
         if older is not None:
@@ -63,4 +65,6 @@ class Outbox:
 
 
 def _gives_way(item: Frames | QueuedVector, vector: QueuedVector) -> bool:
-    return isinstance(item, QueuedVector) and not item.is_begun and item.nets == vector.nets
+    if not isinstance(item, QueuedVector) or item.is_begun:
+        return False
+    return (item.nets, item.purpose) == (vector.nets, vector.purpose)

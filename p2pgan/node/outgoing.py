@@ -20,4 +20,6 @@ def queued(order: SendVector, data: bytes, chunk_bytes: int, tallies: Tallies) -
     is given up in the queue is not counted."""
     pieces = split(data, order, chunk_bytes=chunk_bytes)
     chunks = (counted(chunk, tallies, payload) for chunk, payload in pieces)
-    return QueuedVector(exchange=order.exchange, nets=order.nets, chunks=chunks)
+    return QueuedVector(
+        exchange=order.exchange, nets=order.nets, purpose=order.purpose, chunks=chunks
+    )

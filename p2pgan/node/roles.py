@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from p2pgan.experiment import Experiment
 from p2pgan.mixing.agreement import Schedule, Voter, judges_of
 from p2pgan.mixing.draws import push_targets
 from p2pgan.mixing.federated import asked, count, select
+from p2pgan.mixing.merging import Merging, weighting
 from p2pgan.mixing.moves import first_places, moved, replacement
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.node.federated_work import ModelWork, UpdateWork
@@ -161,9 +163,18 @@ def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
     )
 
 
+EXCHANGES: Final[Mapping[Merging, Literal["push", "mass", "pair"]]] = {
+    "average": "push",
+    "sum-weights": "push",
+    "push-sum": "mass",
+    "pairwise": "pair",
+}
+"""How vectors get to others, by what is done with them there."""
+
+
 def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
     """What the machine of a node of a gossip run is told."""
-    config = design.config
+    config, exchange = design.config, design.config.exchange
     rng = stream(config.seed, seat.node, "draws")
     return Settings(
         identity=_identity(design, seat),
@@ -172,7 +183,9 @@ def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
         net_bytes={net: NET_WORD_BYTES * design.exchanged_size(net) for net in NETS},
         iterations=config.iterations,
         exchange_every=design.exchange_every,
-        draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
+        draw=lambda ready: push_targets(ready, exchange.fanout, rng, exchange.probability),
+        exchange=EXCHANGES[design.algorithm.merging],
+        weighting=weighting(design.algorithm.merging, exchange),
         is_scored=design.is_scored,
         checkpoint_every=config.daemon.checkpoint_every,
         last_step=_last_step(design, overlay, seat.node),

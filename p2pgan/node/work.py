@@ -1,6 +1,7 @@
 """A node's work on the real networks: one row of a cohort."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.gan.cohort import Losses, Trainees
 from p2pgan.gan.networks import Network
-from p2pgan.mixing.rules import arrival_weight, merge
+from p2pgan.mixing.rules import Incoming, merge
 from p2pgan.node.jobs import NodeScores, NodeWork
 from p2pgan.node.seat import Seat
 from p2pgan.payloads import words
+from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 
@@ -69,18 +71,26 @@ class CohortWork(NodeWork):
         """Every network as it is exchanged, in little-endian float32 bytes, copied."""
         return {net: words(self._own(net)) for net in NETS}
 
-    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
-        """Averages each network with the arrivals that carry it, uniformly (`mixing.rules`)."""
-        weights: dict[str, float] = {}
+    def mix(self, order: do.Mix) -> Mapping[str, float]:
+        """Merges each network with the arrivals that carry it (`mixing.rules.merge`)."""
+        given: dict[str, float] = {}
         for net in NETS:
-            carrying = [arrival for arrival in arrivals if net in arrival.nets]
-            if carrying:
-                own_E = self._own(net)
-                merge(own_E, [self._vector(arrival, net).to(own_E) for arrival in carrying])
-            weight = arrival_weight(len(carrying))
-            weights |= {arrival.exchange: weight for arrival in carrying}
+            own_E = self._own(net)
+            parts = {
+                part.exchange: Incoming(
+                    vector_P=self._vector(part.arrival, net).to(own_E),
+                    weight=part.weight,
+                    base_P=self._vector(part.base, net).to(own_E) if part.base else None,
+                )
+                for part in parts_of(order)
+                if net in part.arrival.nets
+            }
+            merged = merge(own_E, list(parts.values()), order.own)
+            given |= dict(zip(parts, merged, strict=True))
+            # Half of a difference may be more than there is of a second moment.
+            without_negative_moments(own_E, self._experiment.model.networks[net])
         self._follow()
-        return weights
+        return given
 
     def judge(self, arrival: Arrival) -> float:
         """The node's vote for somebody else's generator."""
@@ -161,6 +171,27 @@ def alone(experiment: Experiment, node: str) -> Row:
     # In this very thread: the setting does not reach threads that are there already.
     torch.set_num_threads(threads)
     return Row(experiment.cohort([node], threads=threads), 0)
+
+
+class Part(NamedTuple):
+    """One arrival of a mixture."""
+
+    exchange: str
+    arrival: Arrival
+    weight: float
+    base: Arrival | None
+
+
+def parts_of(order: do.Mix) -> list[Part]:
+    """The arrivals of a mixture with all that belongs to them, in order."""
+    weights = order.weights or (1.0,) * len(order.arrivals)
+    found = []
+    for arrival, weight in zip(order.arrivals, weights, strict=True):
+        came = arrival if arrival.data else replace(arrival, data=order.kept[arrival.exchange])
+        base = order.bases.get(arrival.exchange)
+        sent = None if base is None else replace(arrival, data=order.kept[base])
+        found.append(Part(arrival.exchange, came, weight, sent))
+    return found
 
 
 def part(experiment: Design, arrival: Arrival, net: Net) -> torch.Tensor:

@@ -43,6 +43,8 @@ class Arrival:
     """Who has trained them; empty where they are to be mixed."""
     slot: int = 0
     number: int = 0
+    weight: float = 0.0
+    answers: str = ""
     """As in `Chunk`."""
 
 
@@ -70,6 +72,10 @@ class Order(Protocol):
     def slot(self) -> int: ...
     @property
     def number(self) -> int: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def answers(self) -> str: ...
 
 
 def split(data: bytes, order: Order, *, chunk_bytes: int) -> Iterator[tuple[Chunk, memoryview]]:
@@ -97,6 +103,8 @@ def split(data: bytes, order: Order, *, chunk_bytes: int) -> Iterator[tuple[Chun
             origin=order.origin,
             slot=order.slot,
             number=order.number,
+            weight=order.weight,
+            answers=order.answers,
         )
         yield head, memoryview(data)[index * step : (index + 1) * step]
 
@@ -181,6 +189,8 @@ class Assembler:
             origin=first.origin,
             slot=first.slot,
             number=first.number,
+            weight=first.weight,
+            answers=first.answers,
         )
 
     def _error(self, reason: str, expected: str, got: str) -> VectorError:

@@ -18,12 +18,36 @@ from p2pgan.protocol.messages import (
     Nets,
     Purpose,
 )
-from p2pgan.types import Net
+from p2pgan.types import LEAST_WEIGHT, Net
 
 MAX_CLOCK_JUMP: Final = 2**32
 """How far a message may push our clock. A node makes a few records and messages a second, so an
 honest peer is never that far ahead unless a hostile one has pushed it, who would need 2^30 messages
 to use a clock up."""
+
+
+class Weighting(Protocol):
+    """How much networks count in a weighted mean; `p2pgan.mixing.merging` has the rules."""
+
+    @property
+    def own(self) -> float:
+        """Weight of our own networks."""
+
+    @property
+    def travels(self) -> bool:
+        """Whether vectors carry weights."""
+
+    def may_give(self, receivers: int) -> bool:
+        """Whether our own weight is enough to give a part of it to so many."""
+
+    def give(self, receivers: int) -> float:
+        """Parts with some of our own weight; what each of so many vectors carries."""
+
+    def of(self, carried: float, staleness_rounds: int) -> float:
+        """Weight of an arrival that carries so much, made so many of our rounds ago."""
+
+    def take(self, weight: float) -> None:
+        """Arrivals of that weight in all were merged."""
 
 
 class Voter(Protocol):
@@ -53,6 +77,14 @@ class Voter(Protocol):
 
     def keep(self, origin: str) -> None:
         """Takes a pair that came."""
+
+
+PURPOSES: Final[Mapping[str, frozenset[Purpose]]] = {
+    "push": frozenset({"mix"}),
+    "mass": frozenset({"mass"}),
+    "pair": frozenset({"pair", "answer"}),
+}
+"""What vectors are for during the training, by how they are exchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +146,11 @@ class Settings(NodeSettings):
     """Size of each network's float32 vector."""
     draw: Callable[[Sequence[str]], Sequence[str]]
     """Whom to send to, among the peers that are ready (sorted, never empty)."""
+    exchange: Literal["push", "mass", "pair"] = "push"
+    """How networks are exchanged during the training: what is sent may get lost; it carries a mass
+    that may not; or two peers move towards each other."""
+    weighting: Weighting | None = None
+    """How much arrivals count; `None`: as much as our own networks."""
     is_scored: Callable[[int], bool] = lambda finished_rounds: False
     """Whether scores are due after so many rounds; at the end they always are."""
     checkpoint_every: int = 0
@@ -131,12 +168,15 @@ class Settings(NodeSettings):
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:
                 raise _wrong("a vector of whole float32 numbers", f"{total} bytes for {group}")
+        is_whole = self.exchange == "push" and not (self.weighting and self.weighting.travels)
+        if not is_whole and len(self.groups) != 1:
+            raise _wrong("one group of networks, for one weight or pair", f"{self.groups}")
 
     def groups_for(self, purpose: Purpose) -> tuple[Nets, ...]:
         """Networks that a vector may carry for that purpose; empty: there are no such vectors."""
         step = self.last_step
-        if purpose == "mix":
-            return self.groups
+        if purpose in PURPOSES["push"] | PURPOSES["mass"] | PURPOSES["pair"]:
+            return self.groups if purpose in PURPOSES[self.exchange] else ()
         averages = step is not None and step.voter is None
         return step.groups if step and averages == (purpose == "average") else ()
 
@@ -148,7 +188,7 @@ class Settings(NodeSettings):
         """The size of the vector that a chunk begins, if we expect such networks from there.
 
         Raises:
-            VectorError: `nets` or `origin`.
+            VectorError: `nets`, `origin`, `weight` or `answers`.
         """
         at = f"peer `{link.peer}`"
         if chunk.nets not in self.groups_for(chunk.purpose):
@@ -160,7 +200,17 @@ class Settings(NodeSettings):
             known = self.last_step.around if self.last_step else ()
         if chunk.origin not in known:
             raise VectorError("origin", expected="a node of the run", got="another", at=at)
+        least = LEAST_WEIGHT if self.is_weighted(chunk.purpose) else 0.0
+        if chunk.weight < least or (chunk.weight and not least):
+            raise VectorError("weight", expected="one of the run's kind", got="another", at=at)
+        if bool(chunk.answers) != (chunk.purpose == "answer"):
+            raise VectorError("answers", expected="what it answers", got="another", at=at)
         return self.bytes_of(chunk.nets)
+
+    def is_weighted(self, purpose: Purpose) -> bool:
+        """Whether vectors for that purpose carry a weight."""
+        rule = self.weighting
+        return rule is not None and rule.travels and purpose in PURPOSES["push"] | PURPOSES["mass"]
 
 
 class Core:

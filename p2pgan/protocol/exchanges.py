@@ -4,11 +4,13 @@ A part of the peer machine. Every vector that is recorded as sent ends in exactl
 acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
+from p2pgan.protocol.decisions import Decisions
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
@@ -17,8 +19,19 @@ QUIET: Final[frozenset[Purpose]] = frozenset({"batches", "feedback"})
 """What is sent in every iteration. Only a refusal is recorded, or told to the sender; else the
 answer is the next message."""
 
-SYSTEMS: Final[frozenset[Purpose]] = frozenset({"model", "update", "move", *QUIET})
-"""What records name: purposes of runs with a coordinator."""
+LASTING: Final[frozenset[Purpose]] = frozenset({"mass"})
+"""What outlives the connection that it was sent over: it is sent again until its receiver has
+decided, and whoever gets it again says again what it has said before."""
+
+KEPT: Final[frozenset[Purpose]] = LASTING | {"pair", "answer"}
+"""What its sender needs again."""
+
+NAMED: Final[frozenset[Purpose]] = KEPT | {"model", "update", "move", *QUIET}
+"""What records name; all else is the usual traffic of gossip."""
+
+UNDECIDED: Final = "not_welcomed"
+"""The answer to a vector that came over a connection without a welcome: its receiver knows nothing
+of us, and may have accepted it when it still did."""
 
 MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
@@ -29,9 +42,6 @@ REPEATED: Final = "repeated"
 
 INCOMPLETE: Final = "incomplete"
 """Why a vector is dropped that others follow, or whose connection is gone, before it is whole."""
-
-UNWELCOME: Final = "not_welcomed"
-"""Why a vector is dropped that came over a connection without a welcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,8 @@ class Parcel:
     origin: str = ""
     slot: int = 0
     number: int = 0
+    weight: float = 0.0
+    answers: str = ""
     data: bytes = field(default=b"", repr=False)
     """Empty: our own networks."""
 
@@ -97,17 +109,26 @@ class Exchanges:
     comes in per sender and group; what comes in comes over a route that stands.
     """
 
-    __slots__ = ("_assemblers", "_begun", "_coming", "_core", "_counter", "_gate", "_latest",
-                 "_prefix", "_quiet", "_rejected", "_unanswered", "inbox", "outstanding",
-                 "traffic")  # fmt: skip
+    __slots__ = ("_assemblers", "_begun", "_coming", "_core", "_counter", "_decisions", "_gate",
+                 "_latest", "_prefix", "_quiet", "_rejected", "_unanswered", "_unwanted", "inbox",
+                 "outstanding", "traffic")  # fmt: skip
 
-    def __init__(self, core: Core, gate: Gate) -> None:
-        self._core, self._gate = core, gate
+    def __init__(
+        self, core: Core, gate: Gate, unwanted: Callable[[Arrival], str] = lambda arrival: ""
+    ) -> None:
+        """Without any vectors.
+
+        Args:
+            core: of the machine.
+            gate: which vectors are taken at all.
+            unwanted: why one that came whole is not taken now; empty: it is.
+        """
+        self._core, self._gate, self._unwanted = core, gate, unwanted
         self._counter = 0
         self._prefix = _prefix(core.us.node, core.us.boot)
         self.outstanding: dict[str, Outgoing] = {}
         self._unanswered: dict[str, dict[str, Outgoing]] = {p: {} for p in core.settings.neighbors}
-        """The same by peer, the oldest first."""
+        """Those that do not last, by peer, the oldest first."""
         self.inbox: dict[tuple[str, Nets, Purpose], Arrival] = {}
         self.traffic: dict[str, Traffic] = {peer: Traffic() for peer in core.settings.neighbors}
         self._quiet: dict[str, Outgoing] = {}
@@ -121,9 +142,12 @@ class Exchanges:
         """Vectors sent since the last validation."""
         self._coming: list[tuple[bytes, Nets]] = []
         """Where chunks have come since then."""
+        self._decisions = Decisions()
+        """About what is sent again."""
 
-    def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> None:
-        """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says."""
+    def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> str:
+        """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says; the
+        exchange id."""
         self._counter += 1
         exchange = f"{self._prefix}{self._counter}"
         size = len(parcel.data) or self._gate.bytes_of(nets)
@@ -140,8 +164,10 @@ class Exchanges:
         if parcel.purpose in QUIET:
             self._quiet[peer] = out
         else:
-            self._limit_outstanding(peer)
-            self.outstanding[exchange] = self._unanswered[peer][exchange] = out
+            self.outstanding[exchange] = out
+            if parcel.purpose not in LASTING:
+                self._limit_outstanding(peer)
+                self._unanswered[peer][exchange] = out
             self._begun.append(exchange)
             self._core.record("vector_sent", **_fields(out))
         self._core.emit(
@@ -155,9 +181,13 @@ class Exchanges:
                 origin=parcel.origin,
                 slot=parcel.slot,
                 number=parcel.number,
+                weight=parcel.weight,
+                answers=parcel.answers,
                 data=parcel.data,
+                keep=parcel.purpose in KEPT,
             )
         )
+        return exchange
 
     def _limit_outstanding(self, peer: str) -> None:
         """Gives up the oldest vector to a peer that takes all and answers nothing."""
@@ -167,22 +197,29 @@ class Exchanges:
 
     def _end(self, peer: str, exchange: str) -> Outgoing:
         """A vector to that peer is not waited for any more."""
-        del self.outstanding[exchange]
-        return self._unanswered[peer].pop(exchange)
+        self._unanswered[peer].pop(exchange, None)
+        return self.outstanding.pop(exchange)
+
+    def awaits(self, peer: str, exchange: str) -> bool:
+        """Whether a vector to that peer has no answer yet."""
+        out = self.outstanding.get(exchange) or self._quiet.get(peer)
+        return out is not None and (out.peer, out.exchange) == (peer, exchange)
 
     def acknowledged(self, peer: str, ack: VectorAck) -> Outgoing | None:
-        """A receiver has decided about a vector; the vector, if it was refused. Answers to vectors
-        given up are ignored."""
-        if ack.exchange in self._unanswered[peer]:
-            out = self._end(peer, ack.exchange)
+        """A receiver has decided about a vector; the vector. Answers to vectors given up are
+        ignored, and so is one that decides nothing about what lasts."""
+        out = self.outstanding.get(ack.exchange)
+        if out is not None and out.peer == peer:
+            if out.purpose in LASTING and ack.reason == UNDECIDED:
+                return None
+            self._end(peer, ack.exchange)
         else:
             quiet = self._quiet.get(peer)
             if quiet is None or quiet.exchange != ack.exchange:
                 return None
             out = self._quiet.pop(peer)
-        if ack.accepted:
-            return None
-        self._drop(out, ack.reason or "refused")
+        if not ack.accepted:
+            self._drop(out, ack.reason or "refused")
         return out
 
     def replaced(self, peer: str, exchange: str) -> None:
@@ -195,6 +232,10 @@ class Exchanges:
         self._quiet.pop(peer, None)
         for exchange in list(self._unanswered[peer]):
             self._drop(self._end(peer, exchange), "peer_lost")
+
+    def give_up(self, out: Outgoing, reason: str) -> None:
+        """Waits no more for the answer to a vector."""
+        self._drop(self._end(out.peer, out.exchange), reason)
 
     def take(self, purpose: Purpose | None = None) -> tuple[Arrival, ...]:
         """Empties the inbox, in order of senders; with a purpose, takes only what came for it.
@@ -224,8 +265,9 @@ class Exchanges:
             self._drop(arrival, reason)
 
     def refuse(self, link: Link, arrival: Arrival, reason: str) -> None:
-        """An arrival of what is not acknowledged is of no use; its sender is told."""
+        """An arrival is of no use, or not now; its sender is told."""
         self._drop(arrival, reason)
+        self._decide(link, arrival.exchange, arrival.purpose, reason)
         if link.route is not None:
             self._ack(link.route, arrival.exchange, reason)
 
@@ -281,6 +323,8 @@ class Exchanges:
                 further chunks will be ignored; the caller of this function counts the fault.
         """
         assert link.route is not None, "chunks come over routes that stand"
+        if chunk.purpose in LASTING and self._is_decided(link, link.route, chunk):
+            return None
         if self._rejected.get(link.peer) == chunk.exchange:
             return None
         key = (link.route, chunk.nets)
@@ -294,15 +338,36 @@ class Exchanges:
                 del self._assemblers[key]
             self._reject(link, link.route, chunk, error.reason)
             raise
-        if arrival is not None:
-            del self._assemblers[key]
-            self._accept(link.route, arrival)
+        if arrival is None:
+            return None
+        del self._assemblers[key]
+        if reason := self._unwanted(arrival):
+            self.refuse(link, arrival, reason)
+            return None
+        self._accept(link, link.route, arrival)
         return arrival
+
+    def _is_decided(self, link: Link, route: bytes, chunk: Chunk) -> bool:
+        """Whether a piece is of a vector that was decided about; if so, its sender is told again
+        when all of it has come."""
+        prefix = _prefix(link.peer, link.boot or "")
+        counter = _counter(chunk.exchange, prefix)
+        reason = None if counter is None else self._decisions.of(link.peer, prefix, counter)
+        if reason is not None and chunk.index == chunk.count - 1:
+            self._ack(route, chunk.exchange, reason)
+        return reason is not None
+
+    def _decide(self, link: Link, exchange: str, purpose: Purpose, reason: str) -> None:
+        """Remembers what was said about a vector that may come again."""
+        prefix = _prefix(link.peer, link.boot or "")
+        counter = _counter(exchange, prefix)
+        if purpose in LASTING and counter is not None:
+            self._decisions.decide(link.peer, prefix, counter, reason)
 
     def unwelcome(self, route: bytes, chunk: Chunk) -> None:
         """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
         if chunk.index == chunk.count - 1:
-            self._ack(route, chunk.exchange, UNWELCOME)
+            self._ack(route, chunk.exchange, UNDECIDED)
 
     def keep(self, arrival: Arrival) -> None:
         """Puts an arrival into the inbox, in the place of an older one of the same sender."""
@@ -316,7 +381,10 @@ class Exchanges:
         """The vector that the chunk continues, or a new one."""
         assembler = self._assemblers.get(key)
         if assembler is not None and assembler.exchange == chunk.exchange:
-            return assembler
+            if chunk.purpose not in LASTING or chunk.index or not assembler.held_bytes:
+                return assembler
+            self._give_up(key)  # it is sent again, its rest having vanished on the way
+            assembler = None
         expected_bytes = self._check_new(link, chunk)
         assert assembler is None, "a vector that is cut off is given up first"
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)
@@ -332,27 +400,33 @@ class Exchanges:
         if counter is None:
             raise VectorError("exchange", expected=f"`{prefix}N`", got="another id", at=at)
         if counter <= latest:
+            if chunk.purpose in LASTING:
+                return expected_bytes
             raise VectorError(REPEATED, expected=f"more than {latest}", got=f"{counter}", at=at)
         self._latest[link.peer] = (prefix, counter)
         return expected_bytes
 
-    def _accept(self, route: bytes, arrival: Arrival) -> None:
+    def _accept(self, link: Link, route: bytes, arrival: Arrival) -> None:
         traffic = self.traffic[arrival.peer]
         traffic.received += 1
         traffic.received_bytes += len(arrival.data)
         if arrival.purpose in QUIET:
             return
         self._core.record("vector_received", **_fields(arrival))
+        self._decide(link, arrival.exchange, arrival.purpose, "")
         self._ack(route, arrival.exchange, "")
 
     def _reject(self, link: Link, route: bytes, chunk: Chunk, reason: str) -> None:
         self._rejected[link.peer] = chunk.exchange
         self.traffic[link.peer].dropped += 1
         self._core.record("vector_dropped", **_fields_of(link.peer, chunk), reason=reason)
+        self._decide(link, chunk.exchange, chunk.purpose, reason)
         self._ack(route, chunk.exchange, reason)
 
     def _give_up(self, key: tuple[bytes, Nets]) -> None:
         assembler = self._assemblers.pop(key)
+        if assembler.head.purpose in LASTING:
+            return  # it will come again, and its sender accounts for it
         self.traffic[assembler.peer].dropped += 1
         fields = _fields_of(assembler.peer, assembler.head)
         self._core.record("vector_dropped", **fields, reason=INCOMPLETE)
@@ -385,7 +459,8 @@ class Exchanges:
     def validate_all(self, routes: dict[bytes, str]) -> None:
         """Asserts them for every vector."""
         unanswered = [out for outs in self._unanswered.values() for out in outs.values()]
-        assert sorted(out.exchange for out in unanswered) == sorted(self.outstanding)
+        passing = [e for e, out in self.outstanding.items() if out.purpose not in LASTING]
+        assert sorted(out.exchange for out in unanswered) == sorted(passing)
         for exchange in self.outstanding:
             self._validate_sent(exchange)
         for (peer, nets, purpose), arrival in self.inbox.items():
@@ -397,7 +472,8 @@ class Exchanges:
     def _validate_sent(self, exchange: str) -> None:
         out, counter = self.outstanding[exchange], _counter(exchange, self._prefix)
         assert exchange == out.exchange, "an outgoing vector is filed under another id"
-        assert self._unanswered[out.peer].get(exchange) is out, "or under another peer"
+        filed = None if out.purpose in LASTING else out
+        assert self._unanswered[out.peer].get(exchange) is filed, "or under another peer"
         assert counter is not None, f"`{exchange}` is not an id of ours"
         assert 0 < counter <= self._counter, f"`{exchange}` was never sent"
 
@@ -440,4 +516,4 @@ def _fields_of(peer: str, chunk: Chunk) -> dict[str, Any]:
 
 
 def _named(purpose: Purpose) -> dict[str, Any]:
-    return {"purpose": purpose} if purpose in SYSTEMS else {}
+    return {"purpose": purpose} if purpose in NAMED else {}

@@ -4,7 +4,7 @@ Instructions are carried out in the order given.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from p2pgan.protocol.chunks import Arrival
@@ -48,9 +48,28 @@ class SendVector(Instruction):
     """Who has trained them; empty where they are to be mixed."""
     slot: int = 0
     number: int = 0
+    weight: float = 0.0
+    answers: str = ""
     """As in `Chunk`."""
     data: bytes = field(default=b"", repr=False)
     """The bytes to send; empty: our own networks."""
+    keep: bool = False
+    """Whether the vector is needed again, until `Forget`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resend(Instruction):
+    """Send a vector that was kept once more, as it was; it may have come, or not."""
+
+    exchange: str
+    clock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(Instruction):
+    """A vector that was kept is needed no more, but by instructions before this one."""
+
+    exchange: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +86,37 @@ class StopTraining(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix(Instruction):
-    """Mix the arrivals into our own networks, then tell `MixingDone`."""
+    """Mix the arrivals into our own networks, then tell `MixingDone`.
+
+    Those without a base make a weighted mean with our own. Of one with a base half the difference
+    is added: `x <- x + (arrival - base) / 2`.
+    """
 
     arrivals: tuple[Arrival, ...]
+    """One without data is a vector of ours that came back: it is among those that are kept."""
+    own: float = 1.0
+    """Weight of our own networks."""
+    weights: tuple[float, ...] = ()
+    """Of the arrivals, in their order, on the same scale as our own; empty: 1 each."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """By exchange id of an arrival: id of the vector of ours that is its base."""
+    kept: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """By exchange id, the vectors of ours that are needed. The shell puts them in."""
+
+    @property
+    def came(self) -> tuple[Arrival, ...]:
+        """Arrivals from others."""
+        return tuple(arrival for arrival in self.arrivals if arrival.data)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Exchange ids of the vectors of ours that it takes."""
+        returned = {arrival.exchange for arrival in self.arrivals if not arrival.data}
+        return frozenset(returned.union(self.bases.values()))
+
+    def with_kept(self, kept: Mapping[str, bytes]) -> "Mix":
+        """The same with what it needs out of all that is kept."""
+        return replace(self, kept={exchange: kept[exchange] for exchange in self.needed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
-from p2pgan.protocol.exchanges import UNWELCOME, Exchanges, Gate, Outgoing
+from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate, Outgoing
 from p2pgan.protocol.greetings import GREET_TIMER
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import (
@@ -80,6 +80,14 @@ class _Moments:
     def _spoiled(self, link: Link, reason: str) -> None:
         """A vector could not be taken."""
 
+    def _unwanted(self, arrival: Arrival) -> str:
+        """Why a vector that came whole is not taken now; empty: it is."""
+        del arrival
+        return ""
+
+    def _accepted(self, out: Outgoing) -> None:
+        """A vector of ours was taken."""
+
     def _returned(self, out: Outgoing, reason: str) -> None:
         """A vector of ours was refused."""
 
@@ -119,7 +127,7 @@ class Machine(_Moments, ABC):
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
         self._neighborhood = Neighborhood(self._core)
-        self._exchanges = Exchanges(self._core, gate)
+        self._exchanges = Exchanges(self._core, gate, self._unwanted)
         self.phase = Phase.IDLE
         self._round = 0
         self._iterations = 0
@@ -358,10 +366,13 @@ class Machine(_Moments, ABC):
             case Refuse():
                 self._refused(link, message)
             case VectorAck():
+                is_due = self._exchanges.awaits(link.peer, message.exchange)
+                if is_due and message.reason == UNDECIDED:
+                    self._neighborhood.introduce(link)
                 out = self._exchanges.acknowledged(link.peer, message)
-                if out is not None:
-                    if message.reason == UNWELCOME:
-                        self._neighborhood.introduce(link)
+                if out is not None and message.accepted:
+                    self._accepted(out)
+                elif out is not None:
                     self._returned(out, message.reason)
             case Leave() | LeaveAck():
                 self._farewell(link, message)

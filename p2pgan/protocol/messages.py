@@ -18,7 +18,7 @@ import msgspec
 
 from p2pgan.types import Net
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 """Raised by every change that an older peer would misread."""
 
 MAX_NAME_CHARS: Final = 128
@@ -45,6 +45,9 @@ MAX_NETS: Final = 2
 
 MAX_COUNT: Final = 2**62
 """Rounds, clocks and sizes: fits a signed 64-bit integer with room to add."""
+
+MAX_WEIGHT: Final = 2.0**40
+"""Weights of a run add up to the number of its nodes, which is far smaller."""
 
 MAX_SCORE: Final = 1e9
 """What a diverged pair of networks is given."""
@@ -73,13 +76,26 @@ Ballot = tuple[Name, Name, Score]
 """Origin, judge and score of a vote."""
 
 Purpose = Literal[
-    "mix", "average", "judge", "adopt", "model", "update", "batches", "feedback", "move"
+    "mix",
+    "mass",
+    "pair",
+    "answer",
+    "average",
+    "judge",
+    "adopt",
+    "model",
+    "update",
+    "batches",
+    "feedback",
+    "move",
 ]
 """What a vector is sent for. `mix`, `average`: to be averaged with the receiver's, during the
-training or after it. `judge`, `adopt`: to be scored on its shard, or to take the place of its pair
-if it is better. FL-GAN: `model`, the coordinator's networks for a round, and `update`, what a
-worker made of them. MD-GAN: `batches`, two batches of generated images, `feedback`, what a
-discriminator says of one of them, and `move`, a discriminator on its way to another worker."""
+training or after it. `mass`: as `mix`, with a weight that must not be lost. `pair`, `answer`: a
+node and a peer that it has asked move towards each other. `judge`, `adopt`: to be scored on its
+shard, or to take the place of its pair if it is better. FL-GAN: `model`, the coordinator's networks
+for a round, and `update`, what a worker made of them. MD-GAN: `batches`, two batches of generated
+images, `feedback`, what a discriminator says of one of them, and `move`, a discriminator on its way
+to another worker."""
 
 RefusalCode = Literal[
     "protocol",
@@ -155,6 +171,10 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     """Number of the discriminator that batches, feedback or a move belong to, from 0."""
     number: Count = 0
     """Adam's steps so far of a discriminator that moves; images that an update rests on."""
+    weight: Annotated[float, msgspec.Meta(ge=0, le=MAX_WEIGHT)] = 0.0
+    """How much its networks count, where weights travel with them; 0 where none do."""
+    answers: Annotated[str, msgspec.Meta(max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)] = ""
+    """Exchange id of the vector that this one answers; empty where it answers none."""
 
 
 class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):

@@ -8,19 +8,27 @@ When its iterations are made it scores, and takes the last step with the others,
 (`machine.py`). `phases.TRANSITIONS` is the table of its life.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.core import Settings
+from p2pgan.protocol.exchanges import KEPT, Outgoing
 from p2pgan.protocol.last_step import SETTLE_TIMER, LastStep
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
+from p2pgan.protocol.mass import Mass
 from p2pgan.protocol.messages import Message, News
+from p2pgan.protocol.pairing import Pairs
 from p2pgan.protocol.phases import TRANSITIONS, Cause, Phase
+from p2pgan.protocol.trading import Push, Trade
 
 ROUND_TIMER: Final = "round"
+
+TRADES: Final[Mapping[str, type[Trade]]] = {"push": Push, "mass": Mass, "pair": Pairs}
+"""What `Settings.exchange` stands for."""
 
 
 class PeerMachine(Machine):
@@ -30,12 +38,12 @@ class PeerMachine(Machine):
     - rounds and iterations never exceed what was asked for;
     - only a mixing or concluding peer holds vectors that are being mixed;
     - only a concluding peer judges;
-    - those of `LastStep`.
+    - those of `LastStep` and of its `Trade`.
     """
 
     TRANSITIONS = TRANSITIONS
 
-    __slots__ = ("_asked", "_is_due", "_last_step", "_mixing", "_settings", "_trained",
+    __slots__ = ("_asked", "_is_due", "_last_step", "_mixing", "_settings", "_trade", "_trained",
                  "_trained_at_s")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -48,12 +56,14 @@ class PeerMachine(Machine):
         self._last_step: LastStep | None = None
         if settings.last_step is not None:
             self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
+        trade = TRADES[settings.exchange]
+        self._trade = trade(self._core, settings, self._neighborhood, self._exchanges)
         self._is_due = False
         """Whether a round of the last step waits for the work at hand."""
         self._asked = 0
         self._trained = ev.TrainingDone(iterations=0)
         self._trained_at_s = 0.0
-        self._mixing: tuple[Arrival, ...] = ()
+        self._mixing: do.Mix | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -73,6 +83,8 @@ class PeerMachine(Machine):
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
             self._is_due = True
             self._go_on_concluding()
+        elif self.phase is not Phase.CLOSED:
+            self._trade.fired(name)
 
     def _go_on(self) -> None:
         self._gathered_if_settled()
@@ -138,35 +150,37 @@ class PeerMachine(Machine):
         self._enter(Cause.TRAINED)
         self._trained, self._trained_at_s = event, self._core.now
         self._exchange()
-        self._mixing = self._exchanges.take("mix")
-        if self._mixing:
-            self._core.emit(do.Mix(arrivals=self._mixing))
-        else:
+        self._mix(self._trade.take(self._next_round()))
+        if self._mixing is None:
             self._finish_round()
 
     def _exchange(self) -> None:
-        """Sends each group of networks to the peers drawn for it, as they are before mixing."""
-        settings = self._settings
+        """Sends networks as they are before mixing, if there is anybody to send them to."""
         ready = self._neighborhood.ready()
-        if settings.groups and not ready:
+        if self._settings.groups and not ready:
             self._lonely_rounds += 1
-            return
-        for nets in settings.groups:
-            for peer in settings.draw(ready):
-                assert peer in ready, f"the draw chose `{peer}`, which is not ready"
-                self._exchanges.send(peer, nets, round=self._round + 1)
+        elif self._settings.groups:
+            self._trade.send(ready, self._next_round())
+
+    def _mix(self, mix: do.Mix | None) -> None:
+        self._mixing = mix
+        if mix is not None:
+            self._core.emit(mix)
+            for exchange in sorted(mix.needed):
+                self._core.emit(do.Forget(exchange=exchange))
 
     def _mixing_done(self, event: ev.MixingDone) -> None:
-        weights = dict(event.weights)
-        if weights.keys() != {arrival.exchange for arrival in self._mixing}:
+        mix, weights = self._mixing, dict(event.weights)
+        if mix is None or weights.keys() != {arrival.exchange for arrival in mix.arrivals}:
             raise self._impossible(event)
-        for arrival in self._mixing:
+        self._mixing = None
+        for arrival in mix.came:
             weight = weights[arrival.exchange]
             self._exchanges.mixed(arrival, weight=weight, round=self._next_round())
-        self._mixing = ()
         if self.phase is Phase.CONCLUDING:
             self._go_on_concluding()
         else:
+            self._trade.mixed(mix)
             self._finish_round()
 
     def _finish_round(self) -> None:
@@ -182,7 +196,10 @@ class PeerMachine(Machine):
         )
         if self._reason:
             self._save(Cause.HALTED)
-        elif self._is_finished() or self._settings.is_scored(self._round):
+            return
+        if not self._is_finished():
+            self._trade.go_on(self._neighborhood.ready(), self._round)
+        if self._is_finished() or self._settings.is_scored(self._round):
             self._score()
         else:
             self._keep_or_train(Cause.MIXED)
@@ -257,17 +274,16 @@ class PeerMachine(Machine):
         assert last is not None
         if not self._reason:
             last.judge_next()
-        is_busy = bool(self._mixing) or last.judging is not None
+        is_busy = self._mixing is not None or last.judging is not None
         if self._reason or (self._is_due and last.has_ended()):
             if not is_busy:
                 self._conclude(last)
-        elif self._is_due and not self._mixing and last.is_next_due():
+        elif self._is_due and self._mixing is None and last.is_next_due():
             self._is_due = False
             self._set_timer(ROUND_TIMER, last.settings.round_s)
             last.play(self._next_round())
-            self._mixing = self._exchanges.take("average")
-            if self._mixing:
-                self._core.emit(do.Mix(arrivals=self._mixing))
+            arrivals = self._exchanges.take("average")
+            self._mix(do.Mix(arrivals=arrivals) if arrivals else None)
 
     def _next_round(self) -> int:
         """The number of the round that is played, those of the last step being numbered on."""
@@ -304,8 +320,10 @@ class PeerMachine(Machine):
     # -- the end and the others --------------------------------------------------------------------
 
     def _let_go(self) -> None:
-        self._exchanges.discard(self._mixing, self._reason)
-        self._mixing = ()
+        if self._mixing is not None:
+            self._exchanges.discard(self._mixing.came, self._reason)
+            self._mixing = None
+        self._trade.let_go(now=self.phase is Phase.CLOSED)
         if self._last_step is not None:
             self._last_step.discard("finished")
 
@@ -316,6 +334,7 @@ class PeerMachine(Machine):
         return last is not None and isinstance(message, News) and last.hear(message)
 
     def _welcomed(self, link: Link) -> None:
+        self._trade.welcomed(link)
         if self._last_step is not None:
             self._last_step.greeted(link)
 
@@ -323,10 +342,27 @@ class PeerMachine(Machine):
         if self._last_step is not None:
             self._last_step.trained((link.peer,))
 
+    def _lost(self, peer: str) -> None:
+        self._trade.lost(peer)
+
+    def _unwanted(self, arrival: Arrival) -> str:
+        """Who mixes no more gives back what others count on."""
+        if arrival.purpose not in KEPT:
+            return ""
+        is_done = bool(self._reason) or self._is_finished()
+        return "finished" if is_done else self._trade.unwanted(arrival)
+
+    def _accepted(self, out: Outgoing) -> None:
+        self._trade.accepted(out)
+
+    def _returned(self, out: Outgoing, reason: str) -> None:
+        del reason
+        self._trade.returned(out)
+
     def _take(self, arrival: Arrival, link: Link) -> None:
         del link
         if arrival.purpose not in ("judge", "adopt"):
-            self._exchanges.keep(arrival)
+            self._trade.keep(arrival)
             return
         assert self._last_step is not None, "a pair without a last step is refused"
         self._last_step.keep(arrival)
@@ -334,7 +370,8 @@ class PeerMachine(Machine):
             self._go_on_concluding()
 
     def _held_bytes(self) -> int:
-        return self._last_step.held_bytes() if self._last_step is not None else 0
+        judged = self._last_step.held_bytes() if self._last_step is not None else 0
+        return judged + self._trade.held_bytes()
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""
@@ -343,7 +380,8 @@ class PeerMachine(Machine):
         assert 0 <= self._iterations <= settings.iterations, "too many iterations"
         assert self._round * settings.exchange_every < settings.iterations + settings.exchange_every
         mixes = self.phase in (Phase.MIXING, Phase.CONCLUDING)
-        assert not self._mixing or mixes, "arrivals are held without mixing"
+        assert self._mixing is None or mixes, "arrivals are held without mixing"
+        self._trade.validate()
         last = self._last_step
         if last is not None:
             last.validate()

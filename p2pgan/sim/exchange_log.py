@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from p2pgan.mixing.draws import Arrivals
-from p2pgan.mixing.rules import arrival_weight
+from p2pgan.mixing.rules import DIFFERENCE_SHARE, Rows, arrival_weight
 from p2pgan.record import schema
 from p2pgan.types import COORDINATOR, Net
 
@@ -39,12 +39,27 @@ class ExchangeLog:
         """Of one vector."""
         self.messages = 0
 
-    def between_nodes(self, arrivals: Arrivals) -> Iterator[Entry]:
-        """Each node's arrivals: sent, received, and mixed with the rule's weight."""
+    def between_nodes(self, arrivals: Arrivals, rows: Rows | None = None) -> Iterator[Entry]:
+        """Each node's arrivals: sent, received, and mixed with the rule's weight.
+
+        Args:
+            arrivals: who heard from whom.
+            rows: `W`, where weights differ; `None`: all arrivals of a node count the same.
+        """
         for receiver, sources in enumerate(arrivals):
+            row = dict(_row(rows, receiver)) if rows is not None else {}
             for source in sources:
-                weight = arrival_weight(len(sources))
+                weight = row[source] if row else arrival_weight(len(sources))
                 yield from self._passage(self._nodes[source], self._nodes[receiver], weight)
+
+    def between_pairs(self, arrivals: Arrivals) -> Iterator[Entry]:
+        """Each pair: a request of the first of the two, and the answer of the other."""
+        for one, partners in enumerate(arrivals):
+            for other in partners:
+                if one < other:
+                    first, second = self._nodes[one], self._nodes[other]
+                    yield from self._passage(first, second, DIFFERENCE_SHARE, "pair")
+                    yield from self._passage(second, first, DIFFERENCE_SHARE, "answer")
 
     def through_coordinator(self, weights: Mapping[int, float] | None = None) -> Iterator[Entry]:
         """Nodes send to the coordinator, which sends its vector to them; it replaces theirs.
@@ -112,3 +127,10 @@ class ExchangeLog:
         yield sender, schema.VectorSent(peer=receiver, **fields)
         yield receiver, schema.VectorReceived(peer=sender, **fields)
         return fields
+
+
+def _row(rows: Rows, node: int) -> Iterator[tuple[int, float]]:
+    """The nodes that have a weight for one, and their weights."""
+    w_MN, row_of_N = rows
+    start, end = w_MN.indptr[row_of_N[node]], w_MN.indptr[row_of_N[node] + 1]
+    yield from zip(w_MN.indices[start:end].tolist(), w_MN.data[start:end].tolist(), strict=True)

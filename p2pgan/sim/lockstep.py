@@ -7,12 +7,13 @@ Several processes may play it together, each with a share of the nodes; for one 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.cohort import Losses
 from p2pgan.gan.quality import FIGURES, Quality
@@ -20,8 +21,9 @@ from p2pgan.gan.scores import Scores
 from p2pgan.inspect.traffic import count_vector
 from p2pgan.mixing.agreement import Schedule, judging
 from p2pgan.mixing.draws import Arrivals, Draw, Neighbors, push
+from p2pgan.mixing.merging import SumWeights, weighted_rows, weighting
 from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
-from p2pgan.mixing.rules import copying_rows, mixing_rows
+from p2pgan.mixing.rules import Rows, copying_rows, mixing_rows
 from p2pgan.record import schema
 from p2pgan.runs import LastStep
 from p2pgan.seeds import EVERYONE, stream
@@ -32,8 +34,16 @@ from p2pgan.sim.federation import Federation, Weights
 from p2pgan.sim.simulation import BYTES_PER_VALUE, Simulation
 from p2pgan.types import NETS, Net
 
-Heard = Arrivals | Weights
-"""Whom each node heard from, or who made the mean that all of them got."""
+
+class Heard(NamedTuple):
+    """Whom each node heard from, and `W`."""
+
+    arrivals: Arrivals
+    rows: Rows
+
+
+Exchanged = Heard | Weights
+"""What came of an exchange, or who made the mean that all nodes got."""
 
 
 class Lockstep(Simulation):
@@ -48,6 +58,7 @@ class Lockstep(Simulation):
         self.cohort = trainees(experiment, [experiment.nodes[i] for i in self.shares.own])
         self._draw = experiment.algorithm.draw(experiment.config.exchange, lockstep=True)
         self._rng = stream(experiment.config.seed, EVERYONE, "draws")
+        self._weights = _sum_weights(experiment)
         self._iterations_N = np.zeros(len(experiment.nodes), dtype=np.int64)
         self._federation = (
             Federation(experiment, self.shares, self.cohort.exchanged)
@@ -257,7 +268,7 @@ class Lockstep(Simulation):
         self._iterations_N[trained] += iterations
         return losses
 
-    def _exchange(self, nets: tuple[Net, ...], weights: Weights | None = None) -> Heard:
+    def _exchange(self, nets: tuple[Net, ...], weights: Weights | None = None) -> Exchanged:
         """One group of networks changes hands: draw and mix; who heard from whom.
 
         Args:
@@ -268,25 +279,37 @@ class Lockstep(Simulation):
             for net in nets:
                 self._federation.average(net, weights)
             return weights
-        arrivals = self._arrivals()
-        rows = mixing_rows(arrivals)
+        heard = self._heard(self._arrivals())
         for net in nets:
-            self.shares.mix(rows, self.cohort.exchanged[net])
-        return arrivals
+            self.shares.mix(heard.rows, self.cohort.exchanged[net])
+        return heard
+
+    def _heard(self, arrivals: Arrivals) -> Heard:
+        """What the nodes make of arrivals; in the last step they count the same everywhere.
+
+        Weights follow from the draws, and every rank keeps those of all nodes.
+        """
+        if self._weights and not self.last_rounds:
+            return Heard(*weighted_rows(arrivals, self._weights))
+        return Heard(arrivals, mixing_rows(arrivals))
 
     def _arrivals(self) -> Arrivals:
         """Who hears from whom next."""
         return self._draw(self.experiment.overlay.neighbor_indices(), self._rng)
 
-    def _record_exchange(self, nets: tuple[Net, ...], heard: Heard) -> None:
+    def _record_exchange(self, nets: tuple[Net, ...], heard: Exchanged) -> None:
         log = self._exchange_log(nets)
         self._record_entries(log, self._entries(log, heard))
 
-    def _entries(self, log: ExchangeLog, heard: Heard) -> Iterator[Entry]:
+    def _entries(self, log: ExchangeLog, heard: Exchanged) -> Iterator[Entry]:
         if isinstance(heard, Mapping):
             return log.through_coordinator(heard)
-        through_coordinator = self.experiment.algorithm.has_coordinator
-        return log.through_coordinator() if through_coordinator else log.between_nodes(heard)
+        algorithm = self.experiment.algorithm
+        if algorithm.has_coordinator:
+            return log.through_coordinator()
+        if algorithm.merging == "pairwise" and not self.last_rounds:
+            return log.between_pairs(heard.arrivals)
+        return log.between_nodes(heard.arrivals, heard.rows if self._weights else None)
 
     def _exchange_log(self, nets: tuple[Net, ...]) -> ExchangeLog:
         size = BYTES_PER_VALUE * sum(self.experiment.exchanged_size(net) for net in nets)
@@ -296,8 +319,14 @@ class Lockstep(Simulation):
             self.round + self.last_rounds,
             nets,
             size,
-            "average" if averages else None,
+            "average" if averages else self._purpose,
         )
+
+    @property
+    def _purpose(self) -> str | None:
+        """What the vectors of a round's exchange are for, if they are named."""
+        is_mass = self.experiment.algorithm.merging == "push-sum" and not self.last_rounds
+        return "mass" if is_mass else None
 
     def _record_entries(self, log: ExchangeLog, entries: Iterable[Entry]) -> None:
         if self.records is None:
@@ -321,3 +350,10 @@ class Lockstep(Simulation):
                 exchange_s=exchange_s,
             )
             self._record(body, self.experiment.nodes[index])
+
+
+def _sum_weights(experiment: Experiment) -> list[SumWeights]:
+    """The weights of all nodes, where they travel with the networks; else none."""
+    rule, config = experiment.algorithm.merging, experiment.config.exchange
+    made = [weighting(rule, config) for _ in experiment.nodes]
+    return [weights for weights in made if isinstance(weights, SumWeights)]

@@ -1,7 +1,7 @@
 """Waiting with deadlines, and tiny work in the place of training."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from p2pgan.node.jobs import NodeScores, NodeWork
+from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import Net
 
@@ -36,12 +37,12 @@ class TinyWork(NodeWork):
     def snapshot(self) -> Mapping[Net, bytes]:
         return {net: vector.tobytes() for net, vector in self.vectors.items()}
 
-    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
-        share = 1 / (1 + len(arrivals))
-        for arrival in arrivals:
+    def mix(self, order: do.Mix) -> Mapping[str, float]:
+        share = 1 / (1 + len(order.arrivals))
+        for arrival in order.arrivals:
             values = np.frombuffer(arrival.data, dtype="<f4")
             assert values.size == 3500
-        return {arrival.exchange: share for arrival in arrivals}
+        return {arrival.exchange: share for arrival in order.arrivals}
 
     def judge(self, arrival: Arrival) -> float:
         return float(np.frombuffer(arrival.data, dtype="<f4")[0])

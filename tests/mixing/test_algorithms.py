@@ -45,7 +45,7 @@ def exchange(
 
 
 def test_names() -> None:
-    gossip = {"gossip", "gossip-ind"}
+    gossip = {"gossip", "gossip-ind", "gosgd", "push-sum", "ad-psgd"}
     assert set(ALGORITHMS) == {"standalone", "centralised", *gossip, "fl-gan", "md-gan"}
     assert all(algorithm(name).name == name for name in ALGORITHMS)
     with pytest.raises(ConfigError, match="did you mean `gossip-ind`"):
@@ -141,3 +141,36 @@ def test_daemons_cannot_agree_on_a_permutation() -> None:
 
 def test_who_makes_a_mean_of_whole_networks() -> None:
     assert [name for name, value in ALGORITHMS.items() if value.is_federated] == ["fl-gan"]
+
+
+@pytest.mark.parametrize("name", ["gosgd", "push-sum", "ad-psgd"])
+def test_what_has_weights_or_pairs_is_one_group(name: str) -> None:
+    value = algorithm(name)
+    assert value.groups == (("G", "D"),)
+    assert value.merging != "average"
+
+
+def test_weights_and_chances_are_of_pushes() -> None:
+    """Under a permutation all weights would stay 1; explicitly asked for, it is drawn."""
+    stream = np.random.default_rng(0)
+    auto, permuted = ExchangeConfig(), ExchangeConfig(draw="permutation")
+    unlikely = ExchangeConfig(probability=1e-9)
+    for name in ("gosgd", "push-sum"):
+        drawn = [algorithm(name).draw(auto, lockstep=True)(COMPLETE, stream) for _ in range(20)]
+        assert any(len(sources) > 1 for arrivals in drawn for sources in arrivals)
+        (single,) = {
+            max(map(len, algorithm(name).draw(permuted, lockstep=True)(COMPLETE, stream)))
+            for _ in range(20)
+        }
+        assert single == 1
+    for name in ("gossip", "gosgd", "push-sum", "ad-psgd"):
+        assert not any(algorithm(name).draw(unlikely, lockstep=True)(COMPLETE, stream))
+
+
+def test_pairs_are_drawn_in_lockstep_and_asked_elsewhere() -> None:
+    """A daemon's last step pushes, whatever the training did."""
+    stream = np.random.default_rng(0)
+    drawn = algorithm("ad-psgd").draw(ExchangeConfig(), lockstep=True)(COMPLETE, stream)
+    assert all(list(drawn[partner]) == [node] for node, (partner,) in enumerate(drawn))
+    pushed = algorithm("ad-psgd").draw(ExchangeConfig(), lockstep=False)
+    assert sum(map(len, pushed(COMPLETE, stream))) == len(COMPLETE)

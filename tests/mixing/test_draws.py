@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from p2pgan.errors import OverlayError
 from p2pgan.mixing import draws
-from p2pgan.mixing.draws import Draw, Neighbors, everyone, permutation, push, push_targets
+from p2pgan.mixing.draws import (
+    Draw,
+    Neighbors,
+    everyone,
+    matching,
+    permutation,
+    push,
+    push_targets,
+)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -207,3 +215,38 @@ def test_the_simulators_push_is_every_daemons_in_turn(
 def test_everyone_hears_from_everyone_whatever_the_overlay(nodes: int) -> None:
     arrivals = everyone([[]] * nodes, rng())
     assert [list(sources) for sources in arrivals] == [list(range(nodes))] * nodes
+
+
+def test_a_push_is_left_out_with_the_probability_that_is_missing() -> None:
+    neighbors, stream = [[1, 2], [0, 2], [0, 1]], rng()
+    pushed = sum(len(sources) for _ in range(1000) for sources in push(2, 0.25)(neighbors, stream))
+    assert pushed / 6000 == pytest.approx(0.25, abs=0.03)
+
+
+def test_probability_one_draws_nothing_for_itself() -> None:
+    """Runs of before it was there stay as they are."""
+    one, other = rng(3), rng(3)
+    neighbors = [[1, 2, 3], [0, 2], [0, 1], [0]]
+    for _ in range(20):
+        assert push(1, 1.0)(neighbors, one) == push(1)(neighbors, other)
+    assert one.random() == other.random()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.5]))
+def test_pairs_are_neighbors_and_nobody_has_two(seed: int, probability: float) -> None:
+    neighbors = [[1, 5], [0, 2], [1, 3], [2, 4], [3, 5], [4, 0], []]
+    pairs = matching(probability)(neighbors, rng(seed))
+    for node, partners in enumerate(pairs):
+        assert len(partners) <= 1
+        for partner in partners:
+            assert partner in neighbors[node]
+            assert list(pairs[partner]) == [node]
+    if probability == 1.0:
+        alone = [node for node, partners in enumerate(pairs) if not partners]
+        assert all(set(neighbors[node]).isdisjoint(alone) for node in alone)
+
+
+def test_every_edge_is_drawn_for_a_pair() -> None:
+    neighbors, stream = [[1, 2], [0, 2], [0, 1]], rng()
+    pairs = {tuple(map(tuple, matching(1.0)(neighbors, stream))) for _ in range(100)}
+    assert len(pairs) == 3

@@ -11,6 +11,7 @@ from torch import Tensor
 from p2pgan.mixing import rules as rules_module
 from p2pgan.mixing.draws import Arrivals, everyone
 from p2pgan.mixing.rules import (
+    Incoming,
     Rows,
     arrival_weight,
     consensus_distance,
@@ -242,7 +243,7 @@ def test_a_daemons_merge_is_its_row_of_the_simulators_mix(arrivals: Arrivals, se
     together = mixed(mixing_rows(arrivals), before)
     for node, sources in enumerate(arrivals):
         own = before[node].clone()
-        merge(own, [before[source] for source in sources if source != node])
+        merge(own, [Incoming(before[source]) for source in sources if source != node])
         torch.testing.assert_close(own, together[node], rtol=1e-6, atol=1e-6)
 
 
@@ -250,15 +251,15 @@ def test_a_daemons_merge_is_its_row_of_the_simulators_mix(arrivals: Arrivals, se
 def test_a_merge_does_not_depend_on_who_came_first(order: list[int]) -> None:
     arrived = vectors(4)
     first, second = vectors(1, 9)[0], vectors(1, 9)[0]
-    merge(first, list(arrived))
-    merge(second, [arrived[i] for i in order])
+    merge(first, [Incoming(vector) for vector in arrived])
+    merge(second, [Incoming(arrived[i]) for i in order])
     torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
 
 
 def test_a_merge_leaves_what_arrived_alone() -> None:
     own, arrived = vectors(1)[0], list(vectors(2, 1))
     before = [vector.clone() for vector in arrived]
-    merge(own, arrived)
+    merge(own, [Incoming(vector) for vector in arrived])
     assert all(torch.equal(a, b) for a, b in zip(arrived, before, strict=True))
 
 
@@ -334,3 +335,38 @@ def test_after_the_coordinators_mean_everybody_agrees() -> None:
     after = mixed(mixing_rows(everyone([[]] * 10, np.random.default_rng(0))), before)
     torch.testing.assert_close(after, before.mean(0).expand_as(before), rtol=1e-5, atol=1e-6)
     assert consensus_distance(after) < 1e-5
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_weights_are_those_of_a_mean(weights: list[float], seed: int) -> None:
+    own, *others = vectors(len(weights) + 1, seed)
+    expected = own.double() * 0.7
+    for weight, other in zip(weights, others, strict=True):
+        expected += weight * other.double()
+    total = 0.7 + sum(weights)
+    came = [Incoming(vector, weight) for vector, weight in zip(others, weights, strict=True)]
+    given_ = merge(own, came, 0.7)
+    torch.testing.assert_close(own.double(), expected / total, rtol=1e-5, atol=1e-5)
+    assert given_ == pytest.approx([weight / total for weight in weights])
+
+
+def test_weights_far_from_each_other_are_no_trouble() -> None:
+    own, other = vectors(2)
+    before = other.clone()
+    assert merge(own, [Incoming(other, 1.0)], 2.0**-512) == [1.0]
+    assert torch.equal(own, before)
+
+
+def test_differences_keep_the_sum_though_both_have_moved() -> None:
+    """Each adds half of what came less what it had sent; a third vector is averaged first."""
+    sent_a, sent_b, moved_a, moved_b, third = vectors(5)
+    a, b = sent_a + moved_a, sent_b + moved_b
+    total = a + b
+    assert merge(a, [Incoming(sent_b, base_P=sent_a)]) == [0.5]
+    assert merge(b, [Incoming(sent_a, base_P=sent_b)]) == [0.5]
+    torch.testing.assert_close(a + b, total)
+    torch.testing.assert_close(a, (sent_a + sent_b) / 2 + moved_a)
+    before = a.clone()
+    shares_ = merge(a, [Incoming(sent_b, base_P=sent_a), Incoming(third)])
+    assert shares_ == [0.5, 0.5]
+    torch.testing.assert_close(a, (before + third) / 2 + (sent_b - sent_a) / 2)

@@ -24,8 +24,8 @@ class Told(NodeWork):
     def snapshot(self) -> Mapping[Net, bytes]:
         return {"G": b"g"}
 
-    def mix(self, arrivals: Sequence[Arrival]) -> Mapping[str, float]:
-        return {arrival.exchange: 0.5 for arrival in arrivals}
+    def mix(self, order: do.Mix) -> Mapping[str, float]:
+        return {arrival.exchange: 0.5 for arrival in order.arrivals}
 
     def average(self, updates: Sequence[Arrival]) -> Mapping[str, float]:
         return {update.exchange: 1.0 for update in updates}

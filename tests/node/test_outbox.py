@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 
 from p2pgan.node.outbox import CONTROL_QUEUE_MAX, Frames, Outbox, QueuedVector
-from p2pgan.protocol.messages import Nets
+from p2pgan.protocol.messages import Nets, Purpose
 
 JOINT: Nets = ("G", "D")
 
 
-def vector(name: str, pieces: int = 2, nets: Nets = JOINT) -> QueuedVector:
+def vector(
+    name: str, pieces: int = 2, nets: Nets = JOINT, purpose: Purpose = "mix"
+) -> QueuedVector:
     chunks: Iterator[Frames] = iter([[f"{name}{i}".encode()] for i in range(pieces)])
-    return QueuedVector(exchange=name, nets=nets, chunks=chunks)
+    return QueuedVector(exchange=name, nets=nets, purpose=purpose, chunks=chunks)
 
 
 def drained(outbox: Outbox) -> list[bytes]:
@@ -44,6 +46,14 @@ def test_groups_do_not_replace_each_other() -> None:
     assert outbox.push_vector(vector("d", nets=("D",))) is None
     assert outbox.push_vector(vector("h", nets=("G",))) == "g"
     assert drained(outbox) == [b"d0", b"d1", b"h0", b"h1"]
+
+
+def test_purposes_do_not_replace_each_other() -> None:
+    """An answer does not take the place of our own request to the same peer."""
+    outbox = Outbox()
+    assert outbox.push_vector(vector("request", purpose="pair")) is None
+    assert outbox.push_vector(vector("answer", purpose="answer")) is None
+    assert drained(outbox) == [b"request0", b"request1", b"answer0", b"answer1"]
 
 
 def test_a_newer_vector_goes_behind_its_own_votes() -> None:

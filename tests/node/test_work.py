@@ -14,6 +14,7 @@ from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.mixing.rules import mix, mixing_rows
 from p2pgan.node.work import CohortWork, alone
+from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 from tests.node.seats import seat_of
@@ -65,9 +66,8 @@ def test_mixing_is_the_uniform_mean_of_own_and_arrivals(work: CohortWork) -> Non
     own = {net: numbers(work, net).astype(np.float64) for net in NETS}
     rng = np.random.default_rng(0)
     others = [{net: rng.normal(size=own[net].size).astype("<f4") for net in NETS} for _ in "ab"]
-    weights = work.mix(
-        [arrival(f"x{i}", ("G", "D"), other["G"], other["D"]) for i, other in enumerate(others)]
-    )
+    arrivals = [arrival(f"x{i}", NETS, other["G"], other["D"]) for i, other in enumerate(others)]
+    weights = work.mix(do.Mix(arrivals=tuple(arrivals)))
     assert weights == {"x0": pytest.approx(1 / 3), "x1": pytest.approx(1 / 3)}
     for net in NETS:
         mean = (own[net] + others[0][net] + others[1][net]) / 3
@@ -96,13 +96,12 @@ def test_an_adopted_pair_is_the_other_s_to_the_bit(work: CohortWork) -> None:
 def test_groups_mix_each_its_own_network(work: CohortWork) -> None:
     own = {net: numbers(work, net).copy() for net in NETS}
     zeros = {net: np.zeros_like(own[net]) for net in NETS}
-    weights = work.mix(
-        [
-            arrival("d1", ("D",), zeros["D"]),
-            arrival("d2", ("D",), zeros["D"]),
-            arrival("g", ("G",), zeros["G"]),
-        ]
+    arrivals = (
+        arrival("d1", ("D",), zeros["D"]),
+        arrival("d2", ("D",), zeros["D"]),
+        arrival("g", ("G",), zeros["G"]),
     )
+    weights = work.mix(do.Mix(arrivals=arrivals))
     assert weights == {"d1": pytest.approx(1 / 3), "d2": pytest.approx(1 / 3), "g": 0.5}
     np.testing.assert_allclose(numbers(work, "D"), own["D"] / 3, rtol=1e-5)
     np.testing.assert_allclose(numbers(work, "G"), own["G"] / 2, rtol=1e-5)
@@ -113,7 +112,7 @@ def test_training_goes_on_after_mixing(work: CohortWork) -> None:
     work.train(1)
     zeros = {net: np.zeros_like(numbers(work, net)) for net in NETS}
     for _ in range(40):
-        work.mix([arrival("x", ("G", "D"), zeros["G"], zeros["D"])])
+        work.mix(do.Mix(arrivals=(arrival("x", ("G", "D"), zeros["G"], zeros["D"]),)))
     assert np.abs(numbers(work, "G")).max() < 1e-9
     work.train(1)
     assert np.abs(numbers(work, "G")).max() > 1e-5
@@ -188,7 +187,7 @@ def test_two_daemons_are_two_simulated_nodes(moments: Any, tmp_path: Path) -> No
                 daemon.train(count)
         sent = [{net: numbers(daemon, net) for net in NETS} for daemon in daemons]
         for daemon, other in zip(daemons, reversed(sent), strict=True):
-            daemon.mix([arrival("x", ("G", "D"), other["G"], other["D"])])
+            daemon.mix(do.Mix(arrivals=(arrival("x", ("G", "D"), other["G"], other["D"]),)))
     for index, daemon in enumerate(daemons):
         for net in NETS:
             assert numbers(daemon, net).size == experiment.exchanged_size(net)
@@ -214,7 +213,7 @@ def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
     work.train(2)
     own = {net: numbers(work, net).copy() for net in NETS}
     hostile = {net: np.full(own[net].size, -1.0) for net in NETS}
-    work.mix([arrival("x", ("G", "D"), hostile["G"], hostile["D"])])
+    work.mix(do.Mix(arrivals=(arrival("x", ("G", "D"), hostile["G"], hostile["D"]),)))
     for net in NETS:
         head = 2 * experiment.model.networks[net].size
         mixed = numbers(work, net)
@@ -263,7 +262,7 @@ def test_in_the_last_step_there_is_one_generator(experiment: Experiment, tmp_pat
     work.score()
     assert saved_generators(work, ending) == 1
     ones = {net: np.ones_like(numbers(work, net)) for net in NETS}
-    work.mix([arrival("x", ("G", "D"), ones["G"], ones["D"])])
+    work.mix(do.Mix(arrivals=(arrival("x", ("G", "D"), ones["G"], ones["D"]),)))
     assert saved_generators(work, ending) == 1
     work.adopt(arrival("y", ("G", "D"), ones["G"], ones["D"]))
     work.score()

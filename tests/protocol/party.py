@@ -53,11 +53,16 @@ class Member:
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
         self.machine = machine_of(settings)
-        self.vector = {"G": np.arange(5, dtype=np.float32), "D": np.ones(3, dtype=np.float32)}
+        self.vector: dict[str, np.ndarray] = {
+            "G": np.arange(5, dtype=np.float32),
+            "D": np.ones(3, dtype=np.float32),
+        }
         self.work: do.Instruction | None = None
         self.done_s = 0.0
         """When the work at hand is done, at the earliest."""
         self.timers: dict[str, float] = {}
+        self.kept: dict[str, tuple[do.SendVector, bytes]] = {}
+        """Vectors that may be needed again."""
         self.log: list[do.Record] = []
         self.close: do.Close | None = None
         self.stopped_training = False
@@ -86,14 +91,20 @@ def unpacked(data: bytes) -> dict[str, np.ndarray]:
     return {"G": values[:5], "D": values[5:]}
 
 
-def _call(route: bytes, frames: Frames) -> ev.Event:
+def is_finite(payload: bytes | memoryview) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
+
+
+def _call(
+    route: bytes, frames: Frames, is_finite: Callable[[bytes | memoryview], bool]
+) -> ev.Event:
     """What a caller's message is to whoever is called."""
     try:
         message, payload = decode(frames)
     except RemoteProtocolError:
         return ev.Malformed(route=route)
-    with np.errstate(invalid="ignore"):
-        finite = bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
+    finite = is_finite(payload)
     return ev.Received(route=route, message=message, payload=payload, finite=finite)
 
 
@@ -128,13 +139,16 @@ class Party:
                 architecture=choices.pop("architecture", "same"),
                 boot=choices.pop("boot", f"{node}-boot-of-this-test"),
             )
-            defaults: dict[str, Any] = {"iterations": 6, "exchange_every": 2}
+            defaults: dict[str, Any] = {
+                "iterations": 6,
+                "exchange_every": 2,
+                "net_bytes": {"G": 20, "D": 12},
+                "draw": self._draw,
+            }
             settings = Settings(
                 identity=identity,
                 neighbors=tuple(neighbors),
                 groups=groups,
-                net_bytes={"G": 20, "D": 12},
-                draw=self._draw,
                 **{**defaults, **choices},
             )
             self.members[node] = Member(settings)
@@ -148,6 +162,7 @@ class Party:
         self.members: dict[str, Member] = {}
         self.connections: dict[tuple[str, str], Connection] = {}
         self.losses = 0
+        self.chunk_bytes = 12
         self.frozen: set[str] = set()
         self.work_s: dict[type, float] = {}
         """How long work of some kinds takes; other work takes no time."""
@@ -182,8 +197,13 @@ class Party:
             case do.SendVector():
                 own = b"".join(member.vector[net].tobytes() for net in instruction.nets)
                 data = instruction.data or own
-                for chunk, payload in split(data, instruction, chunk_bytes=12):
-                    self._send(node, instruction.peer, encode(chunk, payload))
+                if instruction.keep:
+                    member.kept[instruction.exchange] = instruction, data
+                self._send_vector(node, instruction, data)
+            case do.Resend():
+                self._send_vector(node, *member.kept[instruction.exchange])
+            case do.Forget():
+                del member.kept[instruction.exchange]
             case do.SetTimer():
                 member.timers[instruction.name] = instruction.at_s
             case do.CancelTimer():
@@ -199,9 +219,16 @@ class Party:
                 member.work = None
             case _:
                 assert member.work is None, "one piece of work at a time"
+                if isinstance(instruction, do.Mix):
+                    kept = {exchange: data for exchange, (_, data) in member.kept.items()}
+                    instruction = instruction.with_kept(kept)
                 member.work = instruction
                 lasts_s = self.work_s.get(type(instruction), 0.0)
                 member.done_s = self.now + lasts_s * self.slower.get(node, 1.0)
+
+    def _send_vector(self, node: str, order: do.SendVector, data: bytes) -> None:
+        for chunk, payload in split(data, order, chunk_bytes=self.chunk_bytes):
+            self._send(node, order.peer, encode(chunk, payload))
 
     def _send(self, node: str, peer: str, frames: Frames) -> None:
         connection = self.connections[node, peer]
@@ -261,9 +288,13 @@ class Party:
             connection.cut()
             self.tell(a, ev.LinkDown(peer=b))
         elif kind == "forward":
-            self.tell(b, _call(connection.route, connection.forward.popleft()))
+            payload = connection.forward.popleft()
+            self.tell(b, _call(connection.route, payload, self._is_finite))
         else:
             self.tell(a, _answer(b, connection.back.popleft()))
+
+    def _is_finite(self, payload: bytes | memoryview) -> bool:
+        return is_finite(payload)
 
     def _finish_work(self, node: str) -> None:
         member = self.members[node]
@@ -274,10 +305,9 @@ class Party:
                 member.stopped_training = False
                 self.tell(node, ev.TrainingDone(iterations=done, loss_g=0.5, train_s=0.1))
             case do.Mix():
-                share = 1 / (1 + len(work.arrivals))
-                member.mixed += [arrival.exchange for arrival in work.arrivals]
-                weights = tuple((arrival.exchange, share) for arrival in work.arrivals)
-                self.tell(node, ev.MixingDone(weights=weights))
+                member.mixed += [arrival.exchange for arrival in work.came]
+                weights = self._merge(member, work)
+                self.tell(node, ev.MixingDone(weights=tuple(weights.items())))
             case do.Judge():
                 member.judged.append(work.arrival.exchange)
                 self.tell(node, ev.JudgingDone(score=float(unpacked(work.arrival.data)["G"][0])))
@@ -294,6 +324,11 @@ class Party:
                 self.tell(node, ev.SavingDone(path=f"nodes/{node}/checkpoint.safetensors"))
             case _:
                 self._finish_other(node, member, work)
+
+    def _merge(self, member: Member, order: do.Mix) -> dict[str, float]:
+        """What mixing does to the networks, by default nothing; the share of each arrival."""
+        del member
+        return {arrival.exchange: 1 / (1 + len(order.arrivals)) for arrival in order.arrivals}
 
     def _finish_other(self, node: str, member: Member, work: Any) -> None:
         raise AssertionError(f"no such work: {work}")

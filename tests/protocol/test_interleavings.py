@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from p2pgan.mixing.merging import SumWeights
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.messages import (
     PROTOCOL_VERSION,
@@ -25,7 +26,7 @@ PAIR = [("A", "B")]
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_of_deliveries_losses_and_stops(
     party_of: Callable[..., Any], last_step: Any, data: st.DataObject
@@ -34,7 +35,10 @@ def test_any_order_of_deliveries_losses_and_stops(
     edges = data.draw(st.sampled_from([PAIR, RING]))
     name = data.draw(st.sampled_from([None, "agree", "average"]))
     steps = {} if name is None else {"last_step": last_step(name, edges, rounds=5)}
-    party = party_of(edges, seed=data.draw(st.integers(0, 2**32 - 1)), wait_s=1.0, **steps)
+    way = data.draw(st.sampled_from(["push", "mass", "pair"]))
+    own = {node: {"weighting": SumWeights(conserves=True)} for node in "ABCD" if way == "mass"}
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    party = party_of(edges, seed=seed, wait_s=1.0, exchange=way, overrides=own, **steps)
     party.start()
     budget = data.draw(st.integers(0, 12), label="disturbances")
     for _ in range(budget):
@@ -82,7 +86,9 @@ messages = st.one_of(
         count=st.integers(1, 4),
         total_bytes=st.sampled_from([32, 31, 20, 2**31]),
         digest=st.just(b"\0" * 32),
-        purpose=st.sampled_from(["mix", "judge", "adopt"]),
+        purpose=st.sampled_from(["mix", "mass", "pair", "answer", "judge", "adopt"]),
+        weight=st.sampled_from([0.0, 0.5, 2.0**40]),
+        answers=st.sampled_from(["", "A.A-boot-o.1", "x"]),
         origin=st.sampled_from(["", "A", "B", "Z"]),
     ),
     st.builds(
@@ -120,13 +126,18 @@ messages = st.one_of(
         max_size=60,
     )
 )
-@pytest.mark.parametrize("name", [None, "agree", "average"])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(None, "push"), ("agree", "push"), ("average", "push"), (None, "mass"), (None, "pair")],
+)
 def test_nothing_that_a_peer_says_raises(
-    party_of: Callable[..., Any], last_step: Any, name: str | None, talk: Any
+    party_of: Callable[..., Any], last_step: Any, name: str | None, way: str, talk: Any
 ) -> None:
     """Also out of turn, contradicting itself, under other names; and the accounts stay bounded."""
     steps = {} if name is None else {"last_step": last_step(name, PAIR, rounds=5)}
-    party = party_of(PAIR, **steps)
+    if way == "mass":
+        steps["weighting"] = SumWeights(conserves=True)
+    party = party_of(PAIR, exchange=way, **steps)
     machine = party.members["A"].machine
     party.start("A")
     machine.handle(ev.LinkUp(peer="B"), 0.0)
