@@ -111,8 +111,8 @@ class VirtualWorker:
         together: what computes.
         work: the node's networks, or what stands for them.
         iteration_s: seconds that an iteration takes.
-        take: takes outcomes, as `Host.take`.
-        feed: has the machine look at them, as `Host.feed`.
+        outcome: takes what comes of a job, and whether the machine is to look at it now: it is at
+            work itself when it gives a job that takes no time.
     """
 
     def __init__(
@@ -142,9 +142,12 @@ class VirtualWorker:
         if training is None:
             return
         if training.losses is None:
-            spent_s = self._timeline.now - training.begun_s - training.held_s
+            until_s = self._timeline.now if self._stood_s is None else self._stood_s
+            spent_s = until_s - training.begun_s - training.held_s
             done = int(spent_s / self._iteration_s + 1e-9)
             training.iterations = min(training.iterations, max(0, done))
+            if not training.iterations:  # others are perhaps computed before its end is told
+                self._together.drop(training)
         training.due.call_off()
         training.due = self._timeline.after(0.0, self._done)
 
@@ -161,7 +164,7 @@ class VirtualWorker:
             return
         stood_s, self._stood_s = self._timeline.now - self._stood_s, None
         training = self._training
-        if training is not None:
+        if training is not None and training.due.is_off:  # else it was stopped meanwhile
             training.held_s += stood_s
             training.due = self._timeline.at(training.due.at_s + stood_s, self._done)
 
@@ -187,8 +190,6 @@ class VirtualWorker:
         loss_g, loss_d = (None, None)
         if training.iterations:
             loss_g, loss_d = self._together.losses_of(training)
-        else:
-            self._together.drop(training)
         event = ev.TrainingDone(
             iterations=training.iterations,
             loss_g=loss_g,
