@@ -11,6 +11,7 @@ import typer
 
 from p2pgan.cli.options import Sources, with_sources
 from p2pgan.cli.recipes import RecipeArgument, print_recipes, recipe_layers
+from p2pgan.config import RunConfig, config_from, merge, nested
 from p2pgan.errors import ConfigError, P2PGanError, RankLostError
 
 if TYPE_CHECKING:
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
 
 PROCESS_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 """What `torchrun` tells each process that it starts; with `MASTER_ADDR`, which torch reads."""
+
+
+ClockOption = Annotated[
+    Literal["lockstep", "virtual"],
+    typer.Option(
+        help="Lockstep: all nodes step together. Virtual: every node at its own pace, with the "
+        "machines, links and faults of `--set virtual.KEY=VALUE`."
+    ),
+]
+TrainOption = Annotated[
+    Literal["networks", "gradient-free", "none"] | None,
+    typer.Option(
+        help="Virtual time: train networks, a cheap stand-in, or nothing, to try the protocol "
+        "with thousands of nodes.  [default: networks]"
+    ),
+]
+ReplayOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Play a run in virtual time once more, and compare the logs. It decides all else.",
+    ),
+]
 
 
 @with_sources()
@@ -28,27 +52,9 @@ def simulate(
     list_: Annotated[
         bool, typer.Option("--list", help="Only say which recipes there are.")
     ] = False,
-    clock: Annotated[
-        Literal["lockstep", "virtual"],
-        typer.Option(
-            help="Lockstep: all nodes step together. Virtual: every node at its own pace, with the "
-            "machines, links and faults of `--set virtual.KEY=VALUE`."
-        ),
-    ] = "lockstep",
-    train: Annotated[
-        Literal["networks", "gradient-free", "none"] | None,
-        typer.Option(
-            help="Virtual time: train networks, a cheap stand-in, or nothing, to try the protocol "
-            "with thousands of nodes.  [default: networks]"
-        ),
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="Play a run in virtual time once more, and compare the logs. It decides all else.",
-        ),
-    ] = None,
+    clock: ClockOption = "lockstep",
+    train: TrainOption = None,
+    replay: ReplayOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run directory, new or empty.  [default: a new one in runs/]"),
@@ -75,17 +81,12 @@ def simulate(
 
         replay_virtual(replay, out, as_json=json)
         return
-    config = sources.config(*recipe_layers(recipe))
+    config = _trained(sources.config(*recipe_layers(recipe)), clock, train)
     if clock == "virtual":
         from p2pgan.cli.virtual import run_virtual
 
-        if train is not None:
-            virtual = msgspec.structs.replace(config.virtual, train=train)
-            config = msgspec.structs.replace(config, virtual=virtual)
         run_virtual(config, out, as_json=json, with_pictures=pictures)
         return
-    if train is not None:
-        raise ConfigError(expected="`--clock virtual`", got="`--clock lockstep`", at="--train")
     from p2pgan.cli.paths import data_dir
     from p2pgan.cli.show import print_results, round_progress
     from p2pgan.sim.processes import joined
@@ -108,6 +109,17 @@ def simulate(
         ranks.agree(False)
     if summary["interrupted"]:
         raise typer.Exit(130)
+
+
+def _trained(config: RunConfig, clock: str, train: str | None) -> RunConfig:
+    """With what `--train` says, which only virtual time can do."""
+    if train is None:
+        return config
+    if clock != "virtual":
+        raise ConfigError(expected="`--clock virtual`", got=f"`--clock {clock}`", at="--train")
+    return config_from(
+        merge(msgspec.to_builtins(config), nested("virtual.train", train)), at="--train"
+    )
 
 
 def _check_alone(sources: Sources, recipe: str | None, train: str | None) -> None:

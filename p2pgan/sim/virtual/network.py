@@ -156,16 +156,18 @@ class Network:
     def crash(self, node: str) -> None:
         """A process is gone. What it sent before still arrives; its callers hear of it."""
         for connection in self._own[node]:
-            if connection.session is not None:
-                connection.session.back.is_open = False
-                self._forget_route(connection.session)
+            session = connection.session
+            if session is not None:
+                self._close(session.back)
+                self._lose(session.forward)
+                self._forget_route(session)
             self._end(connection)
             connection.outbox = Outbox()
         for connection in self._theirs[node]:
             session = connection.session
             if session is not None:
                 self._forget_route(session)
-                session.forward.is_open = False
+                self._close(session.forward)
                 self._timeline.at(session.back.last_s, partial(self._down, connection, session))
 
     def suspend(self, node: str) -> None:
@@ -266,13 +268,13 @@ class Network:
             return
         for lane in (session.forward, session.back):
             stuck, lane.stuck = lane.stuck, []
-            for passage in stuck:
-                self._timeline.at(self._timeline.now, partial(self._arrive, passage))
+            for passage in stuck:  # now: what is due at this very instant was sent after them
+                self._arrive(passage)
 
     def _cut(self, connection: Connection, session: Session) -> None:
         connection.silence = None
         if connection.session is session:
-            session.forward.is_open = session.back.is_open = False
+            self._close(session.forward)
             self._forget_route(session)
             self._down(connection, session)
 
@@ -280,7 +282,7 @@ class Network:
         """The caller learns that a session is over."""
         if connection.session is not session:
             return
-        session.back.is_open = False
+        self._close(session.back)
         self._end(connection)
         self._ends.tell(connection.caller, ev.LinkDown(peer=connection.callee))
         self._dial(connection, self._backoff_s())
@@ -291,6 +293,16 @@ class Network:
             if due is not None:
                 due.call_off()
         connection.dialling = connection.silence = None
+
+    def _close(self, lane: Lane) -> None:
+        """Nothing arrives there any more."""
+        lane.is_open = False
+        self._lose(lane)
+
+    def _lose(self, lane: Lane) -> None:
+        """What has arrived where nobody takes it is gone."""
+        self.messages_lost += len(lane.stuck)
+        lane.stuck.clear()
 
     def _forget_route(self, session: Session) -> None:
         self._routes.pop(session.route, None)
@@ -363,16 +375,17 @@ class Network:
 
     def _arrive(self, passage: Passage) -> None:
         session, lane = passage.session, passage.lane
-        if lane.is_open and not self._hears(session.caller, session.callee):
+        connection = self._connections[session.caller, session.callee]
+        is_heard = self._hears(session.caller, session.callee)
+        if lane.is_open and not is_heard and connection.session is session:
             lane.stuck.append(passage)
             return
         lane.in_flight -= 1
         lane.in_flight_bytes -= passage.size
-        if not lane.is_open:
+        if not (lane.is_open and is_heard):
             self.messages_lost += 1
             return
         self._deliver(passage)
-        connection = self._connections[session.caller, session.callee]
         if connection.session is session:
             self._pump(connection)
 

@@ -19,6 +19,11 @@ class Due:
         """It will not happen."""
         self.action = None
 
+    @property
+    def is_off(self) -> bool:
+        """Whether it was called off, or has happened."""
+        return self.action is None
+
 
 class Timeline:
     """A heap of what is due; what is due at one instant happens in the order in which it was set.

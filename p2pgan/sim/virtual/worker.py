@@ -162,9 +162,12 @@ class VirtualWorker:
         if task is None or training is None:
             return
         if training.losses is None:
-            spent_s = self._timeline.now - task.begun_s - task.held_s
+            until_s = self._timeline.now if self._stood_s is None else self._stood_s
+            spent_s = until_s - task.begun_s - task.held_s
             done = int(spent_s / self._iteration_s + 1e-9)
             training.iterations = min(training.iterations, max(0, done))
+            if not training.iterations:  # others are perhaps computed before its end is told
+                self._together.drop(training)
         task.due.call_off()
         task.due = self._timeline.after(0.0, task.finish)
 
@@ -181,7 +184,7 @@ class VirtualWorker:
             return
         stood_s, self._stood_s = self._timeline.now - self._stood_s, None
         task = self._task
-        if task is not None:
+        if task is not None and task.due.is_off:  # else it was stopped meanwhile
             task.held_s += stood_s
             task.due = self._timeline.at(task.due.at_s + stood_s, task.finish)
 
@@ -220,8 +223,6 @@ class VirtualWorker:
         loss_g, loss_d = (None, None)
         if training.iterations:
             loss_g, loss_d = self._together.losses_of(training)
-        else:
-            self._together.drop(training)
         event = ev.TrainingDone(
             iterations=training.iterations, loss_g=loss_g, loss_d=loss_d, train_s=train_s
         )
