@@ -156,7 +156,7 @@ def test_nodes_meet_exchange_and_part(start: Callable[..., list[Node]], until: U
 def test_mass_and_pairs_go_over_real_sockets(
     start: Callable[..., list[Node]], until: Until, exchange: str
 ) -> None:
-    """All that is sent has an end, and nothing stays in memory that nobody needs."""
+    """All that is sent has an end."""
     weightings = {name: SumWeights(conserves=True) for name in "ABC"}
     nodes = start(
         "ABC", exchange=exchange, weighting=weightings.get if exchange == "mass" else None

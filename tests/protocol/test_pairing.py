@@ -110,6 +110,7 @@ def test_the_sum_is_what_training_makes_of_it(seed: int, edges: Any) -> None:
 
     def check() -> bool:
         np.testing.assert_allclose(party.balance(), party.total + party.trained, atol=1e-9)
+        assert all(len(member.kept) <= 2 for member in party.members.values())
         return any(member.phase in ENDS for member in party.members.values())
 
     party.start()
