@@ -137,17 +137,21 @@ def irrelevant(chosen: Algorithm, config: RunConfig) -> set[str]:
     (An overlay file that names its nodes in its own way gives other draws, as another seed does.)
     """
     draws = {"overlay", "allow_disconnected", "exchange.draw", "exchange.fixed_points"}
-    draws.add("exchange.fanout")
+    draws |= {"exchange.fanout", "exchange.probability"}
     exchanges = {*draws, *PERIODS, *(key for key in keys() if key.startswith("exchange."))}
     others = _of_other_systems(chosen)
     if chosen.is_pooled:
         return {*exchanges, *others, "partition", "final"}
     if chosen.is_split:  # moves have a period too
         return {*(exchanges - set(PERIODS)), *others, "final"}
+    if chosen.merging != "average" or chosen.has_coordinator:
+        others.add("exchange.staleness")
     if config.final != "none":
         return others
     if not chosen.groups:
         return {*exchanges, *others}
+    if chosen.merging == "pairwise":  # of a draw it has the overlay and the probability
+        return {"exchange.draw", "exchange.fixed_points", "exchange.fanout", *others}
     return {*draws, *others} if chosen.has_coordinator else others
 
 

@@ -203,3 +203,20 @@ def test_one_generator_takes_no_last_step_in_a_grid() -> None:
     assert [cell.config.final for cell in planned] == ["agree", "none"]
     varied = Grid(algorithms=("md-gan",), nodes=(4,), vary={"final": ("none", "agree")})
     assert len(plan(RunConfig(), varied)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "matters"),
+    [
+        ("gossip", "exchange.staleness", True),
+        ("push-sum", "exchange.staleness", False),
+        ("fl-gan", "exchange.staleness", False),
+        ("gosgd", "exchange.probability", True),
+        ("ad-psgd", "exchange.probability", True),
+        ("fl-gan", "exchange.probability", False),
+        ("ad-psgd", "exchange.fanout", False),
+        ("push-sum", "exchange.fanout", True),
+    ],
+)
+def test_which_keys_of_an_exchange_matter(name: str, key: str, matters: bool) -> None:
+    assert (key not in irrelevant(algorithm(name), BASE)) is matters

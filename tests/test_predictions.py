@@ -140,6 +140,22 @@ def test_gossip_sends_its_groups_once_a_round_and_node_or_to_as_many_as_it_pushe
     assert predict(travel, in_lockstep)["mix"].payload_bytes == 5 * 4 * 3 * (G + D)
 
 
+def test_weights_are_pushed_and_pairs_are_half_as_many_where_all_meet_at_once() -> None:
+    rounds = {"0": 3, "1": 3}
+    in_lockstep = Made(iterations=60, rounds=rounds, is_networked=False)
+    daemons = Made(iterations=60, rounds=rounds, is_networked=True)
+    fanout = ExchangeConfig(fanout=2)
+    size = 4 * (G + D)
+    for algorithm, kind in (("gosgd", "mix"), ("push-sum", "mass")):
+        settings = config(algorithm=algorithm, exchange=fanout)
+        most = Prediction(messages=12, payload_bytes=12 * size, is_most=True)
+        assert predict(settings, in_lockstep) == predict(settings, daemons) == {kind: most}
+    pairs = config(algorithm="ad-psgd", exchange=fanout)
+    for made_, each in ((in_lockstep, 3), (daemons, 6)):
+        most = Prediction(messages=each, payload_bytes=each * size, is_most=True)
+        assert predict(pairs, made_) == {"pair": most, "answer": most}
+
+
 def test_nothing_is_predicted_where_nothing_is_sent_or_no_model_is_named() -> None:
     for settings in (config(algorithm="standalone"), config(model=None)):
         assert predict(settings, made()) == {}

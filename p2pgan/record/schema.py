@@ -140,7 +140,8 @@ class _Vector(Body, frozen=True, kw_only=True):
     exchange: str
     """Id of this vector on its way, the same at both ends and unique in the run."""
     purpose: str | None = None
-    """What it is for, where it is not for gossip: `model`, `update`, `move`, …"""
+    """What it is for, where it is not for gossip: `mass`, `pair`, `answer`, `model`, `update`,
+    `move`, …"""
     staleness_rounds: int | None = None
     """Receiver's round less `round`; negative if the sender is ahead."""
     weight: float | None = None
@@ -204,8 +205,9 @@ class Traffic(Body, frozen=True, kw_only=True):
     round: int
     """Rounds finished."""
     sent: dict[str, Tally]
-    """By kind of message: what a vector is for (`mix`, `judge`, `adopt`, `average`, `model`,
-    `update`, `batches`, `feedback`, `move`), or the name of a message without one (`hello`, …)."""
+    """By kind of message: what a vector is for (`mix`, `mass`, `pair`, `answer`, `judge`, `adopt`,
+    `average`, `model`, `update`, `batches`, `feedback`, `move`), or the name of a message without
+    one (`hello`, …)."""
     received: dict[str, Tally]
     """By kind of message, as `sent`."""
 

@@ -12,6 +12,7 @@ from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, ask, reserve_ports
 from p2pgan.mixing.agreement import Voter
+from p2pgan.mixing.merging import SumWeights
 from p2pgan.node.host import Ended
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.core import LastStepSettings, Settings
@@ -38,8 +39,9 @@ class Node:
             node=changes.pop("identity", name), run="run", architecture="tiny", boot=f"{name}-boot"
         )
         neighbors = tuple(peer for peer in addresses if peer != name)
-        if "last_step" in changes:
-            changes["last_step"] = changes["last_step"](name)
+        for own in ("last_step", "weighting"):
+            if changes.get(own) is not None:
+                changes[own] = changes[own](name)
         fields: dict[str, Any] = {"iterations": 60, "exchange_every": 2, "drain_s": 30.0}
         settings = Settings(
             identity=identity,
@@ -147,6 +149,22 @@ def test_nodes_meet_exchange_and_part(start: Callable[..., list[Node]], until: U
         assert node.kinds("node_started")[0]["address"].startswith("tcp://127.0.0.1:")
         assert node.log[-1].kind == "node_stopped"
     assert any(node.kinds("vector_mixed") for node in nodes)
+    check_accounts(nodes)
+
+
+@pytest.mark.parametrize("exchange", ["mass", "pair"])
+def test_mass_and_pairs_go_over_real_sockets(
+    start: Callable[..., list[Node]], until: Until, exchange: str
+) -> None:
+    """All that is sent has an end."""
+    weightings = {name: SumWeights(conserves=True) for name in "ABC"}
+    nodes = start(
+        "ABC", exchange=exchange, weighting=weightings.get if exchange == "mass" else None
+    )
+    until(lambda: all(node.ended for node in nodes))
+    assert all(node.ended == Ended(reason="finished") for node in nodes)
+    purposes = {fields["purpose"] for node in nodes for fields in node.kinds("vector_mixed")}
+    assert purposes == ({"mass"} if exchange == "mass" else {"pair", "answer"})
     check_accounts(nodes)
 
 

@@ -285,3 +285,47 @@ def test_no_call_trains_past_the_end_of_a_round_that_resets(tmp_path: Path) -> N
         work.train(2)
     work.train(1)
     work.train(4)
+
+
+def test_daemons_that_pair_keep_their_sum_though_both_train(tmp_path: Path) -> None:
+    experiment = exchanging("stay", tmp_path)
+    daemons = [CohortWork(experiment, seat_of(node, tmp_path / node)) for node in experiment.nodes]
+    for daemon in daemons:
+        daemon.train(4)
+    sent = [{net: numbers(daemon, net).copy() for net in NETS} for daemon in daemons]
+    for daemon in daemons:
+        daemon.train(4)
+    before = {net: sum(numbers(daemon, net) for daemon in daemons) for net in NETS}
+    for own, daemon in enumerate(daemons):
+        other = sent[1 - own]
+        kept = {"base": b"".join(sent[own][net].astype("<f4").tobytes() for net in NETS)}
+        came = arrival("x", NETS, other["G"], other["D"])
+        assert daemon.mix(do.Mix(arrivals=(came,), bases={"x": "base"}, kept=kept)) == {"x": 0.5}
+    for net in NETS:
+        after = sum(numbers(daemon, net) for daemon in daemons)
+        np.testing.assert_allclose(after, before[net], rtol=1e-5, atol=1e-6)
+
+
+def test_what_comes_back_is_merged_by_its_weight(work: CohortWork) -> None:
+    own = {net: numbers(work, net).astype(np.float64) for net in NETS}
+    ones = b"".join(np.ones_like(own[net], dtype="<f4").tobytes() for net in NETS)
+    returned = Arrival(peer="1", exchange="a.1", nets=NETS, round=1, data=b"")
+    order = do.Mix(arrivals=(returned,), own=0.5, weights=(1.5,), kept={"a.1": ones})
+    assert work.mix(order) == {"a.1": 0.75}
+    for net in NETS:
+        np.testing.assert_allclose(numbers(work, net), 0.25 * own[net] + 0.75, rtol=1e-5)
+
+
+def test_a_difference_leaves_no_negative_second_moments(tmp_path: Path) -> None:
+    """Half of it may be more than there is; Adam takes the root."""
+    experiment = exchanging("travel", tmp_path)
+    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
+    work.train(2)
+    zeros = {net: np.zeros_like(numbers(work, net)) for net in NETS}
+    large = b"".join(np.ones_like(zeros[net]).astype("<f4").tobytes() for net in NETS)
+    came = arrival("x", NETS, zeros["G"], zeros["D"])
+    work.mix(do.Mix(arrivals=(came,), bases={"x": "base"}, kept={"base": large}))
+    for net in NETS:
+        size = experiment.model.networks[net].size
+        assert (numbers(work, net)[2 * size :] >= 0).all()
+        assert (numbers(work, net)[:size] < 0).any()

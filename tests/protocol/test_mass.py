@@ -103,6 +103,11 @@ class Masses(Party):
         total, weight = self.mass()
         assert abs(weight - self.weight) < 1e-12, "weight came from nowhere or went there"
         np.testing.assert_allclose(total, self.total, rtol=1e-12, atol=1e-12)
+        for member in self.members.values():
+            machine: Any = member.machine
+            needed = [doubt.out.exchange for doubt in machine._trade._doubts.values()]
+            needed += [arrival.exchange for arrival in machine._trade._returned]
+            assert sorted(member.kept) == sorted(needed), "a vector is kept for nothing"
 
     def take(self, step: tuple[str, ...]) -> None:
         super().take(step)

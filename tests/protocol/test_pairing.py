@@ -32,6 +32,9 @@ class Pairing(Party):
         """By exchange id, what was sent."""
         self.taken: set[str] = set()
         """Exchange ids of answers that have come."""
+        self.mixings = dict.fromkeys(self.members, 0)
+        self.sent_after: dict[str, int] = {}
+        """By exchange id, how often its sender had mixed."""
         for member in self.members.values():
             self.put(member, self.rng.normal(size=3))
         self.trained = np.zeros(3)
@@ -48,6 +51,12 @@ class Pairing(Party):
         if isinstance(instruction, do.SendVector):
             self.sent[instruction.exchange] = instruction
             self.data[instruction.exchange] = values_of(member)
+            self.sent_after[instruction.exchange] = self.mixings[node]
+            assert not isinstance(member.work, do.Mix), "networks were sent while they change"
+        if isinstance(instruction, do.Mix):
+            for base in instruction.bases.values():
+                assert self.sent_after[base] == self.mixings[node], "a base is too old"
+            self.mixings[node] += 1
         super()._obey(node, member, instruction)
         if isinstance(instruction, do.Record) and instruction.kind == "vector_received":
             self.taken.add(instruction.fields["exchange"])
@@ -101,7 +110,7 @@ def values_of(member: Member) -> np.ndarray:
 def test_the_sum_is_what_training_makes_of_it(seed: int, edges: Any) -> None:
     """After every step, in any order of messages and work."""
     party = Pairing(edges, seed=seed, iterations=20)
-    party.work_s[do.Train] = 1.0
+    party.work_s = {do.Train: 1.0, do.Mix: 0.5}
 
     def quickly(steps: list[tuple[str, ...]]) -> tuple[str, ...]:
         """No answer is late."""
@@ -110,12 +119,48 @@ def test_the_sum_is_what_training_makes_of_it(seed: int, edges: Any) -> None:
 
     def check() -> bool:
         np.testing.assert_allclose(party.balance(), party.total + party.trained, atol=1e-9)
+        assert all(len(member.kept) <= 2 for member in party.members.values())
         return any(member.phase in ENDS for member in party.members.values())
 
     party.start()
     party.settle(quickly, until=check)
     assert party.logged("vector_mixed")
     assert all(fields["weight"] == 0.5 for _, fields in party.logged("vector_mixed"))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32 - 1), late=st.floats(0.1, 3.0))
+def test_no_base_is_older_than_the_last_mixing(seed: int, late: float) -> None:
+    """Messages wait for long; what is late is averaged. The party asserts it at every mixing."""
+    party = Pairing(RING, seed=seed, iterations=30)
+    party.work_s = {do.Train: 1.0, do.Mix: late}
+
+    def slowly(steps: list[tuple[str, ...]]) -> tuple[str, ...]:
+        work = [step for step in steps if step[0] == "work"]
+        chosen = work if work and party.rng.random() < 0.7 else steps
+        return chosen[int(party.rng.integers(len(chosen)))]
+
+    party.start()
+    party.settle(slowly)
+    party.check_closed()
+    party.check_accounts()
+
+
+def test_of_two_who_ask_each_other_one_is_answered() -> None:
+    """Else they would trade places."""
+    party = Pairing(PAIR, seed=2, iterations=4)
+    party.work_s[do.Train] = 1.0
+    party.start()
+    party.settle(until=lambda: len(requested(party)) == 2)
+    assert [order.peer for order in requested(party)] in (["A", "B"], ["B", "A"])
+    party.settle(until=lambda: any(isinstance(m.work, do.Mix) for m in party.members.values()))
+    (answered,) = [order for order in party.sent.values() if order.purpose == "answer"]
+    assert answered.peer == "A"
+    assert [f["reason"] for f in party.members["A"].kinds("vector_dropped")] == ["busy"]
+
+
+def requested(party: Pairing) -> list[do.SendVector]:
+    return [order for order in party.sent.values() if order.purpose == "pair"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,7 +3,10 @@
 from typing import Any
 
 import msgspec
+import numpy as np
+from scipy.sparse import csr_array
 
+from p2pgan.mixing.rules import Rows
 from p2pgan.record.schema import (
     VectorDropped,
     VectorJudged,
@@ -123,3 +126,31 @@ def test_a_pair_that_is_judged_adopted_or_dropped_was_sent_and_received() -> Non
     assert adopted[-1][1].weight == 1
     assert isinstance(dropped[-1][1], VectorDropped)
     assert dropped[-1][1].reason == "not better"
+
+
+def test_weights_of_a_matrix_are_told() -> None:
+    log = ExchangeLog(NODES, 1, ("G",), 8, "mass")
+    weights = csr_array(np.array([[0.7, 0.3, 0.0], [0.0, 1.0, 0.0], [0.1, 0.2, 0.7]]))
+    found = list(log.between_nodes([[1], [], [0, 1]], Rows(weights, np.arange(3))))
+    mixed = [row for row in rows(found) if row[3]]
+    assert mixed == [
+        ("a", "VectorMixed", "b", 0.3),
+        ("c", "VectorMixed", "a", 0.1),
+        ("c", "VectorMixed", "b", 0.2),
+    ]
+
+
+def test_a_pair_is_a_request_and_an_answer() -> None:
+    log = ExchangeLog(NODES, 2, ("G", "D"), 8)
+    entries = list(log.between_pairs([[2], [], [0]]))
+    purposes = [getattr(body, "purpose", None) for _, body in entries]
+    told = [(*row, purpose) for row, purpose in zip(rows(entries), purposes, strict=True)]
+    assert told == [
+        ("a", "VectorSent", "c", None, "pair"),
+        ("c", "VectorReceived", "a", None, "pair"),
+        ("c", "VectorMixed", "a", 0.5, "pair"),
+        ("c", "VectorSent", "a", None, "answer"),
+        ("a", "VectorReceived", "c", None, "answer"),
+        ("a", "VectorMixed", "c", 0.5, "answer"),
+    ]
+    assert log.messages == 2

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,7 +117,9 @@ def test_traffic_of_independent_networks(simulated: Simulate) -> None:
     assert sorted(choices["G"]) != sorted(choices["D"])
 
 
-@pytest.mark.parametrize("algorithm", ["gossip", "gossip-ind", "fl-gan"])
+@pytest.mark.parametrize(
+    "algorithm", ["gossip", "gossip-ind", "gosgd", "push-sum", "ad-psgd", "fl-gan"]
+)
 @pytest.mark.parametrize("draw", ["permutation", "push"])
 def test_every_vector_arrives_and_is_mixed(simulated: Simulate, algorithm: str, draw: str) -> None:
     exchange = ExchangeConfig(draw=draw)  # type: ignore[arg-type]
@@ -245,3 +248,52 @@ def test_whoever_looks_on_sees_every_round(simulated: Simulate) -> None:
 
     simulated(on_round=look)
     assert seen == [(1, 10, False), (2, 20, True), (3, 30, True), (4, 40, True)]
+
+
+def replayed(finished: Finished, nodes: int) -> np.ndarray:
+    """The mass of each node by the log: who sent to whom, all weights halved or divided."""
+    weights_N = np.ones(nodes)
+    mixed = bodies(finished, VectorMixed)
+    for round_ in sorted({body.round for _, body in mixed}):
+        ways = [(int(b.peer), int(node), b) for node, b in mixed if b.round == round_]
+        sent_N = np.bincount([sender for sender, _, _ in ways], minlength=nodes)
+        pieces_N = weights_N / (1 + sent_N)
+        weights_N = pieces_N.copy()
+        for sender, receiver, _ in ways:
+            weights_N[receiver] += pieces_N[sender]
+        for sender, receiver, body in ways:
+            assert body.weight == pytest.approx(pieces_N[sender] / weights_N[receiver])
+    return weights_N
+
+
+@pytest.mark.parametrize("algorithm", ["gosgd", "push-sum"])
+@pytest.mark.parametrize("fanout", [1, 2])
+def test_weights_travel_in_lockstep(simulated: Simulate, algorithm: str, fanout: int) -> None:
+    exchange = ExchangeConfig(fanout=fanout, probability=0.8)
+    finished = simulated(algorithm=algorithm, nodes=5, iterations=80, exchange=exchange)
+    weights_N = replayed(finished, 5)
+    assert weights_N.sum() == pytest.approx(5)
+    assert weights_N.std() > 0.01
+    purpose = "mass" if algorithm == "push-sum" else None
+    assert {body.purpose for _, body in bodies(finished, VectorSent)} == {purpose}
+
+
+def test_pairs_in_lockstep_ask_and_answer(simulated: Simulate) -> None:
+    """Two nodes that are always paired are FL-GAN, as the thesis has it of gossip."""
+    finished = simulated("pairs", algorithm="ad-psgd", nodes=2)
+    sent = [(body.purpose, node, body.peer) for node, body in bodies(finished, VectorSent)]
+    assert sent == [("pair", "0", "1"), ("answer", "1", "0")] * 4
+    assert {body.weight for _, body in bodies(finished, VectorMixed)} == {0.5}
+    fl_gan = simulated("fl-gan", nodes=2, algorithm="fl-gan")
+    for net in NETS:
+        assert torch.equal(vectors(finished, 1)[net], vectors(fl_gan, 1)[net])
+
+
+@pytest.mark.parametrize("algorithm", ["gosgd", "push-sum", "ad-psgd"])
+def test_the_last_step_averages_plainly(simulated: Simulate, algorithm: str) -> None:
+    finished = simulated(algorithm=algorithm, final="average")
+    averaged = [b for _, b in bodies(finished, VectorMixed) if b.purpose == "average"]
+    assert averaged
+    assert {round(1 / body.weight) for body in averaged} <= {2, 3}
+    assert all(body.weight in (1 / 2, 1 / 3) for body in averaged)
+    assert finished.summary["consensus"]["g"] < 0.1

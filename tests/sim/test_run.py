@@ -331,7 +331,9 @@ def assert_close(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("algorithm", ["standalone", "gossip", "gossip-ind", "fl-gan"])
+@pytest.mark.parametrize(
+    "algorithm", ["standalone", "gossip", "gossip-ind", "push-sum", "ad-psgd", "fl-gan"]
+)
 def test_several_ranks_are_one_run(
     simulated: Simulate, room: RoomOf, algorithm: str, count: int
 ) -> None:
