@@ -242,7 +242,7 @@ def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtua
         ({"exchange": ExchangeConfig(draw="permutation")}, "exchange.draw"),
         ({"algorithm": "fl-gan", "train": TrainConfig(ema=0.9)}, "train.ema"),
         (
-            {"algorithm": "md-gan", "coordinator": CoordinatorConfig(lose_every=5)},
+            {"algorithm": "md-gan", "coordinator": CoordinatorConfig(lose_every=20)},
             "coordinator.lose_every",
         ),
         ({"virtual": VirtualConfig(speeds="file:none.csv")}, "none.csv"),
