@@ -16,7 +16,7 @@ import typer
 
 from p2pgan.config import RunConfig
 from p2pgan.record.rundir import RunDirectory
-from p2pgan.sim.virtual.run import Stage
+from p2pgan.sim.virtual.run import Stage, physics_of
 from p2pgan.sim.virtual.standin import stand_in
 from p2pgan.virtual import VirtualConfig
 
@@ -34,7 +34,8 @@ def play(nodes: int, seconds: float, overlay: str, round_s: float) -> tuple[int,
     )
     design = stand_in(config)
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(design, design.overlay, RunDirectory(Path(folder)), "bench")
+        physics = physics_of(design, design.overlay)
+        stage = Stage(design, design.overlay, physics, RunDirectory(Path(folder)), "bench")
         begun_s = time.perf_counter()
         stage.world.run(seconds)
         return stage.world.events, time.perf_counter() - begun_s

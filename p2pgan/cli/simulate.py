@@ -75,6 +75,8 @@ def simulate(
     if list_:
         print_recipes(as_json=json)
         return
+    if replay is not None or clock == "virtual":
+        _check_one_process(os.environ)
     if replay is not None:
         _check_alone(sources, recipe, train)
         from p2pgan.cli.virtual import replay_virtual
@@ -131,6 +133,18 @@ def _check_alone(sources: Sources, recipe: str | None, train: str | None) -> Non
             expected="no settings beside `--replay`, which has those of its run",
             got=got,
             at="--replay",
+        )
+
+
+def _check_one_process(environment: Mapping[str, str]) -> None:
+    """Virtual time is not shared: each process would play the whole run."""
+    place = place_from(environment)
+    if place is not None:
+        raise ConfigError(
+            expected="one process",
+            got=f"`{place.count}`",
+            at="WORLD_SIZE",
+            hint="`torchrun` shares runs in lockstep; start this one without it",
         )
 
 

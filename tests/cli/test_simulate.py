@@ -17,7 +17,10 @@ from p2pgan.sim.processes import Place
 
 TINY = ["-n", "2", "-i", "20", "--set", "score.samples=50", "--device", "cpu"]
 
-OWN = {"--clock", "--list", "--out", "--json", "--pictures", "--no-pictures"}
+OWN = {
+    *("--clock", "--train", "--replay"),
+    *("--list", "--out", "--json", "--pictures", "--no-pictures"),
+}
 """Beyond the options that `up` and `node start` have as well; scripts rely on these names."""
 
 
@@ -127,7 +130,20 @@ def test_recipes_are_listed_and_nothing_is_run(app: typer.Typer, tmp_path: Path)
     ("arguments", "told"),
     [
         (["quickstrat"], "did you mean `quickstart`?"),
-        (["--clock", "virtual"], "virtual time is not there yet"),
+        (["--train", "none"], "expected `--clock virtual`, got `--clock lockstep` - at --train"),
+        (["--clock", "virtual", "--train", "none", "--algorithm", "md-gan"], "`gossip`"),
+        (["--clock", "virtual", "--final", "agree", "--algorithm", "fl-gan"], "at --final"),
+        (["--clock", "virtual", "--set", "virtual.loss=-0.1"], "a share in [0, 1], got `-0.1`"),
+        (["--clock", "virtual", "--set", "virtual.los=0.1"], "did you mean `virtual.loss`"),
+        (
+            ["--clock", "virtual", "--set", "virtual.preset=extrem"],
+            "one of `none`, `extreme`, `random`",
+        ),
+        (["--clock", "virtual", "--set", "virtual.speeds=fast"], "at --set: virtual.speeds"),
+        (["--clock", "virtual", "--set", "virtual.speeds=file:no.csv"], "no.csv"),
+        (["--clock", "virtual", "--set", "virtual.sessions=file:no.csv"], "no.csv"),
+        (["--clock", "virtual", "--set", "virtual.latency_s=overlay"], "`latency_s`"),
+        (["--clock", "virtual", "--dataset", "mnist"], "p2pgan data download mnist"),
         (["--overlay", "rign"], "did you mean `ring`?"),
         (["--partition", "by-class:11"], "K from 1 to 10"),
         (["--nodes", "0"], "at --nodes"),

@@ -16,10 +16,8 @@ import pytest
 from p2pgan.config import (
     CoordinatorConfig,
     DaemonConfig,
-    ExchangeConfig,
     RunConfig,
     ScoreConfig,
-    TrainConfig,
 )
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
@@ -225,33 +223,6 @@ def test_a_neighbor_without_an_address_is_named(tmp_path: Path) -> None:
         process.run_node(plan_of(experiment, tmp_path), lambda line: None, experiment)
 
 
-def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="simulate --algorithm centralised"):
-        roles.check_algorithm(experiment_of(tmp_path, algorithm="centralised"))
-
-
-def test_no_daemon_is_lost_on_schedule(tmp_path: Path) -> None:
-    coordinator = CoordinatorConfig(lose_every=20)
-    experiment = experiment_of(tmp_path, algorithm="md-gan", coordinator=coordinator)
-    with pytest.raises(ConfigError, match="no process ends itself"):
-        roles.check_algorithm(experiment)
-
-
-@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
-def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
-    roles.check_algorithm(experiment_of(tmp_path, algorithm=algorithm))
-    with pytest.raises(ConfigError, match=r"one model for all|one generator"):
-        roles.check_algorithm(experiment_of(tmp_path, algorithm=algorithm, final="agree"))
-
-
-def test_fl_gan_has_no_running_mean(tmp_path: Path) -> None:
-    """Workers throw theirs away with the round, and the coordinator has none."""
-    train = TrainConfig(ema=0.9)
-    roles.check_algorithm(experiment_of(tmp_path, algorithm="md-gan", train=train))
-    with pytest.raises(ConfigError, match=r"train\.ema"):
-        roles.check_algorithm(experiment_of(tmp_path, algorithm="fl-gan", train=train))
-
-
 def test_without_its_address_a_coordinator_cannot_be_found(tmp_path: Path) -> None:
     """A family has no coordinator; the hint says how a file with one is made."""
     experiment = experiment_of(tmp_path, algorithm="md-gan")
@@ -322,13 +293,6 @@ def test_who_has_no_checkpoint_begins_anew_in_its_log(tmp_path: Path, node: str)
     assert [record["kind"] for record in records].count("run_started") == 2
     assert [record["seq"] for record in records] == list(range(len(records)))
     assert sum("begins anew" in line for line in said) == (node == "coordinator")
-
-
-def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="permutation"):
-        roles.check_algorithm(
-            experiment_of(tmp_path, algorithm="gossip", exchange=ExchangeConfig(draw="permutation"))
-        )
 
 
 # -- runs that nobody named, and directories that several nodes share ------------------------------

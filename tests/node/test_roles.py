@@ -6,15 +6,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import FederatedConfig, RunConfig, SplitConfig
+from p2pgan.config import (
+    CoordinatorConfig,
+    ExchangeConfig,
+    FederatedConfig,
+    RunConfig,
+    SplitConfig,
+    TrainConfig,
+)
+from p2pgan.errors import ConfigError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.mixing.moves import first_places, moved
 from p2pgan.node.federated_work import ModelWork, UpdateWork
 from p2pgan.node.kept import Kept, Resumption, Sealed
-from p2pgan.node.roles import Part, neighbors_of, part_of
+from p2pgan.node.roles import Part, check_algorithm, neighbors_of, part_of, whole_overlay
 from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.node.work import CohortWork
+from p2pgan.overlay import files as overlay_files
 from p2pgan.parties import Parties
 from p2pgan.protocol.coordinator import CoordinatorMachine
 from p2pgan.protocol.federated_coordinator import FederatedCoordinator
@@ -130,3 +139,62 @@ def test_a_coordinator_draws_on_where_it_was_saved(tmp_path: Path) -> None:
     again = rule_of(part(experiment, "coordinator", found))
     for _ in range(3):
         assert again.moved(first, WORKERS) == rule.moved(first, WORKERS)
+
+
+def test_an_algorithm_for_the_simulator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="simulate --algorithm centralised"):
+        check_algorithm(experiment_of(tmp_path, "centralised"))
+
+
+def test_no_daemon_is_lost_on_schedule(tmp_path: Path) -> None:
+    coordinator = CoordinatorConfig(lose_every=20)
+    experiment = experiment_of(tmp_path, "md-gan", iterations=40, coordinator=coordinator)
+    with pytest.raises(ConfigError, match="no process ends itself"):
+        check_algorithm(experiment)
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_with_a_coordinator_there_is_no_last_step(tmp_path: Path, algorithm: str) -> None:
+    check_algorithm(experiment_of(tmp_path, algorithm))
+    with pytest.raises(ConfigError, match=r"one model for all|one generator"):
+        check_algorithm(experiment_of(tmp_path, algorithm, final="agree"))
+
+
+def test_fl_gan_has_no_running_mean(tmp_path: Path) -> None:
+    """Workers throw theirs away with the round, and the coordinator has none."""
+    train = TrainConfig(ema=0.9)
+    check_algorithm(experiment_of(tmp_path, "md-gan", train=train))
+    with pytest.raises(ConfigError, match=r"train\.ema"):
+        check_algorithm(experiment_of(tmp_path, "fl-gan", train=train))
+
+
+def test_a_permutation_needs_everybody_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="permutation"):
+        check_algorithm(
+            experiment_of(tmp_path, "gossip", exchange=ExchangeConfig(draw="permutation"))
+        )
+
+
+# -- the overlay with everybody in it --------------------------------------------------------------
+
+
+def test_without_a_coordinator_the_overlay_is_whole(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, "gossip", overlay="ring")
+    assert whole_overlay(experiment) is experiment.overlay
+
+
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_a_coordinator_is_in_the_middle_of_a_star(tmp_path: Path, algorithm: str) -> None:
+    overlay = whole_overlay(experiment_of(tmp_path, algorithm))
+    assert overlay.nodes == ("coordinator", *WORKERS)
+    assert set(overlay.neighbors("coordinator")) == set(WORKERS)
+    assert overlay.address("coordinator") is None
+
+
+def test_the_coordinator_s_address_is_that_of_the_overlay_s_file(tmp_path: Path) -> None:
+    star = experiment_of(tmp_path, "gossip").overlay.with_hub("coordinator")
+    addresses = {node: f"tcp://127.0.0.1:{5550 + i}" for i, node in enumerate(star.nodes)}
+    overlay_files.write(star.with_addresses(addresses), tmp_path / "hub.json")
+    overlay = whole_overlay(experiment_of(tmp_path, "fl-gan", overlay=str(tmp_path / "hub.json")))
+    assert overlay.address("coordinator") == "tcp://127.0.0.1:5550"
+    assert overlay.address("3") == addresses["3"]

@@ -289,7 +289,7 @@ def test_no_call_trains_past_the_end_of_a_round_that_resets(tmp_path: Path) -> N
 
 def test_daemons_that_pair_keep_their_sum_though_both_train(tmp_path: Path) -> None:
     experiment = exchanging("stay", tmp_path)
-    daemons = [CohortWork(experiment, seat_of(node, tmp_path / node)) for node in experiment.nodes]
+    daemons = [daemon_work(experiment, node, tmp_path / node) for node in experiment.nodes]
     for daemon in daemons:
         daemon.train(4)
     sent = [{net: numbers(daemon, net).copy() for net in NETS} for daemon in daemons]
@@ -319,7 +319,7 @@ def test_what_comes_back_is_merged_by_its_weight(work: CohortWork) -> None:
 def test_a_difference_leaves_no_negative_second_moments(tmp_path: Path) -> None:
     """Half of it may be more than there is; Adam takes the root."""
     experiment = exchanging("travel", tmp_path)
-    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
+    work = daemon_work(experiment, "0", tmp_path / "0")
     work.train(2)
     zeros = {net: np.zeros_like(numbers(work, net)) for net in NETS}
     large = b"".join(np.ones_like(zeros[net]).astype("<f4").tobytes() for net in NETS)

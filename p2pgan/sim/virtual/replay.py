@@ -35,6 +35,12 @@ def first_play(path: Path) -> tuple[RunConfig, str]:
             at=str(directory.run_toml),
             hint="`p2pgan simulate --clock virtual` makes one; others repeat by their seed",
         )
+    if directory.summary.is_file() and directory.read_summary().get("interrupted"):
+        raise ConfigError(
+            expected="a run that went to its end",
+            got="one that was interrupted, which no seed repeats",
+            at=str(directory.summary),
+        )
     config = config_from(read_settings(directory.run_toml), at=str(directory.run_toml))
     engine = config.engine
     if engine.threads is None:  # bits depend on it
@@ -66,9 +72,9 @@ def _lines(directory: RunDirectory) -> Iterator[dict[str, Any]]:
     try:
         with directory.events.open("rb") as file:
             for line in file:
-                record: dict[str, Any] = msgspec.json.decode(line)
+                record = msgspec.json.decode(line, type=dict[str, Any])
                 kept = {key: value for key, value in record.items() if key not in OWN_TO_A_PLAY}
-                if kept["kind"] == "run_started":
+                if kept.get("kind") == "run_started":
                     kept["config"].pop("engine", None)
                 yield kept
     except (OSError, msgspec.DecodeError) as error:

@@ -1,7 +1,7 @@
 """One run in virtual time, from its configuration to its run directory."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,15 +90,17 @@ def simulate(
         out: the run directory; `None`: a new one under `runs/`.
         on_progress: told how far it is, a few times a second.
         on_interrupt: told of an interrupt that waits.
-        name: name of the run in its records; `None`: that of its directory.
+        name: name of the run; `None`: that of its directory.
     Raises:
         P2PGanError: for whatever cannot be run, read or written, and for what no node may do.
     """
     start_s = time.monotonic()
     design = prepared(config, data_dir)
     overlay = whole_overlay(design)
-    directory = begin(design, out, overlay, clock="virtual")
-    stage = Stage(design, overlay, directory, name or directory.path.name)
+    physics = physics_of(design, overlay)
+    named = {} if name is None else {"name": name}
+    directory = begin(design, out, overlay, clock="virtual", **named)
+    stage = Stage(design, overlay, physics, directory, name or directory.path.name)
     records = RecordWriter(
         directory.events,
         stage.name,
@@ -167,6 +169,34 @@ def _check_links(design: Design) -> None:
         )
 
 
+def physics_of(design: Design, overlay: Overlay) -> Physics:
+    """Machines, links and faults of a run.
+
+    Args:
+        design: what is run.
+        overlay: with the coordinator, if there is one.
+    Raises:
+        ConfigError, OverlayError: for files that cannot be read or do not fit the nodes, and for an
+            overlay whose edges do not say what they are to say.
+    """
+    config, seed, names = design.config.virtual, design.config.seed, overlay.nodes
+    round_s = design.exchange_every * config.iteration_s
+    each_s = iterations_s(config, speeds(config, names, stream(seed, EVERYONE, "machines")))
+    return Physics(
+        links=Links(config, overlay, seed=seed, round_s=round_s),
+        outages=outages(config, names, horizon_s(design, each_s), each_s, seed),
+        iteration_s=each_s,
+        chunk_bytes=design.config.daemon.chunk_bytes,
+        rng=stream(seed, EVERYONE, "network"),
+    )
+
+
+def horizon_s(design: Design, iteration_s: Mapping[str, float]) -> float:
+    """When a run ends: at `duration_s`, or about when the slowest machine is done."""
+    config = design.config
+    return config.virtual.duration_s or config.iterations * max(iteration_s.values())
+
+
 @dataclass(eq=False)
 class Stage:
     """A world that is played, and what is written of it."""
@@ -174,6 +204,7 @@ class Stage:
     design: Design
     overlay: Overlay
     """With the coordinator, if there is one."""
+    physics: Physics
     directory: RunDirectory
     name: str
     """Of the run."""
@@ -185,29 +216,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         design = self.design
-        config, names = design.config.virtual, self.overlay.nodes
         cohort, cast = self._players()
         self._cohort = cohort
         self._together = Together(one_by_one if cohort is None else together(cohort))
-        rng = stream(design.config.seed, EVERYONE, "machines")
-        self._iteration_s = iterations_s(config, speeds(config, names, rng))
-        self.links = Links(
-            config,
-            self.overlay,
-            seed=design.config.seed,
-            round_s=design.exchange_every * config.iteration_s,
-        )
-        planned = outages(config, names, self.horizon_s, self._iteration_s, design.config.seed)
         self.world = World(
-            {node: neighbors_of(design, self.overlay, node) for node in names},
+            {node: neighbors_of(design, self.overlay, node) for node in self.overlay.nodes},
             cast,
-            Physics(
-                links=self.links,
-                outages=planned,
-                iteration_s=self._iteration_s,
-                chunk_bytes=design.config.daemon.chunk_bytes,
-                rng=stream(design.config.seed, EVERYONE, "network"),
-            ),
+            self.physics,
             self._together,
             Disk(self._store),
             Surfaces(record=self._record, injected=self._injected),
@@ -233,9 +248,8 @@ class Stage:
 
     @property
     def horizon_s(self) -> float:
-        """When the run ends: at `duration_s`, or about when the slowest machine is done."""
-        config = self.design.config
-        return config.virtual.duration_s or config.iterations * max(self._iteration_s.values())
+        """When the run is expected to end."""
+        return horizon_s(self.design, self.physics.iteration_s)
 
     def play(self, interrupt: Interrupt, on_progress: Callable[[Progress], None]) -> bool:
         """Plays to the end; whether an interrupt has cut it short."""
@@ -243,7 +257,7 @@ class Stage:
         begun_s = shown_s = time.monotonic()
         marks = [(at_s, self.look) for at_s in self._looks()]
         if config.calm_s:
-            marks.append((max(0.0, self.horizon_s - config.calm_s), self.links.be_calm))
+            marks.append((max(0.0, self.horizon_s - config.calm_s), self.physics.links.be_calm))
         if config.duration_s:
             marks.append((config.duration_s, self.world.stop))
         for at_s, happens in sorted(marks, key=lambda mark: mark[0]):

@@ -140,6 +140,13 @@ def stand_in(config: RunConfig) -> StandIn:
             got=f"`{config.exchange.moments}` and `{config.train.ema:g}`",
             at="exchange.moments, train.ema",
         )
+    if config.score.final_samples:
+        raise ConfigError(
+            expected="0: there are no images whose quality could be measured",
+            got=f"`{config.score.final_samples}`",
+            at="score.final_samples",
+        )
+    chosen.draw(config.exchange, lockstep=False)
     overlay = overlay_of(config, chosen)
     resolved = msgspec.structs.replace(
         config,

@@ -27,7 +27,7 @@ def test_a_full_disk_keeps_what_it_has() -> None:
 
 
 def test_who_is_filled_twice_is_freed_twice() -> None:
-    disk = Disk({}.__setitem__)
+    disk = Disk(lambda path, data: None)
     disk.fill("a")
     disk.fill("a")
     disk.free("a")

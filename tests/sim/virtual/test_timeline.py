@@ -111,10 +111,10 @@ def test_timers_of_one_instant_may_cancel_each_other(fired: list[tuple[float, st
 
     def fire(name: str) -> None:
         fired.append((timeline.now, name))
-        timers.clear()
+        mine.clear()
 
-    timers = Timers(timeline, fire)
-    timers["a"] = timers["b"] = 1.0
+    mine = Timers(timeline, fire)
+    mine["a"] = mine["b"] = 1.0
     play(timeline)
     assert fired == [(1.0, "a")]
 
@@ -125,9 +125,9 @@ def test_a_timer_may_set_itself_again(fired: list[tuple[float, str]]) -> None:
     def fire(name: str) -> None:
         fired.append((timeline.now, name))
         if len(fired) < 3:
-            timers[name] = timeline.now + 1.0
+            mine[name] = timeline.now + 1.0
 
-    timers = Timers(timeline, fire)
-    timers["a"] = 1.0
+    mine = Timers(timeline, fire)
+    mine["a"] = 1.0
     play(timeline)
     assert fired == [(1.0, "a"), (2.0, "a"), (3.0, "a")]

@@ -282,7 +282,7 @@ def trained(experiment: Experiment, *, batched: bool) -> tuple[dict[Net, torch.T
 
 
 @pytest.mark.parametrize("moments", ["stay", "reset", "travel"])
-def test_batches_change_nothing_however_speeds_differ(moments: str) -> None:
+def test_batches_change_nothing_however_speeds_differ(moments: Any) -> None:
     experiment = small(algorithm="gossip", exchange=ExchangeConfig(moments=moments))
     (batched, calls), (single, all_) = (trained(experiment, batched=flag) for flag in (True, False))
     assert calls == all_ < ROUNDS * len(SPEEDS)

@@ -246,7 +246,6 @@ def test_a_stop_reaches_all_and_nobody_comes_any_more(prepared: Play) -> None:
     )
     one.world.run(until_s=10.0)
     assert one.world.timeline.now <= 10.0
-    assert not one.world.is_over
     assert one.world.living == ["2", "3"]
     one.world.stop()
     one.world.run()
