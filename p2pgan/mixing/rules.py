@@ -160,6 +160,19 @@ class _Bags(NamedTuple):
     weights: Tensor
 
 
+@torch.no_grad()
+def _one_sum(weights_N: np.ndarray, vectors_NP: Tensor) -> Tensor:
+    """`weighted_sums` of one full row, to the bit, without the cost of a sparse matrix: that is
+    many times the sum's where vectors are small."""
+    count, device = len(weights_N), vectors_NP.device
+    bag = _Bags(
+        torch.arange(count, device=device),
+        torch.tensor([0, count], device=device),
+        torch.from_numpy(weights_N).to(vectors_NP),
+    )
+    return _sums(bag, vectors_NP)[0]
+
+
 def _bags(w_MN: csr_array, vectors_NP: Tensor) -> _Bags:
     sources, starts = (i.astype(np.int64) for i in (w_MN.indices, w_MN.indptr))
     device = vectors_NP.device
@@ -225,7 +238,7 @@ def merge(own_P: Tensor, incoming: Sequence[Incoming], own_weight: float = 1.0) 
     weights = shares(own_weight, [came.weight for came in means])
     if means:
         stacked = torch.stack([own_P, *(came.vector_P for came in means)])
-        own_P.copy_(weighted_sums(csr_array(weights[None]), stacked)[0])
+        own_P.copy_(_one_sum(weights, stacked))
     for came in incoming:
         if came.base_P is not None:
             own_P.add_(came.vector_P - came.base_P, alpha=DIFFERENCE_SHARE)

@@ -212,4 +212,5 @@ def without_negative_moments(vector_E: torch.Tensor, network: Network) -> None:
         vector_E: `(P,)`, or `(3P,)` with moments.
         network: the network that it is of.
     """
-    vector_E[2 * network.size :].clamp_(min=0)
+    if len(vector_E) > 2 * network.size:
+        vector_E[2 * network.size :].clamp_(min=0)

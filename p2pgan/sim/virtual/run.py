@@ -363,6 +363,8 @@ class Stage:
             write_checkpoint(path, data)
 
     def _record(self, node: str, record: do.Record) -> None:
+        if self.records is None:
+            return
         fields = dict(record.fields)
         if record.kind == "checkpoint_saved":
             fields["path"] = str(Path(fields["path"]).relative_to(self.directory.path))
