@@ -87,7 +87,8 @@ def simulate(
             config = msgspec.structs.replace(config, virtual=virtual)
         run_virtual(config, out, as_json=json, with_pictures=pictures)
         return
-    _check_no_training(train)
+    if train is not None:
+        raise ConfigError(expected="`--clock virtual`", got="`--clock lockstep`", at="--train")
     from p2pgan.cli.paths import data_dir
     from p2pgan.cli.show import print_results, round_progress
     from p2pgan.sim.processes import joined
@@ -121,12 +122,6 @@ def _check_alone(sources: Sources, recipe: str | None, train: str | None) -> Non
             got=got,
             at="--replay",
         )
-
-
-def _check_no_training(train: str | None) -> None:
-    """Lockstep trains networks."""
-    if train is not None:
-        raise ConfigError(expected="`--clock virtual`", got="`--clock lockstep`", at="--train")
 
 
 def _check_one_process(place: "Place | None") -> None:
