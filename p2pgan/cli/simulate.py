@@ -75,8 +75,9 @@ def simulate(
     if list_:
         print_recipes(as_json=json)
         return
+    place = place_from(os.environ)
     if replay is not None or clock == "virtual":
-        _check_one_process(os.environ)
+        _check_one_process(place)
     if replay is not None:
         _check_alone(sources, recipe, train)
         from p2pgan.cli.virtual import replay_virtual
@@ -94,7 +95,6 @@ def simulate(
     from p2pgan.sim.processes import joined
     from p2pgan.sim.run import simulate as run
 
-    place = place_from(os.environ)
     silence = nullcontext((lambda simulation: None, lambda: None))
     with joined(place, config.device, config.engine.rank_timeout_s) as ranks:
         try:
@@ -136,9 +136,8 @@ def _check_alone(sources: Sources, recipe: str | None, train: str | None) -> Non
         )
 
 
-def _check_one_process(environment: Mapping[str, str]) -> None:
+def _check_one_process(place: "Place | None") -> None:
     """Virtual time is not shared: each process would play the whole run."""
-    place = place_from(environment)
     if place is not None:
         raise ConfigError(
             expected="one process",

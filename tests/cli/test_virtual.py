@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from p2pgan.cli import logs
+from p2pgan.cli import logs, results
 from p2pgan.cli import virtual as cli
 from p2pgan.cli.simulate import simulate
 from p2pgan.errors import P2PGanError
@@ -78,6 +78,20 @@ def test_logs_show_what_happened(app: typer.Typer) -> None:
         result = CliRunner().invoke(logs.app, [command, "here"])
         assert result.exit_code == 0, result.output
         assert result.stdout
+
+
+def test_nodes_can_be_sampled_and_scored(app: typer.Typer, tmp_path: Path) -> None:
+    run(app, *NETWORKS, "--out", "here", "--no-pictures")
+    tool = typer.Typer()
+    tool.command()(results.sample)
+    tool.command()(results.score)
+    sampled = ["sample", "here", "--node", "1", "--count", "4", "--out", "images.npy"]
+    assert CliRunner().invoke(tool, sampled).exit_code == 0
+    assert (tmp_path / "images.npy").is_file()
+    scored = CliRunner().invoke(tool, ["score", "here", "--json"])
+    summary = json.loads((tmp_path / "here/summary.json").read_text())
+    again = json.loads(scored.stdout)
+    assert again["scores"]["fid"]["mean"] == pytest.approx(summary["scores"]["fid"]["mean"])
 
 
 def test_an_interrupted_run_is_shown_and_is_status_130(
