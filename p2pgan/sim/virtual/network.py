@@ -56,6 +56,8 @@ class Ends(Protocol):
 class Lane:
     """One direction of a session."""
 
+    ends: tuple[str, str]
+    """Who sends there, and who receives."""
     is_open: bool = True
     """Whether what is on its way still arrives."""
     last_s: float = 0.0
@@ -74,8 +76,12 @@ class Session:
     caller: str
     callee: str
     route: bytes
-    forward: Lane = field(default_factory=Lane)
-    back: Lane = field(default_factory=Lane)
+    forward: Lane = field(init=False)
+    back: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.forward = Lane((self.caller, self.callee))
+        self.back = Lane((self.callee, self.caller))
 
 
 @dataclass(slots=True)
@@ -154,7 +160,8 @@ class Network:
         return endpoint
 
     def crash(self, node: str) -> None:
-        """A process is gone. What it sent before still arrives; its callers hear of it."""
+        """A process is gone. What it sent before still arrives; its callers hear of it, unless they
+        hear nothing of it at all."""
         for connection in self._own[node]:
             session = connection.session
             if session is not None:
@@ -168,7 +175,10 @@ class Network:
             if session is not None:
                 self._forget_route(session)
                 self._close(session.forward)
-                self._timeline.at(session.back.last_s, partial(self._down, connection, session))
+                if self._is_parted(connection.caller, node):
+                    self._listen(connection)
+                else:
+                    self._timeline.at(session.back.last_s, partial(self._down, connection, session))
 
     def suspend(self, node: str) -> None:
         """A process stands still; whoever waits for it long enough gives the connection up."""
@@ -201,10 +211,16 @@ class Network:
     def _touching(self, node: str) -> Iterable[Connection]:
         return (*self._own[node], *self._theirs[node])
 
+    def _is_parted(self, node: str, other: str) -> bool:
+        return any((node in side) != (other in side) for side in self._parted)
+
+    def _passes(self, sender: str, receiver: str) -> bool:
+        """Whether what is on its way from one to the other is taken there."""
+        return not self._ends.is_suspended(receiver) and not self._is_parted(sender, receiver)
+
     def _hears(self, caller: str, callee: str) -> bool:
-        """Whether anything passes between two nodes."""
-        awake = not (self._ends.is_suspended(caller) or self._ends.is_suspended(callee))
-        return awake and not any((caller in side) != (callee in side) for side in self._parted)
+        """Whether both ends of a connection hear each other."""
+        return self._passes(caller, callee) and self._passes(callee, caller)
 
     # -- connections -------------------------------------------------------------------------------
 
@@ -257,19 +273,21 @@ class Network:
 
     def _reach(self, connection: Connection) -> None:
         """Something is heard again, perhaps: what was stuck arrives, who was cut off dials."""
+        session = connection.session
+        for lane in (session.forward, session.back) if session is not None else ():
+            if self._passes(*lane.ends):
+                stuck, lane.stuck = lane.stuck, []
+                for passage in stuck:  # now: what is due at this very instant was sent after them
+                    self._arrive(passage)
         if not self._hears(connection.caller, connection.callee):
             return
         if connection.silence is not None:
             connection.silence.call_off()
             connection.silence = None
-        session = connection.session
         if session is None:
             self._dial(connection, self._backoff_s())
-            return
-        for lane in (session.forward, session.back):
-            stuck, lane.stuck = lane.stuck, []
-            for passage in stuck:  # now: what is due at this very instant was sent after them
-                self._arrive(passage)
+        elif not session.forward.is_open:  # the callee has gone where nobody heard of it
+            self._down(connection, session)
 
     def _cut(self, connection: Connection, session: Session) -> None:
         connection.silence = None
@@ -355,8 +373,7 @@ class Network:
 
     def _put(self, session: Session, lane: Lane, frames: Frames) -> None:
         """Hands a message to the links: it arrives once, twice, or never."""
-        ends = (session.caller, session.callee)
-        sender, receiver = ends if lane is session.forward else ends[::-1]
+        sender, receiver = lane.ends
         size = sum(len(frame) for frame in frames)
         passages = self._links.passage(
             sender, receiver, size, self._timeline.now, is_vector=len(frames) > 1
@@ -376,13 +393,13 @@ class Network:
     def _arrive(self, passage: Passage) -> None:
         session, lane = passage.session, passage.lane
         connection = self._connections[session.caller, session.callee]
-        is_heard = self._hears(session.caller, session.callee)
-        if lane.is_open and not is_heard and connection.session is session:
+        passes = self._passes(*lane.ends)
+        if lane.is_open and not passes and connection.session is session:
             lane.stuck.append(passage)
             return
         lane.in_flight -= 1
         lane.in_flight_bytes -= passage.size
-        if not (lane.is_open and is_heard):
+        if not (lane.is_open and passes):
             self.messages_lost += 1
             return
         self._deliver(passage)

@@ -1,7 +1,7 @@
 """One run in virtual time, from its configuration to its run directory."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -255,13 +255,12 @@ class Stage:
         """Plays to the end; whether an interrupt has cut it short."""
         config = self.design.config.virtual
         begun_s = shown_s = time.monotonic()
-        marks = [(at_s, self.look) for at_s in self._looks()]
+        timeline = self.world.timeline
+        self._plan_look()
         if config.calm_s:
-            marks.append((max(0.0, self.horizon_s - config.calm_s), self.physics.links.be_calm))
+            timeline.at(self.horizon_s - config.calm_s, self.physics.links.be_calm)
         if config.duration_s:
-            marks.append((config.duration_s, self.world.stop))
-        for at_s, happens in sorted(marks, key=lambda mark: mark[0]):
-            self.world.timeline.at(at_s, happens)
+            timeline.at(config.duration_s, self.world.stop)
         is_interrupted = False
         while not self.world.is_over and self.world.step():
             if interrupt.is_noted and not is_interrupted:
@@ -311,14 +310,18 @@ class Stage:
 
     # -- looking at the nodes ----------------------------------------------------------------------
 
-    def _looks(self) -> Sequence[float]:
-        """When the nodes are looked at; a coordinator looks at itself."""
+    def _plan_look(self) -> None:
+        """The next one, if it comes before the end; a coordinator looks at itself."""
         every_s = self.design.config.virtual.score_every_s
-        if self.design.algorithm.has_coordinator or every_s == 0:
-            return ()
         if every_s is None:
             every_s = self.horizon_s / LOOKS_PER_RUN
-        return [every_s * number for number in range(1, int(self.horizon_s / every_s) + 1)]
+        at_s = self.world.timeline.now + every_s
+        if every_s and at_s <= self.horizon_s and not self.design.algorithm.has_coordinator:
+            self.world.timeline.at(at_s, self._look_again)
+
+    def _look_again(self) -> None:
+        self.look()
+        self._plan_look()
 
     def look(self) -> None:
         """Scores of some nodes and the consensus of all that live, as they last were between two

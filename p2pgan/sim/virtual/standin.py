@@ -151,6 +151,7 @@ def stand_in(config: RunConfig) -> StandIn:
     resolved = msgspec.structs.replace(
         config,
         nodes=len(overlay.nodes),
+        dataset="stand-in",
         model="stand-in",
         exchange_every=config.exchange_every or DEFAULT_EXCHANGE_EVERY,
         device="cpu",

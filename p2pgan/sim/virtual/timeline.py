@@ -72,16 +72,22 @@ class Timeline:
 
 @dataclass
 class Timers(MutableMapping[str, float]):
-    """A machine's timers, on the timeline; one that fires is no longer set."""
+    """A machine's timers, on the timeline; one that fires is no longer set.
+
+    While they are held none fires. What comes in first when they are released may still take one
+    back, as in a daemon that wakes: it reads its messages before it looks at its timers.
+    """
 
     timeline: Timeline
     fire: Callable[[str], None]
     """Told the name of a timer whose time has come."""
+    is_held: bool = False
     _set: dict[str, Due] = field(default_factory=dict)
+    _over: list[str] = field(default_factory=list)
+    """Those whose time has come while they were held."""
 
     def __setitem__(self, name: str, at_s: float) -> None:
-        if name in self._set:
-            self._set[name].call_off()
+        self.pop(name, None)
         self._set[name] = self.timeline.at(at_s, lambda: self._fire(name))
 
     def __getitem__(self, name: str) -> float:
@@ -89,6 +95,8 @@ class Timers(MutableMapping[str, float]):
 
     def __delitem__(self, name: str) -> None:
         self._set.pop(name).call_off()
+        if name in self._over:
+            self._over.remove(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._set)
@@ -96,6 +104,15 @@ class Timers(MutableMapping[str, float]):
     def __len__(self) -> int:
         return len(self._set)
 
+    def release(self) -> None:
+        """They are held no more; those whose time has come fire, in its order."""
+        self.is_held = False
+        while self._over and not self.is_held:
+            self._fire(self._over[0])
+
     def _fire(self, name: str) -> None:
-        del self._set[name]
+        if self.is_held:
+            self._over.append(name)
+            return
+        del self[name]
         self.fire(name)

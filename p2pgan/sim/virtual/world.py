@@ -282,6 +282,7 @@ class World:
         member.host.provide(role.snapshot, role.seal)
         if member.paused:
             member.worker.hold()
+        member.timers.is_held = member.suspended > 0
         self.tell(node, ev.Started())
 
     def _outcome(self, member: Member, done: JobDone, is_new: bool) -> None:
@@ -387,6 +388,8 @@ class World:
         member = self.members[node]
         member.suspended += 1
         self._pause(node)
+        if member.timers is not None:
+            member.timers.is_held = True
         if member.suspended == 1 and member.host is not None:
             self.network.suspend(node)
 
@@ -400,6 +403,8 @@ class World:
         for event in deferred:
             self.tell(node, event)
         self.network.resume(node)
+        if member.timers is not None:
+            member.timers.release()
 
     def _pause(self, node: str) -> None:
         member = self.members[node]

@@ -332,7 +332,8 @@ def speak_again(party: Party, how: str) -> None:
     lasts_s=st.integers(1, int(SILENCE_S) - 1),
 )
 def test_a_short_silence_only_delays(how: str, times: list[int], from_s: int, lasts_s: int) -> None:
-    """Both directions, in order. At whole seconds, so that much is due when the silence ends."""
+    """In order. At whole seconds, so that much is due when the silence ends. What somebody has sent
+    who sleeps now arrives all the same."""
     party = Party(latency_s=1.0)
     party.say(0)
     party.run(1.0)
@@ -344,8 +345,9 @@ def test_a_short_silence_only_delays(how: str, times: list[int], from_s: int, la
         party.timeline.at(at_s, partial(party.answer, number))
     party.run(60.0)
     due_s = [at_s + 1.0 for at_s in sorted(times)]
-    expected = [to_s if from_s <= at_s < to_s else at_s for at_s in due_s]
-    for node, kind in (("b", ev.Received), ("a", ev.Answered)):
+    late_s = [to_s if from_s <= at_s < to_s else at_s for at_s in due_s]
+    for node, kind, asleep in (("b", ev.Received, "the caller"), ("a", ev.Answered, "the callee")):
+        expected = due_s if how == asleep else late_s
         heard = [at_s for at_s, event in party.heard[node] if isinstance(event, kind)]
         assert heard[-len(times) :] == expected or not times
         assert (
@@ -358,6 +360,9 @@ def test_a_short_silence_only_delays(how: str, times: list[int], from_s: int, la
 
 @pytest.mark.parametrize("how", SILENCES)
 def test_a_long_silence_cuts_connections(how: str) -> None:
+    """What was on its way to who hears nothing is lost; who is awake gets it."""
+    to_b = HIGH_WATER_MARK if how != "the caller" else 0
+    to_a = 2 if how != "the callee" else 0
     party = Party(latency_s=1.0)
     party.say(0)
     party.run(1.0)
@@ -373,15 +378,16 @@ def test_a_long_silence_cuts_connections(how: str) -> None:
         downs = [at_s for at_s, event in party.heard[node] if isinstance(event, ev.LinkDown)]
         assert downs == [begun_s + SILENCE_S]
     assert not party.network.is_connected("a", "b")
-    assert party.network.messages_lost == HIGH_WATER_MARK + 2
+    assert party.network.messages_lost == to_b + to_a
     party.answer(3)
-    assert party.network.messages_lost == HIGH_WATER_MARK + 3
+    assert party.network.messages_lost == to_b + to_a + 1
     speak_again(party, how)
     party.say(100)
     party.run(RECONNECT_MAX_S + 2.0)
     assert [len(party.of(node, ev.LinkUp)) for node in "ab"] == [2, 2]
-    assert party.clocks() == [0, 100], "nothing of the old connection has come"
-    assert party.clocks("a", ev.Answered) == []
+    came = [] if to_b else list(range(1, HIGH_WATER_MARK + 4))
+    assert party.clocks() == [0, *came, 100], "nothing of the old connection has come late"
+    assert party.clocks("a", ev.Answered) == ([] if to_a else [1, 2])
     assert party.route() != first
 
 
@@ -536,3 +542,18 @@ def test_what_waits_for_a_lost_peer_can_be_forgotten() -> None:
     party.start("b")
     party.run(RECONNECT_MAX_S)
     assert party.clocks() == [3]
+
+
+@pytest.mark.parametrize("heals", [True, False])
+def test_a_crash_where_nobody_hears_of_it_is_silence(heals: bool) -> None:
+    """Its caller is told when the network is whole again, or when the silence lasts too long."""
+    party = Party()
+    party.run(1.0)
+    side = frozenset("b")
+    party.timeline.at(2.0, partial(party.network.part, side))
+    party.timeline.at(3.0, partial(party.crash, "b"))
+    if heals:
+        party.timeline.at(9.0, partial(party.network.heal, side))
+    party.run(60.0)
+    (down_s,) = [at_s for at_s, event in party.heard["a"] if isinstance(event, ev.LinkDown)]
+    assert down_s == (9.0 if heals else 2.0 + SILENCE_S)

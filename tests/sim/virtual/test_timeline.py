@@ -131,3 +131,23 @@ def test_a_timer_may_set_itself_again(fired: list[tuple[float, str]]) -> None:
     mine["a"] = 1.0
     play(timeline)
     assert fired == [(1.0, "a"), (2.0, "a"), (3.0, "a")]
+
+
+def test_held_timers_fire_when_they_are_released_unless_they_are_taken_back() -> None:
+    """As a daemon that wakes reads its messages first, one of which may end a deadline."""
+    timeline, told = Timeline(), list[str]()
+    timers = Timers(timeline, told.append)
+    timers.update({"early": 1.0, "ended": 2.0, "moved": 3.0, "late": 9.0})
+    timers.is_held = True
+    while timeline.next_s is not None and timeline.next_s < 5.0:
+        timeline.step()
+    assert not told
+    assert len(timers) == 4, "they are still set"
+    del timers["ended"]
+    timers["moved"] = 12.0
+    timers.release()
+    assert told == ["early"]
+    while timeline.step():
+        pass
+    assert told == ["early", "late", "moved"]
+    assert not timers
