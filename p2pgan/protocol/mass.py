@@ -160,6 +160,7 @@ class Mass(Trade):
             return
         if doubt.boot == link.boot:
             self._resend(doubt)
+            self._set_timer()
         else:
             self._lose(doubt, "restarted")
 
