@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = COLORS
+_GREY, _WINE = "#888888", "#882255"
+"""Two more that are darker or paler than the palette's in grey, too."""
 
 COLOR_OF = {
     "centralised": _BLACK,
@@ -56,6 +58,9 @@ COLOR_OF = {
     "fl-gan": _GREEN,
     "gossip": _BLUE,
     "gossip-ind": _ORANGE,
+    "gosgd": _SKY,
+    "push-sum": _WINE,
+    "ad-psgd": _GREY,
     "md-gan": _PINK,
 }
 """The same in all figures of all comparisons; later algorithms take what is left."""

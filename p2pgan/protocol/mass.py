@@ -34,8 +34,11 @@ RESEND_MAX_S: Final = 60.0
 """Waits double from one repetition to the next, up to this."""
 
 ANSWERS: Final = 4
-"""The wait is so many times the longest answer so far: a repetition of what is merely slow costs
+"""The wait is so many times the longest of late answers: a repetition of what is merely slow costs
 as much as the vector itself."""
+
+FADING: Final = 0.9
+"""What is left of the longest answer with each that comes, so that one freeze is forgotten."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class Mass(Trade):
         self._returned: list[Arrival] = []
         """What was refused, and is to be merged by us; without data, which the shell has."""
         self._answer_s = 0.0
-        """The longest that an answer has taken."""
+        """The longest that an answer of late has taken."""
         self._is_leaving = False
 
     # -- rounds ------------------------------------------------------------------------------------
@@ -123,7 +126,8 @@ class Mass(Trade):
         if doubt is None:
             return
         if not doubt.is_repeated:  # else nobody knows which of the two was answered
-            self._answer_s = max(self._answer_s, self.core.now - doubt.sent_s)
+            took_s = self.core.now - doubt.sent_s
+            self._answer_s = max(took_s, FADING * self._answer_s)
         self.core.emit(Forget(exchange=out.exchange))
 
     def returned(self, out: Outgoing) -> None:
@@ -156,6 +160,7 @@ class Mass(Trade):
             return
         if doubt.boot == link.boot:
             self._resend(doubt)
+            self._set_timer()
         else:
             self._lose(doubt, "restarted")
 

@@ -1,6 +1,7 @@
 """The part that each node of a run takes."""
 
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -17,10 +18,18 @@ from p2pgan.config import (
 from p2pgan.errors import ConfigError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import Checkpoint
+from p2pgan.mixing.merging import Averaging, SumWeights
 from p2pgan.mixing.moves import first_places, moved
 from p2pgan.node.federated_work import ModelWork, UpdateWork
 from p2pgan.node.kept import Kept, Resumption, Sealed
-from p2pgan.node.roles import Part, check_algorithm, neighbors_of, part_of, whole_overlay
+from p2pgan.node.roles import (
+    Part,
+    check_algorithm,
+    neighbors_of,
+    part_of,
+    peer_settings,
+    whole_overlay,
+)
 from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.node.work import CohortWork
 from p2pgan.overlay import files as overlay_files
@@ -65,6 +74,36 @@ def test_every_node_has_its_machine_and_its_work(
     assert type(made.machine) is machine
     assert type(made.make_work()) is work
     assert made.machine.statistics().node == node
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "exchange", "weighting"),
+    [
+        ("gossip", "push", Averaging),
+        ("gossip-ind", "push", Averaging),
+        ("gosgd", "push", SumWeights),
+        ("push-sum", "mass", SumWeights),
+        ("ad-psgd", "pair", NoneType),
+    ],
+)
+def test_a_peer_exchanges_as_its_algorithm_says(
+    tmp_path: Path, algorithm: str, exchange: str, weighting: type
+) -> None:
+    """Every node has weights of its own."""
+    experiment = experiment_of(tmp_path, algorithm)
+    made = [peer_settings(experiment, experiment.overlay, seat_of(node, tmp_path)) for node in "01"]
+    assert {settings.exchange for settings in made} == {exchange}
+    assert all(type(settings.weighting) is weighting for settings in made)
+    assert made[0].weighting is not made[1].weighting or weighting is NoneType
+
+
+def test_a_push_is_drawn_with_the_configured_probability(tmp_path: Path) -> None:
+    chosen = ExchangeConfig(probability=0.2, fanout=2)
+    experiment = experiment_of(tmp_path, "push-sum", exchange=chosen)
+    settings = peer_settings(experiment, experiment.overlay, seat_of("0", tmp_path))
+    drawn = [len(settings.draw(["1", "2", "3"])) for _ in range(500)]
+    assert set(drawn) == {0, 2}
+    assert 60 < sum(map(bool, drawn)) < 140
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Accounts of vectors, without a machine around them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from p2pgan.mixing.merging import SumWeights
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError, split
 from p2pgan.protocol.core import Core, Settings
-from p2pgan.protocol.exchanges import MAX_UNACKNOWLEDGED, Exchanges
+from p2pgan.protocol.exchanges import MAX_UNACKNOWLEDGED, Exchanges, Parcel
 from p2pgan.protocol.links import Identity, Link
 from p2pgan.protocol.messages import Nets, VectorAck
 
@@ -185,3 +187,94 @@ def test_closing_accounts_for_everything(core: Core, exchanges: Exchanges) -> No
     ]
     assert not exchanges.outstanding
     assert exchanges.held_bytes() == 0
+
+
+# -- what lasts ------------------------------------------------------------------------------------
+
+BOTH: Nets = ("G", "D")
+
+
+@pytest.fixture
+def lasting(core: Core) -> Exchanges:
+    """Of a node that exchanges mass, and refuses round 9."""
+    settings = core.settings
+    assert isinstance(settings, Settings)
+    weighed = replace(
+        settings, groups=(BOTH,), exchange="mass", weighting=SumWeights(conserves=True)
+    )
+    return Exchanges(core, weighed, lambda arrival: "busy" if arrival.round == 9 else "")
+
+
+def push(exchanges: Exchanges, counter: int, only: slice = slice(None), round: int = 1) -> bool:
+    """Some chunks of a piece of mass from B; whether it is now taken."""
+    order = do.SendVector(
+        peer="A",
+        exchange=f"B.theirs-a.{counter}",
+        nets=BOTH,
+        round=round,
+        clock=0,
+        purpose="mass",
+        weight=0.5,
+    )
+    arrival = None
+    for chunk, payload in list(split(bytes(12), order, chunk_bytes=4))[only]:
+        arrival = exchanges.chunk(link(), chunk, payload, finite=True)
+        exchanges.validate({b"B": "B"})
+    return arrival is not None
+
+
+def answers(core: Core) -> list[str]:
+    """What was told the sender, and what was recorded of it."""
+    told = []
+    for instruction in core.take():
+        if isinstance(instruction, do.Reply):
+            assert isinstance(instruction.message, VectorAck)
+            told.append(instruction.message.reason or "accepted")
+        elif isinstance(instruction, do.Record):
+            told.append(instruction.kind)
+    return told
+
+
+def test_what_comes_again_is_answered_as_before(core: Core, lasting: Exchanges) -> None:
+    assert push(lasting, 1)
+    assert answers(core) == ["vector_received", "accepted"]
+    assert not push(lasting, 1)
+    assert answers(core) == ["accepted"]
+    assert not push(lasting, 2, round=9)
+    assert answers(core) == ["vector_dropped", "busy"]
+    assert not push(lasting, 2, round=1)
+    assert answers(core) == ["busy"]
+    assert push(lasting, 3)
+    assert lasting.held_bytes() == 0
+
+
+def test_what_cannot_be_used_is_refused_for_good(core: Core, lasting: Exchanges) -> None:
+    """Its rest and its repetitions are no further faults."""
+    with pytest.raises(VectorError):
+        push(lasting, 1, slice(1, 2))
+    assert answers(core) == ["vector_dropped", "order"]
+    assert not push(lasting, 1)
+    assert answers(core) == ["order"]
+
+
+def test_a_repetition_takes_the_place_of_what_was_broken_off(
+    core: Core, lasting: Exchanges
+) -> None:
+    """Over the same connection, or over the next one."""
+    assert not push(lasting, 1, slice(0, 2))
+    assert push(lasting, 1)
+    assert answers(core) == ["vector_received", "accepted"]
+    assert not push(lasting, 2, slice(0, 2))
+    lasting.prune({})
+    assert lasting.held_bytes() == 0
+    assert push(lasting, 2)
+    assert answers(core) == ["vector_received", "accepted"]
+
+
+def test_what_lasts_survives_its_connection(core: Core, lasting: Exchanges) -> None:
+    exchange = lasting.send("B", BOTH, round=1, parcel=Parcel(purpose="mass", weight=0.5))
+    lasting.replaced("B", exchange)
+    lasting.lose("B")
+    assert list(lasting.outstanding) == [exchange]
+    lasting.give_up(lasting.outstanding[exchange], "restarted")
+    assert records(core) == [("vector_sent", None), ("vector_dropped", "restarted")]

@@ -249,6 +249,11 @@ def test_a_broken_connection_leaves_it_in_doubt_until_the_peer_is_ready_again() 
     exchange = until_doubt(party, "A")
     party.take(("down", "A", "B"))
     assert in_doubt(party, "A") == [exchange]
+    del party.members["A"].timers[RESEND_TIMER]  # it fires in vain meanwhile
+    party.tell("A", ev.TimerFired(name=RESEND_TIMER))
+    machine: Any = party.members["A"].machine
+    party.settle(until=lambda: machine._neighborhood.links["B"].is_ready)
+    assert RESEND_TIMER in party.members["A"].timers
     party.settle(until=lambda: exchange in party.received)
     assert not reasons(party, exchange)
 
