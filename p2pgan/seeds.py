@@ -36,6 +36,10 @@ Purpose = Literal[
     "network",
     "test-images",
     "scorer",
+    "preset",
+    "machines",
+    "links",
+    "outages",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 

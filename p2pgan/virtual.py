@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from p2pgan.distributions import bandwidth, latency, sessions, speeds
 from p2pgan.ranges import check
 
 
@@ -108,4 +109,8 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "0 or more",
             every_s,
         )
+        latency(self.latency_s, "virtual.latency_s")
+        bandwidth(self.bandwidth_mbps, "virtual.bandwidth_mbps")
+        speeds(self.speeds, "virtual.speeds")
+        sessions(self.sessions, "virtual.sessions")
         check(self.score_nodes >= 1, "virtual.score_nodes", "at least 1 node", self.score_nodes)

@@ -18,7 +18,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "p2pgan"
 
-BOTTOM = {"errors", "types", "seeds", "ranges", "virtual", "config", "files", "__init__"}
+BOTTOM = {
+    *("errors", "types", "seeds", "ranges", "distributions", "virtual", "config", "files"),
+    "__init__",
+}
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
 SHELLS = {"node", "sim", "daemon"}
 BELOW_RUNS = BOTTOM | SIBLINGS | {"record", "inspect", "checks", "design", "experiment"}

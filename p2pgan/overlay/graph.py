@@ -13,7 +13,7 @@ import networkx as nx
 
 from p2pgan.errors import OverlayError, unknown_name
 from p2pgan.overlay.addresses import check_address
-from p2pgan.overlay.parts import assemble, take_apart
+from p2pgan.overlay.parts import assemble, json_text, take_apart
 
 DEFAULT_NODES = 10
 """Nodes of an overlay when nobody says how many."""
@@ -74,6 +74,24 @@ class Overlay:
     def _neighbor_indices(self) -> tuple[tuple[int, ...], ...]:
         index = self._index.__getitem__
         return tuple(tuple(sorted(map(index, self.graph[node]))) for node in self.nodes)
+
+    def edge_numbers(self, name: str) -> dict[tuple[str, str], float]:
+        """An attribute of every edge, such as `latency_s`, by its ends in either order.
+
+        Raises:
+            OverlayError: if an edge has none, or one that is no number.
+        """
+        numbers: dict[tuple[str, str], float] = {}
+        for source, target, attributes in self.graph.edges(data=True):
+            value = attributes.get(name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise OverlayError(
+                    expected=f"a number as attribute `{name}` of every edge",
+                    got=f"`{json_text(value)}`" if name in attributes else "none",
+                    at=f"overlay `{self.name}`: edge `{source}` - `{target}`",
+                )
+            numbers[source, target] = numbers[target, source] = float(value)
+        return numbers
 
     def address(self, node: str) -> str | None:
         """Where `node` listens, such as `tcp://10.0.0.3:5550`; `None` if the overlay says nothing.
