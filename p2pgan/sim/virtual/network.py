@@ -9,7 +9,7 @@ been silent for too long, since an end is suspended or the network is parted.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -100,6 +100,19 @@ class Connection:
     dialling: Due | None = None
     silence: Due | None = None
     """When it will be cut, if nothing is heard until then."""
+    spoiled_s: float = -1.0
+    """When something on it was last lost or changed; negative: never."""
+
+
+class Backlog(NamedTuple):
+    """What a connection has to carry."""
+
+    messages: int
+    """That wait in the caller's own queue, vectors apart."""
+    vectors: int
+    """That wait there, or have begun."""
+    in_flight: int
+    """Messages on their way, in the busier direction."""
 
 
 class Network:
@@ -196,6 +209,29 @@ class Network:
         """Whether a connection stands."""
         return self._connections[caller, callee].session is not None
 
+    def is_busy(self, caller: str, callee: str) -> bool:
+        """Whether anything is on its way over a connection, or waits for it."""
+        connection = self._connections[caller, callee]
+        session = connection.session
+        flying = session is not None and (session.forward.in_flight or session.back.in_flight)
+        return bool(flying or connection.outbox.items)
+
+    def backlog(self, caller: str, callee: str) -> Backlog:
+        """What waits for a connection, and what is on its way."""
+        connection = self._connections[caller, callee]
+        session, items = connection.session, connection.outbox.items
+        vectors = sum(isinstance(item, QueuedVector) for item in items)
+        lanes = (session.forward, session.back) if session is not None else ()
+        return Backlog(
+            messages=len(items) - vectors,
+            vectors=vectors,
+            in_flight=max((lane.in_flight for lane in lanes), default=0),
+        )
+
+    def spoiled_s(self, caller: str, callee: str) -> float:
+        """When something on a connection was last lost or changed; negative: never."""
+        return self._connections[caller, callee].spoiled_s
+
     def _touching(self, node: str) -> Iterable[Connection]:
         return (*self._own[node], *self._theirs[node])
 
@@ -287,6 +323,7 @@ class Network:
 
     def _end(self, connection: Connection) -> None:
         connection.session = None
+        connection.spoiled_s = self._timeline.now
         for due in (connection.dialling, connection.silence):
             if due is not None:
                 due.call_off()
@@ -314,7 +351,7 @@ class Network:
         """Answers a caller; `False` if it is gone, or does not read."""
         session = self._routes.get(route)
         if session is None or session.callee != callee or not self._has_room(session.back):
-            self.messages_lost += 1
+            self._lose(session)
             return False
         self._put(session, session.back, frames)
         return True
@@ -350,12 +387,12 @@ class Network:
             sender, receiver, size, self._timeline.now, is_vector=len(frames) > 1
         )
         if not passages:
-            self.messages_lost += 1
+            self._lose(session)
         for one in passages:
             at_s = one.at_s
             if not one.overtakes:
                 lane.last_s = at_s = max(at_s, lane.last_s)
-            sent = self._corrupted(frames) if one.corrupted else frames
+            sent = self._corrupted(frames, session) if one.corrupted else frames
             passage = Passage(session, lane, sent, size)
             lane.in_flight += 1
             lane.in_flight_bytes += size
@@ -369,7 +406,7 @@ class Network:
         lane.in_flight -= 1
         lane.in_flight_bytes -= passage.size
         if not lane.is_open:
-            self.messages_lost += 1
+            self._lose(session)
             return
         self._deliver(passage)
         connection = self._connections[session.caller, session.callee]
@@ -385,8 +422,17 @@ class Network:
             tallies = self._tallies[session.caller]
             self._ends.tell(session.caller, answered(session.callee, passage.frames, tallies))
 
-    def _corrupted(self, frames: Frames) -> Frames:
+    def _lose(self, session: Session | None) -> None:
+        self.messages_lost += 1
+        if session is not None:
+            self._spoil(session)
+
+    def _spoil(self, session: Session) -> None:
+        self._connections[session.caller, session.callee].spoiled_s = self._timeline.now
+
+    def _corrupted(self, frames: Frames, session: Session) -> Frames:
         """With one bit changed."""
+        self._spoil(session)
         sizes = [len(frame) for frame in frames]
         bit = int(self._rng.integers(8 * sum(sizes)))
         changed = []

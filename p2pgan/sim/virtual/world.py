@@ -154,6 +154,7 @@ class World:
         surfaces: Surfaces,
     ) -> None:
         self._cast, self._physics, self._together = cast, physics, together
+        self.neighbors = neighbors
         self.disk, self._surfaces = disk, surfaces
         self.timeline = Timeline()
         self.network = Network(self.timeline, physics.links, neighbors, self, physics.rng)
@@ -199,6 +200,10 @@ class World:
     def living(self) -> list[str]:
         """Nodes whose process runs, suspended or not."""
         return list(self._running)
+
+    def iteration_s(self, node: str) -> float:
+        """Seconds that an iteration takes at a node."""
+        return self._physics.iteration_s[node]
 
     # -- what the network asks ---------------------------------------------------------------------
 
