@@ -134,6 +134,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Size of one frame of a vector. Large frames delay heartbeats until a slow link is cut."""
     threads: int = 1
     """CPU threads of the training thread."""
+    checkpoint_every: int = 0
+    """Rounds between two checkpoints of a peer; 0: only at the end. Coordinators:
+    `coordinator.checkpoint_every`."""
 
     def __post_init__(self) -> None:
         check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
@@ -148,6 +151,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             self.chunk_bytes,
         )
         check_least("daemon.threads", self.threads, 1)
+        check_least("daemon.checkpoint_every", self.checkpoint_every, 0)
 
 
 class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -263,7 +267,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Of products on a GPU: `tf32` rounds what is multiplied to 10 bits, and should be several
     times as fast (not measured here). CPUs always take `float32`."""
     checkpoint_every: int = 0
-    """Rounds between two checkpoints of a simulation; 0: only at the end. Daemons: at the end."""
+    """Rounds between two checkpoints of a simulation; 0: only at the end. Daemons:
+    `daemon.checkpoint_every`."""
     rank_timeout_s: float = 300.0
     """Seconds that a process of a simulation waits for another before it gives the run up. One that
     has ended is noticed at once; more only bears with slower ones."""

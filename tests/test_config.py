@@ -74,6 +74,7 @@ OUT_OF_RANGE = [
     ("daemon.chunk_bytes", 1023),
     ("daemon.chunk_bytes", 524_289),
     ("daemon.threads", 0),
+    ("daemon.checkpoint_every", -1),
     ("coordinator.deadline_first_s", 0.0),
     ("coordinator.deadline_min_s", -1.0),
     ("coordinator.lost_after_s", float("inf")),

@@ -342,6 +342,8 @@ class Log:
                 self._say(f"round {fields['round']}, {fields['iterations']} iterations")
             case "checkpoint_saved":  # a coordinator saves after every round
                 self._saved = f"saved {self._directory.path / str(fields['path'])}"
+            case "checkpoint_failed":
+                self._say(f"warning: not saved: {fields['reason']}")
             case "node_stopped" if self._saved:
                 self._say(self._saved)
 

@@ -100,6 +100,7 @@ class Host:
         self._events: deque[ev.Event] = deque()
         self._snapshot: Mapping[Net, bytes] = {}
         self._error: BaseException | None = None
+        """What the latest job raised; a save amid the run may have, and ends nothing."""
         self.ended: Ended | None = None
         """Once the machine has closed."""
 
@@ -115,7 +116,7 @@ class Host:
     def take(self, done: JobDone) -> None:
         """What has come of a job: the networks as they are sent from now on, and an event."""
         self._snapshot = done.snapshot or self._snapshot
-        self._error = self._error or done.error
+        self._error = done.error
         self._events.append(done.event)
 
     def feed(self, events: Iterable[ev.Event] = ()) -> None:
@@ -154,7 +155,7 @@ class Host:
                     reason=instruction.reason,
                     failure=instruction.failure,
                     hint=instruction.hint,
-                    error=self._error,
+                    error=self._error if instruction.failure else None,
                 )
             case _ if isinstance(instruction, Job):
                 around.worker.give(instruction)

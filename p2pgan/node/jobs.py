@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from p2pgan.errors import CheckpointError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
@@ -176,4 +177,13 @@ def _judging(work: NodeWork, job: Judging) -> JobDone:
             event = ev.ScoringDone(samples=scores.samples, fid=scores.fid, ms=scores.ms)
             return JobDone(event=event, snapshot=work.snapshot())
         case do.Save():
-            return JobDone(event=ev.SavingDone(path=str(work.save(job.state) or "")))
+            return _saving(work, job)
+
+
+def _saving(work: NodeWork, job: do.Save) -> JobDone:
+    """A disk that takes nothing does not end a run; whoever asked to save decides what does."""
+    try:
+        path = work.save(job.state)
+    except CheckpointError as error:
+        return JobDone(event=ev.SavingFailed(text=str(error)), error=error)
+    return JobDone(event=ev.SavingDone(path=str(path or "")))

@@ -121,6 +121,7 @@ def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
         exchange_every=design.exchange_every,
         draw=lambda ready: push_targets(ready, config.exchange.fanout, rng),
         is_scored=design.is_scored,
+        checkpoint_every=config.daemon.checkpoint_every,
         last_step=_last_step(design, overlay, seat.node),
         wait_s=config.daemon.wait_s,
         drain_s=config.daemon.drain_s,
@@ -232,6 +233,7 @@ def _coordinator(experiment: Experiment, seat: Seat) -> Part:
         alone_s=limits.wait_s,
         checkpoint_every=limits.checkpoint_every,
         state=sealed.machine if sealed is not None else b"",
+        is_again=sealed is not None,
         wait_s=config.daemon.wait_s,
         drain_s=config.daemon.drain_s,
     )

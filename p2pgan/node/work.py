@@ -129,6 +129,16 @@ class CohortWork(NodeWork):
             iterations=self._iterations,
         )
 
+    def restore(self, saved: Checkpoint) -> None:
+        """Goes on from saved networks. Adam starts again, and so do the streams of batches and
+        latents: only a node that has never ended repeats a run to the bit."""
+        for net in NETS:
+            self._cohort.vectors[net][self._index].copy_(saved.vectors[net])
+        if self._experiment.config.train.ema:
+            self._judged.copy_(saved.generator)
+        self._cohort.forget([self._index])
+        self._iterations = saved.iterations
+
     @property
     def _judged(self) -> torch.Tensor:
         """The generator that is scored and sampled, `(P,)`."""

@@ -10,8 +10,7 @@ for. When nobody is left who can be asked or still owes, the coordinator is alon
 
 A round ends with a record, with scores if they are due, and with a checkpoint, from which a
 coordinator that was started again goes on. What a former one has asked for is never taken: workers
-drop it themselves when they meet another boot. One that comes back before they have noticed that it
-was gone is turned away for its former self, and knocks again until they must have.
+drop it themselves when they meet another boot.
 """
 
 from abc import abstractmethod
@@ -27,22 +26,16 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.deadline import Deadline
-from p2pgan.protocol.exchanges import Outgoing
-from p2pgan.protocol.links import Link, Outward
+from p2pgan.protocol.exchanges import REPEATED, Outgoing
+from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
-from p2pgan.protocol.messages import Chunk, Done, Refuse
+from p2pgan.protocol.messages import Chunk, Done
 from p2pgan.protocol.phases import Cause, Phase
 from p2pgan.protocol.roles import CoordinatorSettings
 
 ANSWER_TIMER: Final = "answer"
 SILENCE_TIMER: Final = "silence"
 ALONE_TIMER: Final = "alone"
-GREET_TIMER: Final = "greet"
-
-GREET_AGAIN_S: Final = 1.0
-RETURN_S: Final = 20.0
-"""Time within which workers must have noticed that a former coordinator has gone; heartbeats end
-after 15 s."""
 
 UNASKED: Final = "unasked"
 """Why a vector is dropped that nobody has asked for."""
@@ -112,7 +105,7 @@ class CoordinatorMachine(Machine):
 
     __slots__ = ("_alone", "_asked_at_s", "_deadline", "_debtors", "_is_gathered", "_is_overdue",
                  "_is_watching", "_moves_due", "_round_at_s", "_settings", "_silent",
-                 "_started_s", "_turned_away", "_updates")  # fmt: skip
+                 "_updates")  # fmt: skip
 
     def __init__(self, settings: CoordinatorSettings) -> None:
         super().__init__(settings, self)
@@ -129,9 +122,6 @@ class CoordinatorMachine(Machine):
         self._alone = False
         self._silent: set[str] = set()
         """Workers that have missed the last deadline, and have not answered since."""
-        self._started_s = 0.0
-        self._turned_away: set[str] = set()
-        """Workers that take us for a second coordinator, and will be greeted again."""
         self._round_at_s = 0.0
         self._updates = 0
         self._moves_due = False
@@ -178,15 +168,12 @@ class CoordinatorMachine(Machine):
     # -- life --------------------------------------------------------------------------------------
 
     def _gather(self) -> None:
-        self._started_s = self._core.now
         self._set_timer(GATHER_TIMER, self._settings.wait_s)
         self._go_on()
 
     def _timer(self, name: str) -> None:
         if name == GATHER_TIMER:
             self._is_gathered = True
-        elif name == GREET_TIMER:
-            self._greet_again()
         elif name == ANSWER_TIMER:
             self._missed()
         elif name == SILENCE_TIMER:
@@ -342,9 +329,10 @@ class CoordinatorMachine(Machine):
         return in_time
 
     def _spoiled(self, link: Link, reason: str) -> None:
-        """An answer that cannot be used is one: nothing else will come."""
+        """An answer that cannot be used is one: nothing else will come. One that has come before
+        is none."""
         owed = self._debtors[link.peer].owed
-        if owed is not None and reason != UNASKED:
+        if owed is not None and reason not in (UNASKED, REPEATED):
             self._settle_debt(link.peer, owed)
 
     def _returned(self, out: Outgoing, reason: str) -> None:
@@ -397,8 +385,7 @@ class CoordinatorMachine(Machine):
     def _keep_or(self, cause: Cause) -> None:
         every = self._settings.checkpoint_every
         if every and self._round % every == 0:
-            self._enter(Cause.KEEP_DUE)
-            self._core.emit(do.Save(state=self._state()))
+            self._keep()
         else:
             self._next_round(cause)
 
@@ -424,12 +411,8 @@ class CoordinatorMachine(Machine):
         else:
             self._keep_or(Cause.SCORED)
 
-    def _keeping_done(self, event: ev.SavingDone) -> None:
-        self._record_saved(event)
-        if self._reason:
-            self._save(Cause.HALTED)
-        else:
-            self._next_round(Cause.KEPT)
+    def _kept(self) -> None:
+        self._next_round(Cause.KEPT)
 
     def _saved(self) -> None:
         if self._reason == "finished":
@@ -438,22 +421,6 @@ class CoordinatorMachine(Machine):
 
     def _say_done(self, worker: str) -> None:
         self._core.emit(do.Send(peer=worker, message=Done(clock=self._core.tick())))
-
-    def _refused(self, link: Link, refuse: Refuse) -> None:
-        """Our id may be held by nobody but what we were before."""
-        is_new = self._core.now < self._started_s + RETURN_S and not self._reason
-        is_taken = refuse.code == "identity_taken" and link.outward is Outward.GREETED
-        if self._settings.state and is_new and is_taken:
-            self._turned_away.add(link.peer)
-            self._set_timer(GREET_TIMER, GREET_AGAIN_S)
-        else:
-            super()._refused(link, refuse)
-
-    def _greet_again(self) -> None:
-        for worker in sorted(self._turned_away):
-            if self._neighborhood.links[worker].outward is Outward.GREETED:
-                self._neighborhood.greet(worker)
-        self._turned_away.clear()
 
     def _welcomed(self, link: Link) -> None:
         """Its connection may have been down when the others were told."""

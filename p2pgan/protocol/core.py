@@ -91,6 +91,8 @@ class NodeSettings:
     """Longest wait for all neighbors at the start."""
     drain_s: float = 5.0
     """Longest wait for the peers before we close."""
+    is_again: bool = False
+    """Whether the node was started before: whoever holds its id may be what it was then."""
 
     def __post_init__(self) -> None:
         names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
@@ -114,11 +116,17 @@ class Settings(NodeSettings):
     """Whom to send to, among the peers that are ready (sorted, never empty)."""
     is_scored: Callable[[int], bool] = lambda finished_rounds: False
     """Whether scores are due after so many rounds; at the end they always are."""
+    checkpoint_every: int = 0
+    """Rounds between two checkpoints; 0: only at the end."""
+    iterations_done: int = 0
+    """Made before the start, by what the node goes on from."""
     last_step: LastStepSettings | None = None
     """What is done after the training, with the same draw; `None`: nothing."""
 
     def __post_init__(self) -> None:
         NodeSettings.__post_init__(self)
+        if not 0 <= self.iterations_done <= self.iterations:
+            raise _wrong(f"at most {self.iterations} iterations done", f"{self.iterations_done}")
         for group in {*self.groups, *(self.last_step.groups if self.last_step else ())}:
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:

@@ -4,6 +4,7 @@ Everything that happened carries plain data; the machine never asks the world fo
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from p2pgan.protocol.messages import Message
 
@@ -57,7 +58,8 @@ class Received(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered(Event):
-    """Whoever listens at the address of `peer` said something over the connection we made."""
+    """Whoever listens at the address of `peer` said something over the connection we made. Nothing
+    comes over a connection after its `LinkDown`."""
 
     peer: str
     message: Message
@@ -189,6 +191,13 @@ class SavingDone(WorkDone):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SavingFailed(WorkDone):
+    """`Save` could not write: the disk is full, say. What was saved before is still there."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkFailed(Event):
     """Some work raised; there is no way to go on."""
 
@@ -209,9 +218,19 @@ class Abort(Event):
     reason: str = "aborted"
 
 
-def in_short(event: Event) -> str:
-    """An event in a few words, without a peer's text or a vector's bytes."""
-    name = type(event).__name__
-    if isinstance(event, Received | Answered):
-        return f"{name}({type(event.message).__name__})"
-    return name
+_HEARD: Final = (Received, Answered)
+
+Kinds = tuple[type[Event], type[Message] | None]
+"""What an event is, and the message that it brings: all that is told of it later, without a peer's
+text or a vector's bytes."""
+
+
+def kinds(event: Event) -> Kinds:
+    """What an event is."""
+    return type(event), type(event.message) if isinstance(event, _HEARD) else None
+
+
+def in_short(kinds: Kinds) -> str:
+    """The same in a few words."""
+    event, message = kinds
+    return event.__name__ if message is None else f"{event.__name__}({message.__name__})"

@@ -24,6 +24,16 @@ MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
 
 
+REPEATED: Final = "repeated"
+"""Why a vector is dropped that has come before, or that a later one has overtaken."""
+
+INCOMPLETE: Final = "incomplete"
+"""Why a vector is dropped that others follow, or whose connection is gone, before it is whole."""
+
+UNWELCOME: Final = "not_welcomed"
+"""Why a vector is dropped that came over a connection without a welcome."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """A vector that we sent and that its receiver has not acknowledged."""
@@ -87,13 +97,17 @@ class Exchanges:
     comes in per sender and group; what comes in comes over a route that stands.
     """
 
-    __slots__ = ("_assemblers", "_core", "_counter", "_gate", "_latest", "_quiet", "_rejected",
-                 "inbox", "outstanding", "traffic")  # fmt: skip
+    __slots__ = ("_assemblers", "_begun", "_coming", "_core", "_counter", "_gate", "_latest",
+                 "_prefix", "_quiet", "_rejected", "_unanswered", "inbox", "outstanding",
+                 "traffic")  # fmt: skip
 
     def __init__(self, core: Core, gate: Gate) -> None:
         self._core, self._gate = core, gate
         self._counter = 0
+        self._prefix = _prefix(core.us.node, core.us.boot)
         self.outstanding: dict[str, Outgoing] = {}
+        self._unanswered: dict[str, dict[str, Outgoing]] = {p: {} for p in core.settings.neighbors}
+        """The same by peer, the oldest first."""
         self.inbox: dict[tuple[str, Nets, Purpose], Arrival] = {}
         self.traffic: dict[str, Traffic] = {peer: Traffic() for peer in core.settings.neighbors}
         self._quiet: dict[str, Outgoing] = {}
@@ -103,11 +117,15 @@ class Exchanges:
         """Prefix and counter of each sender's latest vector: a repetition does not raise it."""
         self._rejected: dict[str, str] = {}
         """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
+        self._begun: list[str] = []
+        """Vectors sent since the last validation."""
+        self._coming: list[tuple[bytes, Nets]] = []
+        """Where chunks have come since then."""
 
     def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> None:
         """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says."""
         self._counter += 1
-        exchange = f"{_prefix(self._core.us.node, self._core.us.boot)}{self._counter}"
+        exchange = f"{self._prefix}{self._counter}"
         size = len(parcel.data) or self._gate.bytes_of(nets)
         out = Outgoing(
             peer=peer,
@@ -123,7 +141,8 @@ class Exchanges:
             self._quiet[peer] = out
         else:
             self._limit_outstanding(peer)
-            self.outstanding[exchange] = out
+            self.outstanding[exchange] = self._unanswered[peer][exchange] = out
+            self._begun.append(exchange)
             self._core.record("vector_sent", **_fields(out))
         self._core.emit(
             SendVector(
@@ -142,22 +161,25 @@ class Exchanges:
 
     def _limit_outstanding(self, peer: str) -> None:
         """Gives up the oldest vector to a peer that takes all and answers nothing."""
-        unanswered = [out for out in self.outstanding.values() if out.peer == peer]
+        unanswered = self._unanswered[peer]
         if len(unanswered) >= MAX_UNACKNOWLEDGED:
-            del self.outstanding[unanswered[0].exchange]
-            self._drop(unanswered[0], "unacknowledged")
+            self._drop(self._end(peer, next(iter(unanswered))), "unacknowledged")
+
+    def _end(self, peer: str, exchange: str) -> Outgoing:
+        """A vector to that peer is not waited for any more."""
+        del self.outstanding[exchange]
+        return self._unanswered[peer].pop(exchange)
 
     def acknowledged(self, peer: str, ack: VectorAck) -> Outgoing | None:
         """A receiver has decided about a vector; the vector, if it was refused. Answers to vectors
         given up are ignored."""
-        out = self.outstanding.get(ack.exchange)
-        if out is not None and out.peer == peer:
-            del self.outstanding[ack.exchange]
+        if ack.exchange in self._unanswered[peer]:
+            out = self._end(peer, ack.exchange)
         else:
-            out = self._quiet.get(peer)
-            if out is None or out.exchange != ack.exchange:
+            quiet = self._quiet.get(peer)
+            if quiet is None or quiet.exchange != ack.exchange:
                 return None
-            del self._quiet[peer]
+            out = self._quiet.pop(peer)
         if ack.accepted:
             return None
         self._drop(out, ack.reason or "refused")
@@ -165,17 +187,14 @@ class Exchanges:
 
     def replaced(self, peer: str, exchange: str) -> None:
         """The shell put a newer vector in the place of one that was not on its way yet."""
-        out = self.outstanding.get(exchange)
-        if out is not None and out.peer == peer:
-            del self.outstanding[exchange]
-            self._drop(out, "superseded")
+        if exchange in self._unanswered[peer]:
+            self._drop(self._end(peer, exchange), "superseded")
 
     def lose(self, peer: str) -> None:
         """Our connection to a peer broke: what it has not acknowledged may not have come."""
         self._quiet.pop(peer, None)
-        for out in [out for out in self.outstanding.values() if out.peer == peer]:
-            del self.outstanding[out.exchange]
-            self._drop(out, "peer_lost")
+        for exchange in list(self._unanswered[peer]):
+            self._drop(self._end(peer, exchange), "peer_lost")
 
     def take(self, purpose: Purpose | None = None) -> tuple[Arrival, ...]:
         """Empties the inbox, in order of senders; with a purpose, takes only what came for it.
@@ -221,8 +240,36 @@ class Exchanges:
             self._give_up(key)
         self.discard(self.take(), "finished")
         for out in list(self.outstanding.values()):
-            self._drop(out, "unacknowledged")
-        self.outstanding.clear()
+            self._drop(self._end(out.peer, out.exchange), "unacknowledged")
+
+    def cut_off(self, link: Link, chunk: Chunk) -> bool:
+        """Gives up the vector that is coming in, if a chunk begins a later one before it is whole:
+        its rest is lost. Its sender is told.
+
+        Returns:
+            Whether it did, which is a fault: else a peer could fill our log with one small chunk a
+            line.
+        """
+        assert link.route is not None, "chunks come over routes that stand"
+        key = (link.route, chunk.nets)
+        former = self._assemblers.get(key)
+        if former is None or former.exchange == chunk.exchange or not self._is_later(link, chunk):
+            return False
+        self._give_up(key)
+        self._ack(link.route, former.exchange, INCOMPLETE)
+        return True
+
+    def _is_later(self, link: Link, chunk: Chunk) -> bool:
+        """Whether a chunk is of a vector that was sent after all that have begun to come."""
+        counter, latest = self._counters(link, chunk)
+        return counter is not None and counter > latest
+
+    def _counters(self, link: Link, chunk: Chunk) -> tuple[int | None, int]:
+        """The number of a chunk's vector, if its id is one of that sender's boot, and of the latest
+        of that boot that has begun to come."""
+        prefix = _prefix(link.peer, link.boot or "")
+        former, latest = self._latest.get(link.peer, (prefix, 0))
+        return _counter(chunk.exchange, prefix), latest if former == prefix else 0
 
     def chunk(
         self, link: Link, chunk: Chunk, payload: bytes | memoryview, *, finite: bool
@@ -237,11 +284,14 @@ class Exchanges:
         if self._rejected.get(link.peer) == chunk.exchange:
             return None
         key = (link.route, chunk.nets)
+        self._coming.append(key)
         try:
             assembler = self._assembler(key, link, chunk)
             arrival = assembler.add(chunk, payload, finite=finite)
         except VectorError as error:
-            self._assemblers.pop(key, None)
+            former = self._assemblers.get(key)
+            if former is not None and former.exchange == chunk.exchange:
+                del self._assemblers[key]
             self._reject(link, link.route, chunk, error.reason)
             raise
         if arrival is not None:
@@ -252,7 +302,7 @@ class Exchanges:
     def unwelcome(self, route: bytes, chunk: Chunk) -> None:
         """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
         if chunk.index == chunk.count - 1:
-            self._ack(route, chunk.exchange, "not_welcomed")
+            self._ack(route, chunk.exchange, UNWELCOME)
 
     def keep(self, arrival: Arrival) -> None:
         """Puts an arrival into the inbox, in the place of an older one of the same sender."""
@@ -263,19 +313,12 @@ class Exchanges:
         self.inbox[key] = arrival
 
     def _assembler(self, key: tuple[bytes, Nets], link: Link, chunk: Chunk) -> Assembler:
-        """The vector that the chunk continues, or a new one.
-
-        A connection keeps the order and loses nothing, so whoever begins a vector before the last
-        one is complete is at fault: else it could fill our log with one small chunk a line.
-        """
+        """The vector that the chunk continues, or a new one."""
         assembler = self._assemblers.get(key)
         if assembler is not None and assembler.exchange == chunk.exchange:
             return assembler
-        if assembler is not None:
-            self._give_up(key)
-            at = f"peer `{link.peer}`"
-            raise VectorError("order", expected="the rest of a vector", got="another one", at=at)
         expected_bytes = self._check_new(link, chunk)
+        assert assembler is None, "a vector that is cut off is given up first"
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)
         self._assemblers[key] = assembler
         return assembler
@@ -285,12 +328,11 @@ class Exchanges:
         at = f"peer `{link.peer}`"
         expected_bytes = self._gate.admit(link, chunk)
         prefix = _prefix(link.peer, link.boot or "")
-        former, latest = self._latest.get(link.peer, (prefix, 0))
-        counter = _counter(chunk.exchange, prefix)
+        counter, latest = self._counters(link, chunk)
         if counter is None:
             raise VectorError("exchange", expected=f"`{prefix}N`", got="another id", at=at)
-        if former == prefix and counter <= latest:
-            raise VectorError("repeated", expected=f"more than {latest}", got=f"{counter}", at=at)
+        if counter <= latest:
+            raise VectorError(REPEATED, expected=f"more than {latest}", got=f"{counter}", at=at)
         self._latest[link.peer] = (prefix, counter)
         return expected_bytes
 
@@ -313,7 +355,7 @@ class Exchanges:
         assembler = self._assemblers.pop(key)
         self.traffic[assembler.peer].dropped += 1
         fields = _fields_of(assembler.peer, assembler.head)
-        self._core.record("vector_dropped", **fields, reason="incomplete")
+        self._core.record("vector_dropped", **fields, reason=INCOMPLETE)
 
     def _ack(self, route: bytes, exchange: str, reason: str) -> None:
         clock = self._core.tick()
@@ -330,19 +372,39 @@ class Exchanges:
         return waiting + sum(assembler.held_bytes for assembler in self._assemblers.values())
 
     def validate(self, routes: dict[bytes, str]) -> None:
-        """Asserts the invariants of the class."""
-        prefix = _prefix(self._core.us.node, self._core.us.boot)
-        for exchange, out in self.outstanding.items():
-            counter = _counter(exchange, prefix)
-            assert exchange == out.exchange, "an outgoing vector is filed under another id"
-            assert counter is not None, f"`{exchange}` is not an id of ours"
-            assert 0 < counter <= self._counter, f"`{exchange}` was never sent"
+        """Asserts the invariants of the class, for what has changed since the last time."""
+        for exchange in self._begun:
+            if exchange in self.outstanding:
+                self._validate_sent(exchange)
+        for key in self._coming:
+            if key in self._assemblers:
+                self._validate_coming(key, routes)
+        self._begun.clear()
+        self._coming.clear()
+
+    def validate_all(self, routes: dict[bytes, str]) -> None:
+        """Asserts them for every vector."""
+        unanswered = [out for outs in self._unanswered.values() for out in outs.values()]
+        assert sorted(out.exchange for out in unanswered) == sorted(self.outstanding)
+        for exchange in self.outstanding:
+            self._validate_sent(exchange)
         for (peer, nets, purpose), arrival in self.inbox.items():
             filed = (arrival.peer, arrival.nets, arrival.purpose)
             assert (peer, nets, purpose) == filed, "an arrival is filed wrongly"
-        for (route, _), assembler in self._assemblers.items():
-            assert routes.get(route) == assembler.peer, "chunks come in without a route"
-            assert assembler.held_bytes <= assembler.head.total_bytes, "more bytes than announced"
+        for key in self._assemblers:
+            self._validate_coming(key, routes)
+
+    def _validate_sent(self, exchange: str) -> None:
+        out, counter = self.outstanding[exchange], _counter(exchange, self._prefix)
+        assert exchange == out.exchange, "an outgoing vector is filed under another id"
+        assert self._unanswered[out.peer].get(exchange) is out, "or under another peer"
+        assert counter is not None, f"`{exchange}` is not an id of ours"
+        assert 0 < counter <= self._counter, f"`{exchange}` was never sent"
+
+    def _validate_coming(self, key: tuple[bytes, Nets], routes: dict[bytes, str]) -> None:
+        assembler = self._assemblers[key]
+        assert routes.get(key[0]) == assembler.peer, "chunks come in without a route"
+        assert assembler.held_bytes <= assembler.head.total_bytes, "more bytes than announced"
 
 
 def _prefix(node: str, boot: str) -> str:

@@ -128,8 +128,6 @@ class FederatedCoordinator(CoordinatorMachine):
                 self._averaging_done(event)
             case Phase.SCORING, ev.ScoringDone():
                 self._scoring_done(event)
-            case Phase.KEEPING, ev.SavingDone():
-                self._keeping_done(event)
             case _:
                 raise self._impossible(event)
 

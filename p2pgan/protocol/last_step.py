@@ -81,11 +81,12 @@ class LastStep:
 
     def may_begin(self) -> bool:
         """Whether nobody has to be waited for any more."""
-        return self.begun or self._trained >= self.members
+        return self.begun or len(self._trained) == len(self.members)
 
     def trained(self, nodes: Iterable[str], *, begun: bool = False) -> None:
         """Takes note of who is there, and tells on what is new to whom it has not been told."""
         new = {*nodes} - self._trained
+        assert new <= self.members, "a stranger has trained"
         has_begun = begun and not self.begun
         self._trained |= new
         self.begun = self.begun or begun
@@ -129,7 +130,8 @@ class LastStep:
     def _is_untold(self, node: str, peer: str) -> bool:
         """Whether a peer has a node's news from us; on a dense overlay all else would be a flood,
         since a node tells its neighbors itself."""
-        return node == self._core.us.node or peer not in {node, *self.settings.around[node]}
+        is_theirs = peer == node or peer in self.settings.around[node]
+        return node == self._core.us.node or not is_theirs
 
     def hear(self, message: News) -> bool:
         """News of the last step; `False` if they cannot be, as they name strangers."""
@@ -309,7 +311,7 @@ class LastStep:
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""
-        assert self._trained <= self.members, "a stranger has trained"
+        assert len(self._trained) <= len(self.members), "strangers have trained"
         assert all(peer == pair.peer == pair.origin for peer, pair in self._queue.items())
         pairs = (*self._queue.values(), self.judging, self.held)
         assert self.settings.voter is not None or not any(pairs), "pairs without an election"

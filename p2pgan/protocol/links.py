@@ -7,23 +7,38 @@ what ties them together is the boot id that the neighbor gives in both.
 
     outward:  DOWN --LinkUp, Hello--> GREETED --Welcome--> READY
                                               --Refuse---> REFUSED      LinkDown: back to DOWN
+              GREETED --no answer, Hello again--> GREETED
+              REFUSED --a minute later, Hello again--> GREETED
     inward:   no route --Hello that agrees--> route --next Hello--> another route
 
 An identity is taken while our own connection to that neighbor stands and was welcomed by another
 boot. Until then, and as soon as that connection breaks, it is free: whoever held it is gone or will
 say hello again. If a caller and the one who answers at the neighbor's address disagree about the
-boot, the address is right and the caller is refused.
+boot, the address is right and the caller is refused. Once another boot of a neighbor was met, a
+`Hello` of the former one is not heard any more: it was on its way for long. Only the address can
+bring that boot back.
+
+Faults leak: a whole vector takes one away, and a refusal ends after `REFUSED_S`, when the two greet
+each other again with a clean slate. So a peer on a bad link is heard as long as less goes wrong
+than comes whole, and again after every minute in which more goes wrong. A peer that sends nothing
+but rubbish makes `MAX_FAULTS` faults, each a line of the log, in every such minute, and one more
+for each whole vector that it sends.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from p2pgan.protocol.messages import PROTOCOL_VERSION, Hello, RefusalCode, Welcome
 
 MAX_FAULTS: Final = 8
-"""Malformed messages and unusable vectors after which a peer is refused. An honest peer of our
-version makes none, but for a diverged one, whose every vector has a NaN."""
+"""Malformed messages and unusable vectors, less whole ones, after which a peer is refused. On a
+connection that loses nothing an honest peer of our version makes none, but for a diverged one,
+whose every vector has a NaN."""
+
+FORMER_BOOTS: Final = 8
+"""Boots of a neighbor that are remembered as gone; what an earlier one has sent has long come."""
 
 
 class Outward(Enum):
@@ -45,9 +60,13 @@ class Link:
     """Their connection to us, once they were welcomed over it."""
     boot: str | None = None
     """The neighbor's boot id, from its `Hello` or `Welcome`."""
+    former: deque[str] = field(default_factory=lambda: deque(maxlen=FORMER_BOOTS))
+    """Boots that it had before."""
     left: bool = False
     """It said `Leave`: it still answers, but is chosen no more."""
     faults: int = 0
+    patience_s: float = 0.0
+    """How long the next hello waits for an answer."""
     round: int = 0
     """The neighbor's round, as its `Welcome` said."""
 
@@ -62,10 +81,20 @@ class Link:
         met = self.outward is Outward.READY and self.route is not None
         return met or self.left or self.outward is Outward.REFUSED
 
+    def is_gone(self, boot: str) -> bool:
+        """Whether that boot is a former one, as far as is known without the address's word. It is
+        not answered: a refusal might end a process that the address leads to after all."""
+        return boot in self.former and self.outward is not Outward.READY
+
     def meet(self, boot: str) -> None:
         """Takes note of the boot id; a new one is a new start, and forgives the old one."""
-        if boot != self.boot:
-            self.boot, self.left, self.faults = boot, False, 0
+        if boot == self.boot:
+            return
+        if boot in self.former:  # the address says so: the one in between was another process
+            self.former.remove(boot)
+        if self.boot is not None:
+            self.former.append(self.boot)
+        self.boot, self.left, self.faults = boot, False, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,10 @@ returns instructions; work that takes time comes back as an event. A subclass sa
 does between the start and the end. Whatever that is, it ends in the same way: it saves and leaves,
 which is to tell every peer, and to stay until each has said that nothing is on the way any more and
 has acknowledged what it was sent, or until the drain timer fires.
+
+A save amid the run that fails is told and borne; the next one may succeed. A node that was started
+again may be taken for its former self by peers that have not noticed its end; it knocks again until
+they must have.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +21,8 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
-from p2pgan.protocol.exchanges import Exchanges, Gate, Outgoing
+from p2pgan.protocol.exchanges import UNWELCOME, Exchanges, Gate, Outgoing
+from p2pgan.protocol.greetings import GREET_TIMER
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.messages import (
     Chunk,
@@ -35,6 +40,10 @@ from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 
 GATHER_TIMER: Final = "gather"
 DRAIN_TIMER: Final = "drain"
+
+RETURN_S: Final = 20.0
+"""Time within which peers must have noticed that our former self has gone; heartbeats end after
+15 s."""
 
 STORY_EVENTS: Final = 16
 """Events that an error of our own shell is told with."""
@@ -77,6 +86,9 @@ class _Moments:
     def _saved(self) -> None:
         """The last `Save` is done; the node is about to leave."""
 
+    def _kept(self) -> None:
+        """A `Save` amid the run is done, or has failed; the node goes on."""
+
     def _state(self) -> bytes:
         """What goes into a checkpoint beside the networks."""
         return b""
@@ -102,7 +114,7 @@ class Machine(_Moments, ABC):
 
     __slots__ = ("_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
                  "_lonely_rounds", "_malformed", "_neighborhood", "_reason", "_round",
-                 "_seen_clock", "_story", "phase")  # fmt: skip
+                 "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
@@ -119,7 +131,8 @@ class Machine(_Moments, ABC):
         self._malformed = 0
         self._lonely_rounds = 0
         self._seen_clock = 0
-        self._story: deque[str] = deque(maxlen=STORY_EVENTS)
+        self._started_s = 0.0
+        self._story: deque[tuple[float, Phase, ev.Kinds]] = deque(maxlen=STORY_EVENTS)
 
     def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
         """Takes one event; what the shell has to do about it, in order.
@@ -132,7 +145,7 @@ class Machine(_Moments, ABC):
                 `TrainingDone` without a `Train`. Nothing that a peer sends raises.
         """
         self._core.now = now
-        self._story.append(f"{now:.3f} {self.phase.value} {ev.in_short(event)}")
+        self._story.append((now, self.phase, ev.kinds(event)))
         match event:
             case ev.Received() | ev.Answered() | ev.Malformed() | ev.LinkUp() | ev.LinkDown():
                 if self.phase is not Phase.CLOSED:
@@ -192,13 +205,17 @@ class Machine(_Moments, ABC):
 
     def _start(self, event: ev.Started) -> None:
         self._enter(Cause.STARTED)
+        self._started_s = self._core.now
         self._core.record(
             "node_started", pid=event.pid, address=event.address, control=event.control
         )
         self._gather()
 
     def _fired(self, name: str) -> None:
-        if name != DRAIN_TIMER:
+        if name == GREET_TIMER:
+            if self.phase is not Phase.CLOSED:
+                self._neighborhood.greet_again()
+        elif name != DRAIN_TIMER:
             self._timer(name)
         elif self.phase is Phase.LEAVING:
             self._close(Cause.DRAINED)
@@ -213,12 +230,33 @@ class Machine(_Moments, ABC):
         self._halt()
 
     def _on_work(self, event: ev.Event) -> None:
-        if self.phase is Phase.SAVING and isinstance(event, ev.SavingDone):
+        match self.phase, event:
+            case Phase.SAVING, ev.SavingDone():
+                self._record_saved(event)
+                self._saved()
+                self._leave(Cause.SAVED)
+            case Phase.SAVING, ev.SavingFailed():
+                self._failure, self._reason = event.text, "failed"
+                self._leave(Cause.FAILED)
+            case Phase.KEEPING, (ev.SavingDone() | ev.SavingFailed()):
+                self._keeping_done(event)
+            case _:
+                self._work_done(event)
+
+    def _keep(self) -> None:
+        """Saves, and will go on."""
+        self._enter(Cause.KEEP_DUE)
+        self._core.emit(do.Save(state=self._state()))
+
+    def _keeping_done(self, event: ev.SavingDone | ev.SavingFailed) -> None:
+        if isinstance(event, ev.SavingDone):
             self._record_saved(event)
-            self._saved()
-            self._leave(Cause.SAVED)
         else:
-            self._work_done(event)
+            self._core.record("checkpoint_failed", reason=event.text)
+        if self._reason:
+            self._save(Cause.HALTED)
+        else:
+            self._kept()
 
     def _record_saved(self, event: ev.SavingDone) -> None:
         if event.path:
@@ -278,7 +316,9 @@ class Machine(_Moments, ABC):
                 self._exchanges.lose(event.peer)
                 self._awaiting.discard(event.peer)
                 self._lost(event.peer)
-        self._exchanges.prune(self._neighborhood.routes)
+        if self._neighborhood.routes_lost:
+            self._neighborhood.routes_lost = False
+            self._exchanges.prune(self._neighborhood.routes)
         self._go_on()
         self._close_if_drained()
 
@@ -287,12 +327,11 @@ class Machine(_Moments, ABC):
         message, route = event.message, event.route
         if isinstance(message, Hello):
             is_leaving = self.phase is Phase.LEAVING
-            self._neighborhood.answer_hello(
+            caller = self._neighborhood.answer_hello(
                 route, message, round=self._round, is_leaving=is_leaving
             )
-            peer = self._neighborhood.routes.get(route)
-            if peer is not None:
-                self._called(self._neighborhood.links[peer])
+            if caller is not None:
+                self._called(caller)
             return
         link = self._neighborhood.caller(route)
         if link is None:
@@ -308,17 +347,21 @@ class Machine(_Moments, ABC):
             self._neighborhood.blame(link)
 
     def _answered(self, link: Link, message: Message) -> None:
-        """What comes back over our own connection."""
+        """What comes back over our own connection; if that is down, it is from before."""
+        if link.outward is Outward.DOWN:
+            return
         self._core.observe(message.clock)
         match message:
             case Welcome():
-                self._neighborhood.welcomed(link, message)
-                self._welcomed(link)
+                if self._neighborhood.welcomed(link, message):
+                    self._welcomed(link)
             case Refuse():
                 self._refused(link, message)
             case VectorAck():
                 out = self._exchanges.acknowledged(link.peer, message)
                 if out is not None:
+                    if message.reason == UNWELCOME:
+                        self._neighborhood.introduce(link)
                     self._returned(out, message.reason)
             case Leave() | LeaveAck():
                 self._farewell(link, message)
@@ -331,6 +374,9 @@ class Machine(_Moments, ABC):
         A node that has begun its work saves it first: a peer's word is not worth a day's training.
         """
         taken = refuse.code == "identity_taken" and link.outward is not Outward.DOWN
+        if taken and link.outward is Outward.GREETED and self._may_be_taken_for_another():
+            self._neighborhood.turned_away(link)
+            return
         self._neighborhood.refused(link, refuse)
         if not taken or self._reason:
             return
@@ -345,21 +391,33 @@ class Machine(_Moments, ABC):
         else:
             self._stop("refused")
 
+    def _may_be_taken_for_another(self) -> bool:
+        """Whether our id may be held by nobody but what we were before."""
+        is_new = self._core.now < self._started_s + RETURN_S
+        return self._core.settings.is_again and is_new and not self._reason
+
     def _chunk(self, link: Link, chunk: Chunk, event: ev.Received) -> None:
+        if self._exchanges.cut_off(link, chunk):
+            self._neighborhood.blame(link)
+            if link.route is None:
+                return  # that was one fault too many
         try:
             arrival = self._exchanges.chunk(link, chunk, event.payload, finite=event.finite)
         except VectorError as error:
             self._neighborhood.blame(link)
             self._spoiled(link, error.reason)
             return
-        if arrival is not None and self.phase is Phase.LEAVING:
+        if arrival is None:
+            return
+        self._neighborhood.forgive(link)
+        if self.phase is Phase.LEAVING:
             self._exchanges.discard((arrival,), "finished")
-        elif arrival is not None:
+        else:
             self._take(arrival, link)
 
     def _farewell(self, link: Link, message: Leave | LeaveAck) -> None:
         if isinstance(message, Leave):
-            link.left = True
+            self._neighborhood.leaves(link)
             self._neighborhood.say_leave_ack(link)
             self._left(link)
         else:
@@ -401,7 +459,7 @@ class Machine(_Moments, ABC):
         )
 
     def validate(self) -> None:
-        """Asserts the invariants of the class."""
+        """Asserts the invariants of the class, for all that has changed since the last time."""
         core = self._core
         assert core.clock >= self._seen_clock, "the Lamport clock went back"
         self._seen_clock = core.clock
@@ -414,6 +472,12 @@ class Machine(_Moments, ABC):
             assert not self._exchanges.held_bytes(), "closed with vectors in memory"
             assert not self._held_bytes(), "closed with vectors in hand"
 
+    def validate_all(self) -> None:
+        """Asserts them for everything, which takes time for each neighbor and vector."""
+        self._neighborhood.validate_all()
+        self._exchanges.validate_all(self._neighborhood.routes)
+        self.validate()
+
     def _enter(self, cause: Cause) -> None:
         after = self.TRANSITIONS[self.phase].get(cause)
         if after is None:
@@ -424,8 +488,10 @@ class Machine(_Moments, ABC):
         self._core.emit(do.SetTimer(name=name, at_s=self._core.now + delay_s))
 
     def _impossible(self, what: ev.Event | Cause) -> LocalProtocolError:
-        told = what.value if isinstance(what, Cause) else ev.in_short(what)
-        story = "; ".join(self._story)
+        told = what.value if isinstance(what, Cause) else ev.in_short(ev.kinds(what))
+        story = "; ".join(
+            f"{now:.3f} {phase.value} {ev.in_short(kinds)}" for now, phase, kinds in self._story
+        )
         return LocalProtocolError(
             expected=f"something that can happen while {self.phase.value}",
             got=f"`{told}`",

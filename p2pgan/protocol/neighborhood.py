@@ -7,6 +7,7 @@ from typing import Final
 
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol.core import Core
+from p2pgan.protocol.greetings import GREET_AGAIN_MAX_S, GREET_AGAIN_S, REFUSED_S, Greetings
 from p2pgan.protocol.instructions import Reply, Send
 from p2pgan.protocol.links import (
     MAX_FAULTS,
@@ -36,15 +37,26 @@ class Neighborhood:
     """The links to all neighbors.
 
     Invariants: every route belongs to exactly one link, and that link knows it; a link with a route
-    or a welcome knows its boot; a link with too many faults has no route and is not ready.
+    or a welcome knows its boot; a link with too many faults has no route and is not ready; whoever
+    has not answered our hello, or is refused, will be greeted again.
     """
 
-    __slots__ = ("_core", "_recorded", "links", "refusals", "routes", "strangers")
+    __slots__ = ("_changed", "_core", "_greetings", "_ready", "_recorded", "_sorted", "_unsettled",
+                 "links", "refusals", "routes", "routes_lost", "strangers")  # fmt: skip
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._greetings = Greetings(core)
         self.links = {peer: Link(peer=peer) for peer in core.settings.neighbors}
         self.routes: dict[bytes, str] = {}
+        self.routes_lost = False
+        """Whether a route was given up; whoever has seen to what came over it says no again."""
+        self._ready: set[str] = set()
+        self._sorted: tuple[str, ...] | None = ()
+        """The same in order; `None`: not known yet."""
+        self._unsettled = {*self.links}
+        self._changed: set[str] = set()
+        """Links that have changed since they were last validated."""
         self.refusals = 0
         """Handshakes that failed, by us or them."""
         self.strangers = 0
@@ -65,17 +77,60 @@ class Neighborhood:
             return None
         return self.links[peer]
 
-    def ready(self) -> list[str]:
+    def ready(self) -> tuple[str, ...]:
         """Neighbors that a vector may be sent to, in order of their ids."""
-        return sorted(peer for peer, link in self.links.items() if link.is_ready)
+        if self._sorted is None:
+            self._sorted = tuple(sorted(self._ready))
+        return self._sorted
 
     def is_settled(self) -> bool:
         """Whether nobody is left to wait for."""
-        return all(link.is_settled for link in self.links.values())
+        return not self._unsettled
+
+    def _note(self, link: Link) -> None:
+        """Takes note of a link that has changed, so that nobody has to look at all of them."""
+        peer = link.peer
+        self._changed.add(peer)
+        if link.is_ready != (peer in self._ready):
+            (self._ready.add if link.is_ready else self._ready.discard)(peer)
+            self._sorted = None
+        (self._unsettled.discard if link.is_settled else self._unsettled.add)(peer)
 
     def greet(self, peer: str) -> None:
         """Our connection stands: say who we are."""
-        self.link_of(peer).outward = Outward.GREETED
+        link = self.link_of(peer)
+        link.patience_s = GREET_AGAIN_S
+        self._say_hello(link)
+
+    def greet_again(self) -> None:
+        """The timer of greetings has fired: some have not answered, or were refused long ago."""
+        for peer in self._greetings.take():
+            link = self.links[peer]
+            if link.faults >= MAX_FAULTS:
+                link.faults = 0
+            if link.outward is not Outward.DOWN:
+                self._say_hello(link)
+
+    def turned_away(self, link: Link) -> None:
+        """A neighbor takes us for somebody else, but not for long: greet it again soon."""
+        link.patience_s = GREET_AGAIN_S
+        self._greetings.put(link.peer, GREET_AGAIN_S)
+
+    def introduce(self, link: Link) -> None:
+        """A neighbor that welcomed us does not know us any more, and its refusal was lost."""
+        if link.outward is Outward.READY:
+            self._emit_hello(link)
+
+    def _say_hello(self, link: Link) -> None:
+        """And again, if no answer comes; whoever is refused has its own time."""
+        link.outward = Outward.GREETED
+        self._note(link)
+        self._emit_hello(link)
+        if link.faults < MAX_FAULTS:
+            self._greetings.put(link.peer, link.patience_s)
+            link.patience_s = min(2 * link.patience_s, GREET_AGAIN_MAX_S)
+
+    def _emit_hello(self, link: Link) -> None:
         us = self._core.us
         hello = Hello(
             clock=self._core.tick(),
@@ -85,7 +140,7 @@ class Neighborhood:
             architecture=us.architecture,
             boot=us.boot,
         )
-        self._core.emit(Send(peer=peer, message=hello))
+        self._core.emit(Send(peer=link.peer, message=hello))
 
     def lose(self, peer: str) -> None:
         """Our connection broke. The caller's side, if it stands, is left alone."""
@@ -94,54 +149,90 @@ class Neighborhood:
             reason = "left" if link.left else "disconnected"
             self._core.record("peer_lost", peer=peer, reason=reason)
         link.outward = Outward.DOWN
+        self._note(link)
+        if link.faults < MAX_FAULTS:
+            self._greetings.drop(peer)
 
-    def answer_hello(self, route: bytes, hello: Hello, *, round: int, is_leaving: bool) -> None:
-        """Welcomes or refuses a caller. A stranger's clock moves ours no more than its word."""
+    def answer_hello(
+        self, route: bytes, hello: Hello, *, round: int, is_leaving: bool
+    ) -> Link | None:
+        """Welcomes or refuses a caller. A stranger's clock moves ours no more than its word.
+
+        Returns:
+            The neighbor, if it calls anew; a hello that came twice, or whose answer was lost, is
+            answered again and changes nothing.
+        """
         link = self.links.get(hello.node)
+        if link is not None and link.is_gone(hello.boot):
+            self.strangers += 1
+            return None
         refusal = check_hello(hello, self._core.us, link)
         if refusal is None and is_leaving:
             refusal = leaving(self._core.us.node)
         if refusal is not None or link is None:
             assert refusal is not None, "a caller without a link is refused"
             self._refuse(route, hello.node, refusal)
-            return
+            return None
         self._core.observe(hello.clock)
-        self._bind(link, route)
-        link.meet(hello.boot)
+        is_new = (link.route, link.boot) != (route, hello.boot)
+        if is_new:
+            self._bind(link, route)
+            link.meet(hello.boot)
+            self._note(link)
         us = self._core.us
         clock = self._core.tick()
         welcome = Welcome(clock=clock, node=us.node, boot=us.boot, round=round)
         self._core.emit(Reply(route=route, message=welcome))
+        return link if is_new else None
 
-    def welcomed(self, link: Link, welcome: Welcome) -> None:
-        """A neighbor takes our vectors. If a caller under its name turns out to be another process,
-        that one is shown the door."""
+    def welcomed(self, link: Link, welcome: Welcome) -> bool:
+        """Whether a neighbor takes our vectors from now on. If a caller under its name turns out to
+        be another process, that one is shown the door."""
         if link.outward is not Outward.GREETED:
-            return
+            return False
         refusal = check_welcome(welcome, link)
         if refusal is not None:
-            link.outward = Outward.REFUSED
+            self._give_up(link)
             self._record_refusal(link.peer, refusal.code, "us")
-            return
+            return False
         if link.route is not None and link.boot != welcome.boot:
             self._refuse(link.route, link.peer, identity_taken(link.peer))
             self._unbind(link)
         link.meet(welcome.boot)
         link.round = welcome.round
-        if link.faults >= MAX_FAULTS:
-            link.outward = Outward.REFUSED
-            return
-        link.outward = Outward.READY
-        self._core.record("peer_joined", peer=link.peer)
+        is_taken = link.faults < MAX_FAULTS
+        link.outward = Outward.READY if is_taken else Outward.REFUSED
+        self._note(link)
+        if is_taken:
+            self._greetings.drop(link.peer)
+            self._core.record("peer_joined", peer=link.peer)
+        return is_taken
 
     def refused(self, link: Link, refuse: Refuse) -> None:
         """A neighbor does not take our vectors."""
         if link.outward is not Outward.DOWN:
-            link.outward = Outward.REFUSED
+            self._give_up(link)
             self._record_refusal(link.peer, refuse.code, "them")
 
+    def forgive(self, link: Link) -> None:
+        """A whole vector came, which makes up for a fault."""
+        link.faults = max(0, link.faults - 1)
+
+    def leaves(self, link: Link) -> None:
+        """A neighbor is about to stop."""
+        link.left = True
+        self._note(link)
+
+    def _give_up(self, link: Link) -> None:
+        """Our vectors do not go there for now."""
+        if link.outward is not Outward.DOWN:
+            link.outward = Outward.REFUSED
+        link.patience_s = GREET_AGAIN_S
+        self._greetings.put(link.peer, REFUSED_S)
+        self._note(link)
+
     def blame(self, link: Link) -> None:
-        """Counts a fault; with one too many the peer is refused from now on."""
+        """Counts a fault; with one too many the peer is refused for a while."""
         link.faults += 1
         if link.faults != MAX_FAULTS:
             return
@@ -150,8 +241,7 @@ class Neighborhood:
             self._unbind(link)
         else:
             self._record_refusal(link.peer, "faults", "us")
-        if link.outward is not Outward.DOWN:
-            link.outward = Outward.REFUSED
+        self._give_up(link)
 
     def malformed(self, peer: str | None, route: bytes | None) -> None:
         """Counts a fault of whoever sent no message: over our own link, or as a caller."""
@@ -195,6 +285,8 @@ class Neighborhood:
         if link.route is not None:
             del self.routes[link.route]
             link.route = None
+            self.routes_lost = True
+            self._note(link)
 
     def _refuse(self, route: bytes, node: str, refusal: Refusal) -> None:
         self._record_refusal(node, refusal.code, "us")
@@ -211,12 +303,30 @@ class Neighborhood:
             self._core.record("peer_refused", peer=node, reason=code, by=by)
 
     def validate(self) -> None:
-        """Asserts the invariants of the class."""
+        """Asserts the invariants of the class, for all links that have changed."""
+        for peer in self._changed:
+            self._validate(self.links[peer])
+        assert len(self.routes) <= len(self.links), "routes that no link knows"
+        self._changed.clear()
+
+    def validate_all(self) -> None:
+        """Asserts them for every link, and that nothing changed unnoticed."""
         bound = {link.route: peer for peer, link in self.links.items() if link.route is not None}
         assert bound == self.routes, "routes and links disagree"
-        for link in self.links.values():
-            known = link.route is not None or link.outward is Outward.READY
-            assert not known or link.boot is not None, f"{link.peer}: welcomed without a boot"
-            if link.faults >= MAX_FAULTS:
-                assert link.route is None, f"{link.peer}: refused, but has a route"
-                assert not link.is_ready, f"{link.peer}: refused, but ready"
+        self._changed |= self.links.keys()
+        self.validate()
+
+    def _validate(self, link: Link) -> None:
+        peer, route = link.peer, link.route
+        assert route is None or self.routes.get(route) == peer, f"{peer}: a route of another"
+        known = route is not None or link.outward is Outward.READY
+        assert not known or link.boot is not None, f"{peer}: welcomed without a boot"
+        assert link.is_ready == (peer in self._ready), f"{peer}: ready, or not, unnoticed"
+        assert link.is_settled == (peer not in self._unsettled), f"{peer}: settled unnoticed"
+        waits = link.outward in (Outward.GREETED, Outward.REFUSED)
+        assert not waits or self._greetings.has(peer), f"{peer}: waits for ever"
+        if link.faults >= MAX_FAULTS:
+            assert route is None, f"{peer}: refused, but has a route"
+            assert not link.is_ready, f"{peer}: refused, but ready"
+            assert self._greetings.has(peer), f"{peer}: refused for ever"
+        self._greetings.validate(peer)

@@ -2,6 +2,7 @@
 
 Theory of operation. A peer waits for its neighbors, then repeats rounds: train, send its networks
 to whoever the draw says, mix in what has arrived meanwhile. It never waits for anybody's vector.
+Now and then it saves, and a node that is started again goes on from there.
 When its iterations are made it scores, and takes the last step with the others, if there is one
 (`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves, as all machines do
 (`machine.py`). `phases.TRANSITIONS` is the table of its life.
@@ -40,6 +41,10 @@ class PeerMachine(Machine):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings)
         self._settings = settings
+        self._iterations = settings.iterations_done
+        self._round = self._iterations // settings.exchange_every
+        if self._is_finished():  # the last round may be shorter
+            self._round = -(-self._iterations // settings.exchange_every)
         self._last_step: LastStep | None = None
         if settings.last_step is not None:
             self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
@@ -56,13 +61,13 @@ class PeerMachine(Machine):
         settings = self._settings
         sends = settings.groups or settings.last_step
         if not sends or settings.wait_s <= 0 or self._neighborhood.is_settled():
-            self._train(Cause.GATHERED)
+            self._begin()
         else:
             self._set_timer(GATHER_TIMER, settings.wait_s)
 
     def _timer(self, name: str) -> None:
         if name == GATHER_TIMER and self.phase is Phase.GATHERING:
-            self._train(Cause.GATHERED)
+            self._begin()
         elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
             self._begin_if_wait_is_over()
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
@@ -76,6 +81,13 @@ class PeerMachine(Machine):
     def _gathered_if_settled(self) -> None:
         if self.phase is Phase.GATHERING and self._neighborhood.is_settled():
             self._core.emit(do.CancelTimer(name=GATHER_TIMER))
+            self._begin()
+
+    def _begin(self) -> None:
+        """A node that had made its iterations before the start has only to take part in the end."""
+        if self._is_finished():
+            self._score()
+        else:
             self._train(Cause.GATHERED)
 
     def _halt(self) -> None:
@@ -110,7 +122,8 @@ class PeerMachine(Machine):
     def _train(self, cause: Cause) -> None:
         self._enter(cause)
         settings = self._settings
-        self._asked = min(settings.exchange_every, settings.iterations - self._iterations)
+        played = self._iterations % settings.exchange_every  # of a round that was cut short
+        self._asked = min(settings.exchange_every - played, settings.iterations - self._iterations)
         self._core.emit(do.Train(iterations=self._asked))
 
     def _training_done(self, event: ev.TrainingDone) -> None:
@@ -170,10 +183,23 @@ class PeerMachine(Machine):
         if self._reason:
             self._save(Cause.HALTED)
         elif self._is_finished() or self._settings.is_scored(self._round):
-            self._enter(Cause.SCORE_DUE)
-            self._core.emit(do.Score())
+            self._score()
         else:
-            self._train(Cause.MIXED)
+            self._keep_or_train(Cause.MIXED)
+
+    def _score(self) -> None:
+        self._enter(Cause.SCORE_DUE)
+        self._core.emit(do.Score())
+
+    def _keep_or_train(self, cause: Cause) -> None:
+        every = self._settings.checkpoint_every
+        if every and self._round % every == 0:
+            self._keep()
+        else:
+            self._train(cause)
+
+    def _kept(self) -> None:
+        self._train(Cause.KEPT)
 
     def _scoring_done(self, event: ev.ScoringDone) -> None:
         last = self._last_step
@@ -195,7 +221,7 @@ class PeerMachine(Machine):
             self._reason = "finished"
             self._save(Cause.FINISHED)
         else:
-            self._train(Cause.SCORED)
+            self._keep_or_train(Cause.SCORED)
 
     def _is_finished(self) -> bool:
         return self._iterations >= self._settings.iterations
@@ -273,8 +299,7 @@ class PeerMachine(Machine):
         if self._reason:
             self._save(Cause.HALTED)
         else:
-            self._enter(Cause.SCORE_DUE)
-            self._core.emit(do.Score())
+            self._score()
 
     # -- the end and the others --------------------------------------------------------------------
 

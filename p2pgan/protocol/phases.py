@@ -33,7 +33,7 @@ class Phase(Enum):
     GENERATING = "generating"
     LEARNING = "learning"
     KEEPING = "keeping"
-    """A coordinator writes a checkpoint, and will go on."""
+    """Writes a checkpoint, and will go on."""
     WAITING = "waiting"
     """A worker has nothing to do until somebody tells it something."""
     PACKING = "packing"
@@ -120,6 +120,7 @@ TRANSITIONS: Final = _table(
         Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
         Phase.GATHERING: {
             Cause.GATHERED: Phase.TRAINING,
+            Cause.SCORE_DUE: Phase.SCORING,
             **_STOPS,
         },
         Phase.TRAINING: {
@@ -129,14 +130,17 @@ TRANSITIONS: Final = _table(
         Phase.MIXING: {
             Cause.MIXED: Phase.TRAINING,
             Cause.SCORE_DUE: Phase.SCORING,
+            Cause.KEEP_DUE: Phase.KEEPING,
             **_WORKS,
         },
         Phase.SCORING: {
             Cause.SCORED: Phase.TRAINING,
+            Cause.KEEP_DUE: Phase.KEEPING,
             Cause.LAST_STEP: Phase.SETTLING,
             Cause.FINISHED: Phase.SAVING,
             **_WORKS,
         },
+        Phase.KEEPING: {Cause.KEPT: Phase.TRAINING, **_WORKS},
         Phase.SETTLING: {
             Cause.BEGUN: Phase.CONCLUDING,
             **_STOPS,

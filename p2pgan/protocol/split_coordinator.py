@@ -363,8 +363,6 @@ class SplitCoordinator(CoordinatorMachine):
                 self._learned()
             case Phase.SCORING, ev.ScoringDone():
                 self._scoring_done(event)
-            case Phase.KEEPING, ev.SavingDone():
-                self._keeping_done(event)
             case _:
                 raise self._impossible(event)
 

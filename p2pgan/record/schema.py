@@ -310,6 +310,13 @@ class CheckpointSaved(Body, frozen=True, kw_only=True):
     """Iterations of the node so far."""
 
 
+class CheckpointFailed(Body, frozen=True, kw_only=True):
+    """The node could not save amid its run, and goes on; what it saved before is still there."""
+
+    reason: str
+    """What the disk said."""
+
+
 class CheckpointRestored(Body, frozen=True, kw_only=True):
     """The node goes on from saved networks."""
 
@@ -358,6 +365,7 @@ AnyBody = (
     | Quality
     | Consensus
     | CheckpointSaved
+    | CheckpointFailed
     | CheckpointRestored
     | FaultInjected
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from p2pgan.errors import RemoteProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import split
@@ -63,6 +64,7 @@ class Member:
         self.mixed: list[str] = []
         self.judged: list[str] = []
         self.states: list[bytes] = []
+        self.has_full_disk = False
         self.slot: int | None = None
         """Of the discriminator that a worker has."""
         self.learned: list[tuple[int, tuple[int, ...]]] = []
@@ -82,6 +84,24 @@ def unpacked(data: bytes) -> dict[str, np.ndarray]:
     """G and D out of a whole pair."""
     values = np.frombuffer(data, np.float32).copy()
     return {"G": values[:5], "D": values[5:]}
+
+
+def _call(route: bytes, frames: Frames) -> ev.Event:
+    """What a caller's message is to whoever is called."""
+    try:
+        message, payload = decode(frames)
+    except RemoteProtocolError:
+        return ev.Malformed(route=route)
+    with np.errstate(invalid="ignore"):
+        finite = bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
+    return ev.Received(route=route, message=message, payload=payload, finite=finite)
+
+
+def _answer(peer: str, frames: Frames) -> ev.Event:
+    try:
+        return ev.Answered(peer=peer, message=decode(frames)[0])
+    except RemoteProtocolError:
+        return ev.Malformed(peer=peer)
 
 
 class Party:
@@ -146,7 +166,9 @@ class Party:
         member = self.members[node]
         if member.close is not None:
             return
-        for instruction in member.machine.handle(event, self.now):
+        told = member.machine.handle(event, self.now)
+        member.machine.validate_all()
+        for instruction in told:
             self._obey(node, member, instruction)
 
     def _obey(self, node: str, member: Member, instruction: do.Instruction) -> None:
@@ -156,7 +178,7 @@ class Party:
             case do.Reply():
                 for connection in self.connections.values():
                     if connection.route == instruction.route and connection.is_up:
-                        connection.back.append(encode(instruction.message))
+                        self._carry(connection.back, encode(instruction.message))
             case do.SendVector():
                 own = b"".join(member.vector[net].tobytes() for net in instruction.nets)
                 data = instruction.data or own
@@ -184,7 +206,11 @@ class Party:
     def _send(self, node: str, peer: str, frames: Frames) -> None:
         connection = self.connections[node, peer]
         if connection.is_up:
-            connection.forward.append(frames)
+            self._carry(connection.forward, frames)
+
+    def _carry(self, queue: deque[Frames], frames: Frames) -> None:
+        """A message sets out; connections keep the order and lose nothing."""
+        queue.append(frames)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -235,17 +261,9 @@ class Party:
             connection.cut()
             self.tell(a, ev.LinkDown(peer=b))
         elif kind == "forward":
-            message, payload = decode(connection.forward.popleft())
-            finite = bool(np.isfinite(np.frombuffer(payload, np.float32)).all())
-            self.tell(
-                b,
-                ev.Received(
-                    route=connection.route, message=message, payload=payload, finite=finite
-                ),
-            )
+            self.tell(b, _call(connection.route, connection.forward.popleft()))
         else:
-            message, _ = decode(connection.back.popleft())
-            self.tell(a, ev.Answered(peer=b, message=message))
+            self.tell(a, _answer(b, connection.back.popleft()))
 
     def _finish_work(self, node: str) -> None:
         member = self.members[node]
@@ -269,6 +287,8 @@ class Party:
                 self.tell(node, ev.AdoptingDone())
             case do.Score():
                 self.tell(node, ev.ScoringDone(samples=10, fid=1.0, ms=2.0))
+            case do.Save() if member.has_full_disk:
+                self.tell(node, ev.SavingFailed(text="no room"))
             case do.Save():
                 member.states.append(work.state)
                 self.tell(node, ev.SavingDone(path=f"nodes/{node}/checkpoint.safetensors"))

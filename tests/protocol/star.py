@@ -94,6 +94,7 @@ class Star(Party):
             neighbors=tuple(self.names),
             rule=self._rule(),
             state=state,
+            is_again=bool(state),
             **common,
         )
 

@@ -39,16 +39,21 @@ def link(peer: str = "B") -> Link:
     return Link(peer=peer, route=peer.encode(), boot="theirs-and-more")
 
 
+def order(counter: int, nets: Nets = G) -> do.SendVector:
+    """To send a vector from B."""
+    exchange = f"B.theirs-a.{counter}"
+    return do.SendVector(peer="A", exchange=exchange, nets=nets, round=counter, clock=0)
+
+
 def feed(exchanges: Exchanges, counter: int, nets: Nets = G, *, upto: int = 99) -> Arrival | None:
     """A vector from B in chunks of one number; the first `upto` of them."""
     data = bytes(8 if nets == G else 4)
     arrival = None
-    for chunk, payload in list(
-        split(data, do.SendVector(peer="A", exchange=f"B.theirs-a.{counter}", nets=nets,
-                                  round=counter, clock=0), chunk_bytes=4)
-    )[:upto]:  # fmt: skip
+    for chunk, payload in list(split(data, order(counter, nets), chunk_bytes=4))[:upto]:
+        exchanges.cut_off(link(), chunk)
         arrival = exchanges.chunk(link(), chunk, payload, finite=True)
         exchanges.validate({b"B": "B"})
+        exchanges.validate_all({b"B": "B"})
     return arrival
 
 
@@ -61,7 +66,7 @@ def records(core: Core) -> list[tuple[str, Any]]:
 def test_ids_are_ours_and_never_come_twice(core: Core, exchanges: Exchanges) -> None:
     for peer in ("B", "C", "B"):
         exchanges.send(peer, G, round=1)
-    exchanges.validate({})
+    exchanges.validate_all({})
     assert list(exchanges.outstanding) == ["A.01234567.1", "A.01234567.2", "A.01234567.3"]
     orders = [i for i in core.take() if isinstance(i, do.SendVector)]
     assert [order.exchange for order in orders] == list(exchanges.outstanding)
@@ -121,16 +126,32 @@ def test_one_vector_of_each_group_waits_the_latest(core: Core, exchanges: Exchan
     assert exchanges.held_bytes() == 0
 
 
-def test_a_vector_in_the_middle_of_another_spoils_both(core: Core, exchanges: Exchanges) -> None:
-    """A connection keeps the order, so its sender is at fault; the next one is taken again."""
+def test_a_vector_in_the_middle_of_another_ends_that_one_alone(
+    core: Core, exchanges: Exchanges
+) -> None:
+    """Its rest is lost, and its sender told; the later one is as good as any."""
     feed(exchanges, 1, upto=1)
     assert exchanges.held_bytes() == 4
-    with pytest.raises(VectorError) as caught:
-        feed(exchanges, 2)
-    assert caught.value.reason == "order"
-    assert exchanges.held_bytes() == 0
-    assert records(core) == [("vector_dropped", "incomplete"), ("vector_dropped", "order")]
-    assert feed(exchanges, 3) is not None
+    first, _ = next(split(bytes(8), order(2), chunk_bytes=4))
+    assert exchanges.cut_off(link(), first)
+    told = core.take()
+    (ack,) = [i.message for i in told if isinstance(i, do.Reply)]
+    assert isinstance(ack, VectorAck)
+    assert (ack.exchange, ack.accepted, ack.reason) == ("B.theirs-a.1", False, "incomplete")
+    assert [i.fields["reason"] for i in told if isinstance(i, do.Record)] == ["incomplete"]
+    assert not exchanges.cut_off(link(), first)
+    assert feed(exchanges, 2) is not None
+
+
+def test_an_earlier_vector_does_not_end_the_one_that_comes_in(exchanges: Exchanges) -> None:
+    """A chunk of it was on its way for longer, or came twice."""
+    assert feed(exchanges, 1) is not None
+    feed(exchanges, 2, upto=1)
+    with pytest.raises(VectorError, match="more than 2"):
+        feed(exchanges, 1, upto=1)
+    assert exchanges.held_bytes() == 4
+    _, (last, payload) = split(bytes(8), order(2), chunk_bytes=4)
+    assert exchanges.chunk(link(), last, payload, finite=True) is not None
 
 
 def test_an_unfinished_vector_goes_with_its_connection(core: Core, exchanges: Exchanges) -> None:

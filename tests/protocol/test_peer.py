@@ -208,7 +208,7 @@ def test_a_second_process_under_a_taken_id_gives_up(party_of: Callable[..., Any]
     party.settle(until=lambda: party.members["A"].machine.statistics().peers[0].state == "ready")
     double = party_of(PAIR, overrides={"B": {"boot": "double"}}).members["B"].machine
     double.handle(ev.Started(), 0.0)
-    (greeting,) = double.handle(ev.LinkUp(peer="A"), 0.0)
+    greeting, _ = double.handle(ev.LinkUp(peer="A"), 0.0)
     (refuse,) = answer(party, b"double", greeting.message)
     last = double.handle(ev.Answered(peer="A", message=refuse), 0.0)[-1]
     assert isinstance(last, do.Close)
