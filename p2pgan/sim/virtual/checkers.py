@@ -2,8 +2,8 @@
 
 Theory of operation. Whoever runs a world hands it `Checkers.watch` and `Checkers.injected`. Most
 invariants look at what changes, when it changes. What must not fail to happen is looked for every
-few virtual seconds, at the first event of any node from then on; so checking is no action of the
-timeline, and does not change a run. What an invariant finds is told as a `CheckFailed`.
+few virtual seconds, between two events; that is the only action of checks on the timeline, and does
+not change a run. What an invariant finds is told as a `CheckFailed`.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Final
 from p2pgan.design import Design
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, Read, See
+from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, Obey, Read, See
 from p2pgan.sim.virtual.invariants.members import Members
 from p2pgan.sim.virtual.invariants.memory import Memory
 from p2pgan.sim.virtual.invariants.vectors import Vectors
@@ -52,11 +52,11 @@ class Checkers:
         self._makers = (*STANDARD, *invariants)
         self._weather = Weather(design.nodes, calm_s)
         self.story = Story()
-        self._next_s = SWEEP_S
         self._ground: Ground | None = None
         self._invariants: list[Invariant] = []
         self._sees: dict[type[ev.Event], list[See]] = {}
         self._reads: dict[str, list[Read]] = {}
+        self._orders: dict[type[do.Instruction], Obey] = {}
 
     def attach(self, world: World) -> None:
         """Takes the world that is looked at, before anything has happened in it."""
@@ -74,6 +74,8 @@ class Checkers:
                 self._sees.setdefault(kind, []).append(see)
             for name, read in invariant.records().items():
                 self._reads.setdefault(name, []).append(read)
+            self._orders |= invariant.orders()
+        world.timeline.after(SWEEP_S, self._look)
 
     def watch(self, moment: Moment) -> None:
         """Looks at what a machine was told, and what it made of it.
@@ -88,14 +90,25 @@ class Checkers:
         for see in self._sees.get(type(event), ()):
             see(moment)
         for one in moment.instructions:
-            if isinstance(one, do.Record):
+            order = self._orders.get(type(one))
+            if order is not None:
+                order(moment, one)
+            elif isinstance(one, do.Record):
                 if one.kind == "node_stopped":
                     self._weather.shifted(moment.now, moment.node)
                 for read in self._reads.get(one.kind, ()):
                     read(moment, one)
-        if moment.now >= self._next_s:
-            self._next_s = moment.now + SWEEP_S
-            self.sweep()
+
+    def failed(self, moment: Moment, error: Exception) -> None:
+        """Takes note of what a machine could not take.
+
+        Raises:
+            CheckFailed: always.
+        """
+        assert self._ground is not None
+        self.story.add(moment)
+        got = f"{type(error).__name__}: {error}"
+        self._ground.fail(moment.node, expected="a machine that can take every event", got=got)
 
     def injected(self, outage: Outage, what: str) -> None:
         """Takes note of an outage that begins or ends."""
@@ -103,21 +116,20 @@ class Checkers:
         self._weather.injected(self._ground.now, outage, what)
         self.story.befell(self._ground.now, outage, what)
 
-    def sweep(self) -> None:
-        """Looks at the whole cluster.
-
-        Raises:
-            CheckFailed: if something must not be as it is.
-        """
+    def _look(self) -> None:
+        """Looks at the whole cluster, now and in a while."""
+        assert self._ground is not None
         for invariant in self._invariants:
             invariant.sweep()
+        self._ground.world.timeline.after(SWEEP_S, self._look)
 
-    def end(self) -> None:
-        """Looks once more, everybody being gone.
+    def finish(self) -> None:
+        """Everybody should be gone.
 
         Raises:
-            CheckFailed: if something must not be as it is.
+            CheckFailed: if somebody is not.
         """
-        self.sweep()
-        for invariant in self._invariants:
-            invariant.end()
+        assert self._ground is not None
+        left = self._ground.world.living
+        if left:
+            self._ground.fail(left[0], expected="everybody to leave", got=f"{len(left)} nodes left")

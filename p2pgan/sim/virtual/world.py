@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from p2pgan.errors import LocalProtocolError
 from p2pgan.node.host import Ended, Host, Surroundings
 from p2pgan.node.jobs import JobDone, NodeWork
 from p2pgan.protocol import events as ev
@@ -80,6 +81,8 @@ class Surfaces:
     watch: Watch = lambda moment: None
     injected: Callable[[Outage, str], None] = lambda outage, what: None
     """Told when an outage begins or ends, and how it went in words."""
+    failed: Callable[[Moment, Exception], None] = lambda moment, error: None
+    """Told of what a machine could not take, before that is raised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +101,24 @@ class Physics:
 class Watched:
     """A machine whose every step is shown to somebody."""
 
-    def __init__(
-        self, machine: Machine, show: Callable[[ev.Event, list[do.Instruction]], None]
-    ) -> None:
-        self._machine, self._show = machine, show
+    def __init__(self, machine: Machine, member: "Member", surfaces: Surfaces) -> None:
+        self._machine, self._member, self._surfaces = machine, member, surfaces
 
     def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
         """As `Machine.handle`."""
-        instructions = self._machine.handle(event, now)
-        self._show(event, instructions)
+        try:
+            instructions = self._machine.handle(event, now)
+        except (AssertionError, LocalProtocolError) as error:
+            self._surfaces.failed(self._moment(event, now, ()), error)
+            raise
+        self._surfaces.watch(self._moment(event, now, instructions))
         return instructions
+
+    def _moment(self, event: ev.Event, now: float, answers: Sequence[do.Instruction]) -> Moment:
+        node, incarnation = self._member.node, self._member.incarnation
+        return Moment(
+            now=now, node=node, incarnation=incarnation, event=event, instructions=answers
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -257,7 +268,7 @@ class World:
             clock=lambda: self.timeline.now,
             chunk_bytes=self._physics.chunk_bytes,
         )
-        member.host = Host(Watched(role.machine, partial(self._show, member)), around)
+        member.host = Host(Watched(role.machine, member, self._surfaces), around)
         member.host.provide(role.snapshot, role.seal)
         if member.paused:
             member.worker.hold()
@@ -287,17 +298,6 @@ class World:
         del self._running[member.node]
         member.deferred.clear()
         self.network.crash(member.node)
-
-    def _show(self, member: Member, event: ev.Event, instructions: list[do.Instruction]) -> None:
-        self._surfaces.watch(
-            Moment(
-                now=self.timeline.now,
-                node=member.node,
-                incarnation=member.incarnation,
-                event=event,
-                instructions=instructions,
-            )
-        )
 
     # -- outages -----------------------------------------------------------------------------------
 

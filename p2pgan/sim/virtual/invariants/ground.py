@@ -15,6 +15,7 @@ from p2pgan.sim.virtual.world import Member, Moment, World
 
 See = Callable[[Moment], None]
 Read = Callable[[Moment, do.Record], None]
+Obey = Callable[[Moment, do.Instruction], None]
 
 
 @dataclass(kw_only=True)
@@ -77,12 +78,13 @@ class Invariant(ABC):
         """What looks at which events, before the records that they give rise to are read."""
         return {}
 
+    def orders(self) -> Mapping[type[do.Instruction], Obey]:
+        """What looks at which instructions, records apart; one invariant for each."""
+        return {}
+
     def records(self) -> Mapping[str, Read]:
         """What reads which records."""
         return {}
 
     def sweep(self) -> None:
         """Looks at the whole cluster, every few virtual seconds: for what does not happen."""
-
-    def end(self) -> None:
-        """Everybody is gone."""

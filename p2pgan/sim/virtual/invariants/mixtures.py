@@ -10,7 +10,7 @@ from p2pgan.gan.cohort import Trainees
 from p2pgan.node.work import part
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, See
+from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, Obey, See
 from p2pgan.sim.virtual.world import Moment
 from p2pgan.types import NETS, Net
 
@@ -33,18 +33,17 @@ class Mixtures(Invariant):
 
     def events(self) -> Mapping[type[ev.Event], See]:
         """As `Invariant.events`."""
-        return {
-            **dict.fromkeys((ev.TrainingDone, ev.TimerFired, ev.JudgingDone), self._may_begin),
-            **dict.fromkeys((ev.Received, ev.Answered), self._may_begin),
-            ev.MixingDone: self._mixed,
-        }
+        return {ev.MixingDone: self._mixed}
 
-    def _may_begin(self, moment: Moment) -> None:
-        for one in moment.instructions:
-            if isinstance(one, do.Mix):
-                row = self._rows[moment.node]
-                before = {net: vectors[row].copy() for net, vectors in self._vectors.items()}
-                self._begun[moment.node] = one, before
+    def orders(self) -> Mapping[type[do.Instruction], Obey]:
+        """As `Invariant.orders`."""
+        return {do.Mix: self._begins}
+
+    def _begins(self, moment: Moment, order: do.Instruction) -> None:
+        assert isinstance(order, do.Mix)
+        row = self._rows[moment.node]
+        before = {net: vectors[row].copy() for net, vectors in self._vectors.items()}
+        self._begun[moment.node] = order, before
 
     def _mixed(self, moment: Moment) -> None:
         assert isinstance(moment.event, ev.MixingDone)
@@ -55,7 +54,6 @@ class Mixtures(Invariant):
             came = [part(self.ground.design, arrival, net).numpy() for arrival in carrying]
             shares = [weights[arrival.exchange] for arrival in carrying]
             self._check(moment.node, net, [before[net], *came], [1 - sum(shares), *shares])
-        self._may_begin(moment)
 
     def _check(self, node: str, net: Net, inputs: list[Vector], weights: list[float]) -> None:
         after = self._vectors[net][self._rows[node]]

@@ -31,6 +31,8 @@ class Waiting(Invariant):
         super().__init__(ground)
         self._since_s: dict[str, float] = {}
         """When each node last went on."""
+        self._seen: dict[str, tuple[Phase, float]] = {}
+        """In what phase each node was seen last, and since when."""
         self._at_work_s = 0.0
         """When somebody last had iterations to make."""
 
@@ -48,9 +50,11 @@ class Waiting(Invariant):
         if not AT_WORK.isdisjoint(phases.values()):
             self._at_work_s = ground.now
         for node, phase in phases.items():
+            if self._seen.get(node, (None,))[0] is not phase:
+                self._seen[node] = phase, ground.now
             if ground.is_awake(node):
-                waited_s = min(ground.now - self._since_s[node], ground.quiet_s(node))
-                self._check(node, phase, waited_s)
+                since_s = max(self._since_s[node], self._seen[node][1])
+                self._check(node, phase, min(ground.now - since_s, ground.quiet_s(node)))
 
     def _check(self, node: str, phase: Phase, waited_s: float) -> None:
         limit_s = self._limit_s(node, phase) + SLACK_S

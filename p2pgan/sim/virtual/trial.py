@@ -1,0 +1,172 @@
+"""A trial: one seed of everything that virtual time can do to a gossip run, with all checks on.
+
+The algorithm, the overlay, the settings and the rates of all faults are drawn from the seed (swarm
+testing: what is left out of a run lets the rest get far). Nodes have a few numbers in place of
+networks, so that a trial takes about a second.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+
+from p2pgan.config import DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.node.roles import neighbors_of
+from p2pgan.record.rundir import RunDirectory
+from p2pgan.seeds import EVERYONE, stream
+from p2pgan.sim.virtual.cast import Peers
+from p2pgan.sim.virtual.checkers import Checkers
+from p2pgan.sim.virtual.disk import Disk
+from p2pgan.sim.virtual.hardware import iterations_s, speeds
+from p2pgan.sim.virtual.invariants.mixtures import Mixtures
+from p2pgan.sim.virtual.invariants.saved import Saved
+from p2pgan.sim.virtual.links import Links
+from p2pgan.sim.virtual.outages import outages
+from p2pgan.sim.virtual.presets import resolved
+from p2pgan.sim.virtual.standin import StandIn, StandInCohort, stand_in
+from p2pgan.sim.virtual.story import Trace
+from p2pgan.sim.virtual.worker import Together, together
+from p2pgan.sim.virtual.world import Moment, Physics, Surfaces, World
+from p2pgan.virtual import VirtualConfig
+
+NODES: Final = 50
+DURATION_S: Final = 600.0
+CALM_S: Final = 150.0
+"""At the end: three times as long as views have to heal."""
+
+END_S: Final = 60.0
+"""Everybody is gone so long after the stop: whoever trains stops at once, and leaves."""
+
+ALGORITHMS: Final = ("gossip", "gossip-ind")
+OVERLAYS: Final = (
+    *("ring", "random-regular:4", "watts-strogatz:4,0.1", "barabasi-albert:2", "torus"),
+    *("erdos-renyi", "star"),
+)
+
+Choice = TypeVar("Choice")
+
+FINALS: Final = ("none", "none", "none", "agree", "average")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What became of a trial that no check complained about."""
+
+    trace: str
+    """Equal for equal seeds."""
+    events: int
+    """That machines were told."""
+    virtual_s: float
+
+
+def trial(seed: int, nodes: int = NODES) -> TrialResult:
+    """Plays one seed to its end.
+
+    Args:
+        seed: decides everything.
+        nodes: how many take part.
+    Raises:
+        CheckFailed: if a check complains, with the command that plays it again.
+    """
+    with tempfile.TemporaryDirectory(prefix="p2pgan-trial-") as folder:
+        design = stand_in(drawn(seed, nodes))
+        return _play(design, RunDirectory(Path(folder)))
+
+
+def drawn(seed: int, nodes: int = NODES) -> RunConfig:
+    """The run that a seed stands for."""
+    rng = stream(seed, EVERYONE, "trial")
+    virtual = VirtualConfig(
+        train=_one_of(("none", "gradient-free"), rng),
+        preset="random",
+        iteration_s=1.0,
+        duration_s=DURATION_S,
+        calm_s=CALM_S,
+    )
+    return RunConfig(
+        algorithm=_one_of(ALGORITHMS, rng),
+        nodes=nodes,
+        overlay=_one_of(OVERLAYS, rng),
+        allow_disconnected=True,
+        # Some make all of them, and others are stopped amid their work.
+        iterations=int(rng.choice((100, 300, 100_000))),
+        exchange_every=20,
+        final=_one_of(FINALS, rng),
+        seed=seed,
+        device="cpu",
+        exchange=ExchangeConfig(fanout=int(rng.integers(1, 4))),
+        score=ScoreConfig(every=0),
+        daemon=DaemonConfig(
+            wait_s=float(rng.choice((0.0, 10.0, 30.0))),
+            drain_s=float(rng.choice((0.0, 5.0))),
+            final_wait_s=float(rng.choice((10.0, 60.0))),
+            checkpoint_every=int(rng.integers(3)),
+        ),
+        virtual=resolved(virtual, seed),
+    )
+
+
+def _one_of(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _play(design: StandIn, directory: RunDirectory) -> TrialResult:
+    config, seed = design.config.virtual, design.config.seed
+    cohort = StandInCohort(design)
+    checkers = Checkers(
+        design,
+        replay=f"python -m tools.dst --seed {seed} --nodes {len(design.nodes)}",
+        calm_s=DURATION_S - CALM_S,
+        invariants=(
+            lambda ground: Mixtures(ground, cohort),
+            lambda ground: Saved(ground, directory),
+        ),
+    )
+    trace = Trace()
+
+    def watch(moment: Moment) -> None:
+        trace.add(moment)
+        checkers.watch(moment)
+
+    physics = _physics(design)
+    world = World(
+        {node: neighbors_of(design, design.overlay, node) for node in design.nodes},
+        Peers(design, cohort, directory, "trial"),
+        physics,
+        Together(together(cohort)),
+        Disk(_store),
+        Surfaces(watch=watch, injected=checkers.injected, failed=checkers.failed),
+    )
+    checkers.attach(world)
+    world.timeline.at(DURATION_S - CALM_S, physics.links.be_calm)
+    world.run(DURATION_S)
+    world.timeline.at(DURATION_S, world.stop)
+    world.run(DURATION_S + END_S)
+    checkers.finish()
+    return TrialResult(
+        trace=trace.digest(), events=trace.events, virtual_s=world.timeline.now
+    )
+
+
+def _store(path: Path, data: bytes) -> None:
+    """Keeps a file. Nothing can happen meanwhile, and nobody needs it after the trial: no `fsync`,
+    which would take most of a trial's time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _physics(design: StandIn) -> Physics:
+    config, seed, nodes = design.config.virtual, design.config.seed, design.nodes
+    machines = speeds(config, nodes, stream(seed, EVERYONE, "machines"))
+    iteration_s = iterations_s(config, machines)
+    round_s = design.exchange_every * config.iteration_s
+    return Physics(
+        links=Links(config, design.overlay, seed=seed, round_s=round_s),
+        outages=outages(config, nodes, config.duration_s, iteration_s, seed),
+        iteration_s=iteration_s,
+        chunk_bytes=design.config.daemon.chunk_bytes,
+        rng=stream(seed, EVERYONE, "network"),
+    )
