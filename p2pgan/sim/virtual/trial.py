@@ -20,10 +20,10 @@ from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.virtual.cast import Peers
 from p2pgan.sim.virtual.checkers import Checkers
 from p2pgan.sim.virtual.disk import Disk
-from p2pgan.sim.virtual.hardware import iterations_s, speeds
+from p2pgan.sim.virtual.hardware import speeds
 from p2pgan.sim.virtual.invariants.mixtures import Mixtures
 from p2pgan.sim.virtual.invariants.saved import Saved
-from p2pgan.sim.virtual.links import Links
+from p2pgan.sim.virtual.links import HELD_ROUNDS, Links
 from p2pgan.sim.virtual.outages import outages
 from p2pgan.sim.virtual.presets import resolved
 from p2pgan.sim.virtual.standin import StandIn, StandInCohort, stand_in
@@ -34,8 +34,12 @@ from p2pgan.virtual import VirtualConfig
 
 NODES: Final = 50
 DURATION_S: Final = 600.0
-CALM_S: Final = 150.0
-"""At the end: three times as long as views have to heal."""
+CALM_S: Final = 210.0
+"""At the end: what is late by a few rounds comes, and then views have the time to heal."""
+
+EXCHANGE_EVERY: Final = 20
+ROUND_S: Final = 20.0
+"""Of a machine of mean speed."""
 
 END_S: Final = 60.0
 """Everybody is gone so long after the stop: whoever trains stops at once, and leaves."""
@@ -82,7 +86,7 @@ def drawn(seed: int, nodes: int = NODES) -> RunConfig:
     virtual = VirtualConfig(
         train=_one_of(("none", "gradient-free"), rng),
         preset="random",
-        iteration_s=1.0,
+        iteration_s=ROUND_S / EXCHANGE_EVERY,
         duration_s=DURATION_S,
         calm_s=CALM_S,
     )
@@ -93,7 +97,7 @@ def drawn(seed: int, nodes: int = NODES) -> RunConfig:
         allow_disconnected=True,
         # Some make all of them, and others are stopped amid their work.
         iterations=int(rng.choice((100, 300, 100_000))),
-        exchange_every=20,
+        exchange_every=EXCHANGE_EVERY,
         final=_one_of(FINALS, rng),
         seed=seed,
         device="cpu",
@@ -119,7 +123,7 @@ def _play(design: StandIn, directory: RunDirectory) -> TrialResult:
     checkers = Checkers(
         design,
         replay=f"python -m tools.dst --seed {seed} --nodes {len(design.nodes)}",
-        calm_s=DURATION_S - CALM_S,
+        calm_s=DURATION_S - CALM_S + (config.delay_rounds + HELD_ROUNDS) * ROUND_S,
         invariants=(
             lambda ground: Mixtures(ground, cohort),
             lambda ground: Saved(ground, directory),
@@ -159,12 +163,14 @@ def _store(path: Path, data: bytes) -> None:
 
 
 def _physics(design: StandIn) -> Physics:
+    """What surrounds the nodes. Speeds are against their mean: where a third of the machines are
+    ten times as fast as the usual ones, a trial would be all theirs."""
     config, seed, nodes = design.config.virtual, design.config.seed, design.nodes
     machines = speeds(config, nodes, stream(seed, EVERYONE, "machines"))
-    iteration_s = iterations_s(config, machines)
-    round_s = design.exchange_every * config.iteration_s
+    mean = sum(machines.values()) / len(machines)
+    iteration_s = {node: config.iteration_s * mean / speed for node, speed in machines.items()}
     return Physics(
-        links=Links(config, design.overlay, seed=seed, round_s=round_s),
+        links=Links(config, design.overlay, seed=seed, round_s=ROUND_S),
         outages=outages(config, nodes, config.duration_s, iteration_s, seed),
         iteration_s=iteration_s,
         chunk_bytes=design.config.daemon.chunk_bytes,

@@ -2,16 +2,19 @@
 
 from typing import Final
 
+from p2pgan.protocol.greetings import GREET_AGAIN_MAX_S, REFUSED_S
 from p2pgan.protocol.phases import Phase
 from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
 from p2pgan.sim.virtual.network import RECONNECT_MAX_S, SILENCE_S
 
-HANDSHAKE_S: Final = 30.0
-"""For the dialling, a greeting and its answer: so long a lost one takes to be said again, and
-latencies of seconds."""
+HANDSHAKE_S: Final = 10.0
+"""For the dialling, a greeting and its answer, with latencies of seconds."""
 
-HEALED_S: Final = SILENCE_S + RECONNECT_MAX_S + HANDSHAKE_S
-"""A connection that is dead is found to be so, made again, and spoken over."""
+HEALED_S: Final = (
+    SILENCE_S + RECONNECT_MAX_S + max(GREET_AGAIN_MAX_S, REFUSED_S) + HANDSHAKE_S
+)  # fmt: skip
+"""A dead connection is found to be so and is made again; whoever had refused, or had lost the
+answer to a greeting, greets again."""
 
 LEAVES: Final = frozenset({Phase.SAVING, Phase.LEAVING, Phase.CLOSED})
 
