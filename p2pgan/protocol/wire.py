@@ -1,12 +1,9 @@
-"""Message <-> list of frames: a msgpack header with its checksum and, for a chunk, its bytes.
+"""Message <-> list of frames: a msgpack header and, for a chunk, its bytes.
 
-The checksum is for bits that change on the way and that TCP's own, of 16 bits, lets through: a name
-or a boot id with one other letter is as good as another node. It keeps nobody from lying. The bytes
-of a chunk have the digest of their vector. Sizes are checked before anything is decoded, and decoding goes into the closed union of `messages`,
+Sizes are checked before anything is decoded, and decoding goes into the closed union of `messages`,
 never into free-form objects.
 """
 
-import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,9 +21,6 @@ MAX_FRAMES: Final = 2
 MAX_FRAME_BYTES: Final = 1_048_576
 """What the transport lets through at all: a chunk and generous room for its header."""
 
-CHECKSUM_BYTES: Final = 4
-"""CRC-32, little-endian, behind the header: finds every change of up to three bits in it."""
-
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -40,17 +34,12 @@ def encode(message: Message, payload: bytes | memoryview = b"") -> list[bytes | 
     Raises:
         LocalProtocolError: if payload and message do not belong together, or are too large.
     """
-    header = sealed(_encoder.encode(message))
+    header = _encoder.encode(message)
     if isinstance(message, Chunk) != bool(len(payload)):
         raise _local("a payload with a chunk and with nothing else", f"{len(payload)} bytes")
     if len(payload) > MAX_CHUNK_BYTES or len(header) > MAX_HEADER_BYTES:
         raise _local("a message within its bounds", f"{len(header)} and {len(payload)} bytes")
     return [header, payload] if len(payload) else [header]
-
-
-def sealed(header: bytes) -> bytes:
-    """A header with its checksum behind it."""
-    return header + zlib.crc32(header).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, bytes | memoryview]:
@@ -68,7 +57,7 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, bytes | memor
     if len(payload) > MAX_CHUNK_BYTES:
         raise _remote(f"at most {MAX_CHUNK_BYTES} bytes", f"{len(payload)}", "frame 1")
     try:
-        message = _decoder.decode(_checked(header))
+        message = _decoder.decode(header)
     except msgspec.ValidationError as error:
         raise _remote("a message of this protocol", _place_of(error), "frame 0") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -76,18 +65,6 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, bytes | memor
     if isinstance(message, Chunk) != bool(len(payload)):
         raise _remote("a payload with a chunk and with nothing else", f"{len(payload)}", "frame 1")
     return message, payload
-
-
-def _checked(frame: bytes | memoryview) -> bytes:
-    """A header without its checksum.
-
-    Raises:
-        RemoteProtocolError: if the two do not belong together.
-    """
-    header = bytes(frame[:-CHECKSUM_BYTES])
-    if sealed(header) != frame:
-        raise _remote("a header with its checksum", "another", "frame 0")
-    return header
 
 
 def _place_of(error: msgspec.ValidationError) -> str:

@@ -23,7 +23,7 @@ from p2pgan.protocol.messages import (
     VectorAck,
     Welcome,
 )
-from p2pgan.protocol.wire import MAX_FRAME_BYTES, MAX_HEADER_BYTES, decode, encode, sealed
+from p2pgan.protocol.wire import MAX_FRAME_BYTES, MAX_HEADER_BYTES, decode, encode
 
 printable = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cf"))
 names = st.text(printable, min_size=1, max_size=MAX_NAME_CHARS)
@@ -96,20 +96,8 @@ def test_mutated_messages_give_a_message_or_one_kind_of_error(
             case _:
                 header[place:place] = header[place : place + 8]
     for frames in ([bytes(header)], [bytes(header), b"1234"]):
-        for header_frame in (frames[0], sealed(frames[0])):
-            with suppress(RemoteProtocolError):
-                assert isinstance(decode([header_frame, *frames[1:]])[0], Message)
-
-
-@given(message=st.one_of(plain, chunks), data=st.data())
-def test_no_changed_bit_makes_another_message(message: Message, data: st.DataObject) -> None:
-    """A boot id with one other letter would be another life of the node."""
-    frames = encode(message, b"1234" if isinstance(message, Chunk) else b"")
-    header = bytearray(frames[0])
-    bit = data.draw(st.integers(0, 8 * len(header) - 1))
-    header[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(RemoteProtocolError):
-        decode([bytes(header), *frames[1:]])
+        with suppress(RemoteProtocolError):
+            assert isinstance(decode(frames)[0], Message)
 
 
 HELLO: dict[str, Any] = {
@@ -124,7 +112,7 @@ HELLO: dict[str, Any] = {
 
 
 def test_fields_of_a_newer_peer_are_ignored() -> None:
-    header = sealed(msgspec.msgpack.encode({**HELLO, "since_version_2": [1, {"deep": [2]}]}))
+    header = msgspec.msgpack.encode({**HELLO, "since_version_2": [1, {"deep": [2]}]})
     message, _ = decode([header])
     assert isinstance(message, Hello)
     assert message.node == "A"
@@ -150,11 +138,11 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
 )
 def test_fields_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([sealed(msgspec.msgpack.encode({**HELLO, **change}))])
+        decode([msgspec.msgpack.encode({**HELLO, **change})])
 
 
 def test_an_error_never_shows_what_the_peer_sent() -> None:
-    header = sealed(msgspec.msgpack.encode({**HELLO, "type": "\x1b[2Jevil"}))
+    header = msgspec.msgpack.encode({**HELLO, "type": "\x1b[2Jevil"})
     with pytest.raises(RemoteProtocolError) as caught:
         decode([header])
     assert "evil" not in str(caught.value)
@@ -162,14 +150,14 @@ def test_an_error_never_shows_what_the_peer_sent() -> None:
 
 def test_deep_nesting_is_refused_not_followed() -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([sealed(b"\x82\xa4type\xa5hello\xa1x" + b"\x91" * 8_000)])
+        decode([b"\x82\xa4type\xa5hello\xa1x" + b"\x91" * 8_000])
 
 
 def test_a_lying_length_allocates_nothing() -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([sealed(b"\xdf\xff\xff\xff\xff")])
+        decode([b"\xdf\xff\xff\xff\xff"])
     with pytest.raises(RemoteProtocolError):
-        decode([sealed(b"\x81\xa4type\xc6\xff\xff\xff\xff")])
+        decode([b"\x81\xa4type\xc6\xff\xff\xff\xff"])
 
 
 CHUNK = Chunk(clock=1, exchange="A.b.1", nets=("G",), round=1, index=0, count=1, total_bytes=4,
