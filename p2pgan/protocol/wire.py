@@ -1,9 +1,10 @@
-"""Message <-> list of frames: a msgpack header and, for a chunk, its bytes.
+"""Message <-> list of frames: a msgpack header with its checksum and, for a chunk, its bytes.
 
-Sizes are checked before anything is decoded, and decoding goes into the closed union of `messages`,
-never into free-form objects.
+Sizes and the checksum are checked before anything is decoded, and decoding goes into the closed
+union of `messages`, never into free-form objects.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +22,10 @@ MAX_FRAMES: Final = 2
 MAX_FRAME_BYTES: Final = 1_048_576
 """What the transport lets through at all: a chunk and generous room for its header."""
 
+CHECKSUM_BYTES: Final = 4
+"""CRC-32 of the header, behind it, big-endian. TCP's own sum of 16 bits lets one broken message in
+65,536 through, and a header with a wrong bit may still be a message; a vector has its digest."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -34,12 +39,17 @@ def encode(message: Message, payload: bytes | memoryview = b"") -> list[bytes | 
     Raises:
         LocalProtocolError: if payload and message do not belong together, or are too large.
     """
-    header = _encoder.encode(message)
+    header = sealed(_encoder.encode(message))
     if isinstance(message, Chunk) != bool(len(payload)):
         raise _local("a payload with a chunk and with nothing else", f"{len(payload)} bytes")
     if len(payload) > MAX_CHUNK_BYTES or len(header) > MAX_HEADER_BYTES:
         raise _local("a message within its bounds", f"{len(header)} and {len(payload)} bytes")
     return [header, payload] if len(payload) else [header]
+
+
+def sealed(body: bytes | bytearray) -> bytes:
+    """A header: msgpack and its checksum."""
+    return bytes(body) + zlib.crc32(body).to_bytes(CHECKSUM_BYTES)
 
 
 def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, bytes | memoryview]:
@@ -56,8 +66,11 @@ def decode(frames: Sequence[bytes | memoryview]) -> tuple[Message, bytes | memor
         raise _remote(f"at most {MAX_HEADER_BYTES} bytes", f"{len(header)}", "frame 0")
     if len(payload) > MAX_CHUNK_BYTES:
         raise _remote(f"at most {MAX_CHUNK_BYTES} bytes", f"{len(payload)}", "frame 1")
+    body = memoryview(header)[:-CHECKSUM_BYTES]
+    if zlib.crc32(body) != int.from_bytes(header[-CHECKSUM_BYTES:]):
+        raise _remote("a header with its checksum", "another checksum", "frame 0")
     try:
-        message = _decoder.decode(header)
+        message = _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _remote("a message of this protocol", _place_of(error), "frame 0") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -13,10 +13,14 @@ from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig, 
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
 from p2pgan.mixing.rules import mix, mixing_rows
-from p2pgan.node.work import CohortWork
+from p2pgan.node.work import CohortWork, alone
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
 from tests.node.seats import seat_of
+
+
+def daemon_work(experiment: Experiment, node: str, path: Path) -> CohortWork:
+    return CohortWork(experiment, seat_of(node, path), alone(experiment, node))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture
 def work(experiment: Experiment, tmp_path: Path) -> CohortWork:
-    return CohortWork(experiment, seat_of("1", tmp_path / "checkpoint.safetensors"))
+    return daemon_work(experiment, "1", tmp_path / "checkpoint.safetensors")
 
 
 def numbers(work: CohortWork, net: Net) -> np.ndarray:
@@ -50,7 +54,7 @@ def test_a_snapshot_does_not_move_with_training(work: CohortWork) -> None:
 
 def test_slices_train_as_one_call_does(experiment: Experiment, tmp_path: Path) -> None:
     """The trainer may cut a round anywhere: batches and latents are the same."""
-    whole, sliced = (CohortWork(experiment, seat_of("1", tmp_path / name)) for name in "ab")
+    whole, sliced = (daemon_work(experiment, "1", tmp_path / name) for name in "ab")
     whole.train(6)
     for count in (1, 3, 2):
         sliced.train(count)
@@ -147,7 +151,7 @@ def test_two_daemons_are_two_simulated_nodes(moments: Any, tmp_path: Path) -> No
     """To the bit, however the trainer slices its rounds."""
     experiment = exchanging(moments, tmp_path)
     cohort = experiment.cohort(experiment.nodes)
-    daemons = [CohortWork(experiment, seat_of(node, tmp_path / node)) for node in experiment.nodes]
+    daemons = [daemon_work(experiment, node, tmp_path / node) for node in experiment.nodes]
     for slices in ((4,), (1, 3), (2, 1, 1)):
         if moments == "reset":
             cohort.forget()
@@ -170,7 +174,7 @@ def test_a_node_that_hears_from_nobody_starts_adam_again_as_well(tmp_path: Path)
     """Else nodes would differ in more than what they have heard."""
 
     def ends(moments: Any) -> bytes:
-        work = CohortWork(exchanging(moments, tmp_path), seat_of("0", tmp_path / "0"))
+        work = daemon_work(exchanging(moments, tmp_path), "0", tmp_path / "0")
         work.train(4)
         work.train(4)
         return work.snapshot()["G"]
@@ -181,7 +185,7 @@ def test_a_node_that_hears_from_nobody_starts_adam_again_as_well(tmp_path: Path)
 def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
     """Adam takes their root. All else of the arrival is taken as it is."""
     experiment = exchanging("travel", tmp_path)
-    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
+    work = daemon_work(experiment, "0", tmp_path / "0")
     work.train(2)
     own = {net: numbers(work, net).copy() for net in NETS}
     hostile = {net: np.full(own[net].size, -1.0) for net in NETS}
@@ -197,7 +201,7 @@ def test_second_moments_below_0_do_no_harm(tmp_path: Path) -> None:
 
 def test_what_is_saved_is_the_networks_alone(tmp_path: Path) -> None:
     experiment = exchanging("travel", tmp_path)
-    work = CohortWork(experiment, seat_of("0", tmp_path / "0"))
+    work = daemon_work(experiment, "0", tmp_path / "0")
     work.train(1)
     saved = load(work.save(), experiment.model).vectors
     for net in NETS:
@@ -209,7 +213,7 @@ def test_a_running_mean_is_scored_and_saved_and_stays_here(
 ) -> None:
     config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=0.9))
     path = tmp_path / "mean.safetensors"
-    other = CohortWork(dataclasses.replace(experiment, config=config), seat_of("1", path))
+    other = daemon_work(dataclasses.replace(experiment, config=config), "1", path)
     for one in (work, other):
         one.train(4)
     assert other.snapshot() == work.snapshot()
@@ -226,7 +230,7 @@ def test_in_the_last_step_there_is_one_generator(experiment: Experiment, tmp_pat
         experiment.config, train=TrainConfig(ema=0.9), final="agree", iterations=4
     )
     ending = dataclasses.replace(experiment, config=config)
-    work = CohortWork(ending, seat_of("1", tmp_path / "mean.safetensors"))
+    work = daemon_work(ending, "1", tmp_path / "mean.safetensors")
     work.train(2)
     work.score()
     assert saved_generators(work, ending) == 2  # amid the training nothing is replaced
@@ -251,7 +255,7 @@ def saved_generators(work: CohortWork, experiment: Experiment) -> int:
 
 def test_no_call_trains_past_the_end_of_a_round_that_resets(tmp_path: Path) -> None:
     """It would miss the reset."""
-    work = CohortWork(exchanging("reset", tmp_path), seat_of("0", tmp_path / "0"))
+    work = daemon_work(exchanging("reset", tmp_path), "0", tmp_path / "0")
     work.train(3)
     with pytest.raises(AssertionError, match="an exchange within a call"):
         work.train(2)

@@ -23,7 +23,14 @@ from p2pgan.protocol.messages import (
     VectorAck,
     Welcome,
 )
-from p2pgan.protocol.wire import MAX_FRAME_BYTES, MAX_HEADER_BYTES, decode, encode
+from p2pgan.protocol.wire import (
+    CHECKSUM_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_HEADER_BYTES,
+    decode,
+    encode,
+    sealed,
+)
 
 printable = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cf"))
 names = st.text(printable, min_size=1, max_size=MAX_NAME_CHARS)
@@ -73,18 +80,18 @@ def test_chunks_come_out_with_their_bytes(message: Chunk, payload: bytes) -> Non
 
 @given(frames=st.lists(st.binary(max_size=300), max_size=4))
 def test_arbitrary_bytes_give_a_message_or_one_kind_of_error(frames: list[bytes]) -> None:
-    try:
-        message, _ = decode(frames)
-    except RemoteProtocolError:
-        return
-    assert isinstance(message, Message)
+    for tried in (frames, [sealed(frame) for frame in frames[:1]] + frames[1:]):
+        with suppress(RemoteProtocolError):
+            assert isinstance(decode(tried)[0], Message)
 
 
 @given(message=st.one_of(plain, chunks), data=st.data())
 def test_mutated_messages_give_a_message_or_one_kind_of_error(
     message: Message, data: st.DataObject
 ) -> None:
-    header = bytearray(encode(message, b"1234" if isinstance(message, Chunk) else b"")[0])
+    """With the checksum of what they are now: it keeps nobody out who means it."""
+    whole = encode(message, b"1234" if isinstance(message, Chunk) else b"")[0]
+    header = bytearray(whole[:-CHECKSUM_BYTES])
     for _ in range(data.draw(st.integers(1, 5))):
         place = data.draw(st.integers(0, len(header) - 1))
         match data.draw(st.sampled_from(["flip", "cut", "repeat"])):
@@ -95,9 +102,20 @@ def test_mutated_messages_give_a_message_or_one_kind_of_error(
                 header += b"\xc0"
             case _:
                 header[place:place] = header[place : place + 8]
-    for frames in ([bytes(header)], [bytes(header), b"1234"]):
+    for frames in ([sealed(header)], [sealed(header), b"1234"]):
         with suppress(RemoteProtocolError):
             assert isinstance(decode(frames)[0], Message)
+
+
+@given(message=st.one_of(plain, chunks), data=st.data())
+def test_a_wrong_bit_is_noticed(message: Message, data: st.DataObject) -> None:
+    payload = b"1234" if isinstance(message, Chunk) else b""
+    header, *rest = encode(message, payload)
+    bit = data.draw(st.integers(0, 8 * len(header) - 1))
+    broken = bytearray(header)
+    broken[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RemoteProtocolError, match="checksum"):
+        decode([bytes(broken), *rest])
 
 
 HELLO: dict[str, Any] = {
@@ -111,8 +129,12 @@ HELLO: dict[str, Any] = {
 }
 
 
+def header_of(fields: dict[str, Any]) -> bytes:
+    return sealed(msgspec.msgpack.encode(fields))
+
+
 def test_fields_of_a_newer_peer_are_ignored() -> None:
-    header = msgspec.msgpack.encode({**HELLO, "since_version_2": [1, {"deep": [2]}]})
+    header = header_of({**HELLO, "since_version_2": [1, {"deep": [2]}]})
     message, _ = decode([header])
     assert isinstance(message, Hello)
     assert message.node == "A"
@@ -138,11 +160,11 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
 )
 def test_fields_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([msgspec.msgpack.encode({**HELLO, **change})])
+        decode([header_of({**HELLO, **change})])
 
 
 def test_an_error_never_shows_what_the_peer_sent() -> None:
-    header = msgspec.msgpack.encode({**HELLO, "type": "\x1b[2Jevil"})
+    header = header_of({**HELLO, "type": "\x1b[2Jevil"})
     with pytest.raises(RemoteProtocolError) as caught:
         decode([header])
     assert "evil" not in str(caught.value)
@@ -150,14 +172,14 @@ def test_an_error_never_shows_what_the_peer_sent() -> None:
 
 def test_deep_nesting_is_refused_not_followed() -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([b"\x82\xa4type\xa5hello\xa1x" + b"\x91" * 8_000])
+        decode([sealed(b"\x82\xa4type\xa5hello\xa1x" + b"\x91" * 8_000)])
 
 
 def test_a_lying_length_allocates_nothing() -> None:
     with pytest.raises(RemoteProtocolError):
-        decode([b"\xdf\xff\xff\xff\xff"])
+        decode([sealed(b"\xdf\xff\xff\xff\xff")])
     with pytest.raises(RemoteProtocolError):
-        decode([b"\x81\xa4type\xc6\xff\xff\xff\xff"])
+        decode([sealed(b"\x81\xa4type\xc6\xff\xff\xff\xff")])
 
 
 CHUNK = Chunk(clock=1, exchange="A.b.1", nets=("G",), round=1, index=0, count=1, total_bytes=4,
