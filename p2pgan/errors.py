@@ -88,7 +88,7 @@ class CheckpointError(P2PGanError):
     """Saved weights are missing, corrupt or of another model."""
 
 
-class CheckFailed(P2PGanError):
+class CheckFailed(P2PGanError):  # noqa: N818 - it is no error of whoever runs it
     """What must never happen has happened in virtual time: a mistake of ours.
 
     `story` tells the last events of the node where it showed, a line each.

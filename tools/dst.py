@@ -1,6 +1,6 @@
 """Many seeds of virtual time with random faults and all checks on; what fails is told in full.
 
-    python -m tools.dst --seed 0 --count 200 --jobs 2
+python -m tools.dst --seed 0 --count 200 --jobs 2
 """
 
 import argparse

@@ -62,8 +62,8 @@ class Story:
 class Trace:
     """A digest of all that happened, in order: equal for the same seed.
 
-    Times, nodes and exchanges enter it, and no value of a network: those differ in their last digits
-    with the number of threads, and what is done with them does not.
+    Times, nodes and exchanges enter it, and no value of a network: the last digits of those depend
+    on the number of threads, and what happens does not.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,5 @@
 """What every check stands on: the world that it looks at, and how it says what it has found."""
 
-from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -64,7 +63,7 @@ class Ground:
         raise error
 
 
-class Invariant(ABC):
+class Invariant:
     """Something that holds in every run, whatever happens. It costs no more than what changes.
 
     Args:

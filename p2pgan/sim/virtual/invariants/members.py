@@ -1,4 +1,4 @@
-"""Views heal: who is there is known to its neighbors, and who is not there is not taken for ready."""
+"""Views heal: whoever is there is known to its neighbors, and nobody else is taken for ready."""
 
 from typing import Final
 

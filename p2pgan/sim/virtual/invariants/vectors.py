@@ -183,9 +183,9 @@ class Vectors(Invariant):
 
     def _answers(self, moment: Moment, exchange: str) -> None:
         for one in moment.instructions:
-            if isinstance(one, do.Reply) and isinstance(one.message, VectorAck):
-                if one.message.exchange == exchange and one.message.accepted:
-                    return
+            ack = one.message if isinstance(one, do.Reply) else None
+            if isinstance(ack, VectorAck) and ack.exchange == exchange and ack.accepted:
+                return
         self.ground.fail(
             moment.node,
             expected="everything that is taken to be acknowledged at once",

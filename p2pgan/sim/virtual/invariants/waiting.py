@@ -1,4 +1,4 @@
-"""Nobody waits for ever: every phase of a peer ends by itself, in a time that is known beforehand."""
+"""Nobody waits for ever: every phase of a peer ends by itself, in a time that is known before."""
 
 import math
 from collections.abc import Mapping
@@ -42,6 +42,8 @@ class Waiting(Invariant):
 
     def _goes_on(self, moment: Moment) -> None:
         self._since_s[moment.node] = moment.now
+        if isinstance(moment.event, ev.Started):
+            self._seen.pop(moment.node, None)
 
     def sweep(self) -> None:
         """Every node that is awake, against the bound of its phase."""

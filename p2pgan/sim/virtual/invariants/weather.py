@@ -1,4 +1,4 @@
-"""Since when nothing has disturbed a node: what follows from the protocol's times holds from there."""
+"""Since when nothing has disturbed a node: from there on the protocol's own times are bounds."""
 
 import math
 from collections import Counter
