@@ -133,8 +133,7 @@ class Trial:
         self.checkers = Checkers(
             design,
             replay=f"python -m tools.dst --seed {config.seed} --nodes {len(design.nodes)}",
-            # What the links have held back comes later.
-            calm_s=calm_s + (virtual.delay_rounds + HELD_ROUNDS) * ROUND_S,
+            calm_s=_calm_from_s(virtual, calm_s),
             invariants=(
                 lambda ground: Mixtures(ground, self.cohort),
                 lambda ground: Saved(ground, directory),
@@ -172,6 +171,14 @@ class Trial:
     def _watch(self, moment: Moment) -> None:
         self.trace.add(moment)
         self.checkers.watch(moment)
+
+
+def _calm_from_s(config: VirtualConfig, calm_s: float) -> float:
+    """From when on links lose and change nothing, and what they have held back has come."""
+    faults = (config.loss, config.duplication, config.reordering, config.corruption)
+    if not (any(faults) or config.delay_rounds):
+        return 0.0
+    return calm_s + (config.delay_rounds + HELD_ROUNDS) * ROUND_S
 
 
 def _store(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Mistakes that are planted into the protocol and the engine, to see whether the checks find them."""
+"""Mistakes that are planted into protocol and engine, to see whether the checks find them."""
 
 import math
 from collections.abc import Callable

@@ -36,7 +36,6 @@ def test_a_planted_mistake_is_found(
         plant(patch)
         seed, error = seeds_needed(range(FIRST.get(plant.__name__, 0), SEEDS_MAX))
     record_property("seeds", seed + 1)
-    print(f"{plant.__name__}: found by seed {seed}: {error}")
     assert f"--seed {seed} " in error.hint
     assert error.story
     trial(seed, NODES)  # without it nobody complains

@@ -12,7 +12,8 @@ from p2pgan.sim.virtual.world import Moment
 
 
 class Saved(Invariant):
-    """What a node has saved can be loaded: when it has been, and when it starts again."""
+    """What a node has saved can be loaded: when it was saved, when something else could not be, and
+    when the node starts again."""
 
     def __init__(self, ground: Ground, directory: RunDirectory) -> None:
         super().__init__(ground)
@@ -20,14 +21,18 @@ class Saved(Invariant):
 
     def events(self) -> Mapping[type[ev.Event], See]:
         """As `Invariant.events`."""
-        return {ev.SavingDone: self._saved, ev.Started: self._started}
+        return {
+            ev.SavingDone: self._saved,
+            **dict.fromkeys((ev.SavingFailed, ev.Started), self._former),
+        }
 
     def _saved(self, moment: Moment) -> None:
         assert isinstance(moment.event, ev.SavingDone)
         if moment.event.path:
             self._check(moment.node, Path(moment.event.path))
 
-    def _started(self, moment: Moment) -> None:
+    def _former(self, moment: Moment) -> None:
+        """What was saved before, if anything was."""
         path = self._directory.checkpoint(moment.node)
         if path.is_file():
             self._check(moment.node, path)
