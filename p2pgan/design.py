@@ -5,6 +5,7 @@ Machines are made from this alone, so that they can be run with and without netw
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from p2pgan.gan.models import Model
 from p2pgan.gan.scores import Scores
 from p2pgan.mixing import federated
 from p2pgan.mixing.algorithms import Algorithm
+from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.resolve import is_family, resolve
 from p2pgan.seeds import EVERYONE, stream
@@ -105,6 +107,15 @@ class Design(ABC):
     def moments(self) -> str:
         """What becomes of Adam's moments; they stay where nothing is exchanged."""
         return self.config.exchange.moments if self.algorithm.groups else "stay"
+
+    @cached_property
+    def rehearsed_rounds(self) -> int:
+        """Rounds that the last step takes where nodes keep their own pace, for averaging or for
+        spreading; found out once, since a simulation has a machine for every node."""
+        rounds = averaging_rounds if self.config.final == "average" else spreading_rounds
+        draw = self.algorithm.draw(self.config.exchange, lockstep=False)
+        rng = stream(self.config.seed, EVERYONE, "rehearsal")
+        return rounds(draw, self.overlay.neighbor_indices(), rng)
 
     def is_scored(self, round_: int) -> bool:
         """Whether scores are due after that round (counted from 1); always after the last."""

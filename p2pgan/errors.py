@@ -10,7 +10,8 @@
     ├── TransportError        an address that cannot be bound, reached or read
     ├── RankLostError         another process of a simulation that is gone or silent
     ├── RecordError           a log or run directory that cannot be read or written
-    └── CheckpointError       saved weights that are missing, corrupt or of another model
+    ├── CheckpointError       saved weights that are missing, corrupt or of another model
+    └── CheckFailed           what must never happen has happened in virtual time
 
 Each message is one line that says what was expected, what came, where, and what to do. The command
 line prints it and exits with status 1. `assert` is kept for mistakes of our own.
@@ -85,6 +86,15 @@ class RecordError(P2PGanError):
 
 class CheckpointError(P2PGanError):
     """Saved weights are missing, corrupt or of another model."""
+
+
+class CheckFailed(P2PGanError):  # noqa: N818 - it is no error of whoever runs it
+    """What must never happen has happened in virtual time: a mistake of ours.
+
+    `story` tells the last events of the node where it showed, a line each.
+    """
+
+    story: str = ""
 
 
 def unknown_name(

@@ -40,6 +40,8 @@ Purpose = Literal[
     "machines",
     "links",
     "outages",
+    "network",
+    "trial",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""
 

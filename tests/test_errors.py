@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from p2pgan.errors import (
+    CheckFailed,
     CheckpointError,
     ConfigError,
     DataError,
@@ -21,6 +22,7 @@ from p2pgan.errors import (
 )
 
 KINDS = [
+    CheckFailed,
     CheckpointError,
     ConfigError,
     DataError,

@@ -35,7 +35,9 @@ def play(nodes: int, seconds: float, overlay: str, round_s: float) -> tuple[int,
     design = stand_in(config)
     with tempfile.TemporaryDirectory() as folder:
         physics = physics_of(design, design.overlay)
-        stage = Stage(design, design.overlay, physics, RunDirectory(Path(folder)), "bench")
+        stage = Stage(
+            design, design.overlay, physics, RunDirectory(Path(folder)), "bench", replay=""
+        )
         begun_s = time.perf_counter()
         stage.world.run(seconds)
         return stage.world.events, time.perf_counter() - begun_s

@@ -13,7 +13,7 @@ import typer
 
 from p2pgan import __version__
 from p2pgan.cli import compare, data, logs, node, results, simulate, topology, up
-from p2pgan.errors import P2PGanError
+from p2pgan.errors import CheckFailed, P2PGanError
 
 EXIT_FAILED = 1
 
@@ -60,6 +60,8 @@ def main() -> None:
         app(prog_name="p2pgan")  # also when it runs as `python -m p2pgan`
     except P2PGanError as error:
         typer.echo(f"p2pgan: {error}", err=True)
+        if isinstance(error, CheckFailed):
+            typer.echo(error.story, err=True)
         sys.exit(EXIT_FAILED)
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; nothing is left to say.

@@ -14,7 +14,6 @@ from p2pgan.mixing.draws import push_targets
 from p2pgan.mixing.federated import asked, count, select
 from p2pgan.mixing.merging import Merging, weighting
 from p2pgan.mixing.moves import first_places, moved, replacement
-from p2pgan.mixing.rehearsal import averaging_rounds, spreading_rounds
 from p2pgan.node.federated_work import ModelWork, UpdateWork
 from p2pgan.node.jobs import NodeWork
 from p2pgan.node.kept import Sealed, positions, set_positions
@@ -196,11 +195,9 @@ def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
 
 def _last_step(design: Design, overlay: Overlay, node: str) -> LastStepSettings | None:
     """The last step of a node that has anybody to take it with."""
-    config, neighbors = design.config, overlay.neighbor_indices()
+    config = design.config
     if config.final == "none" or len(overlay.nodes) == 1:
         return None
-    draw = design.algorithm.draw(config.exchange, lockstep=False)
-    rehearsal = stream(config.seed, EVERYONE, "rehearsal")
     around = {name: frozenset(overlay.neighbors(name)) for name in overlay.nodes}
     daemon = config.daemon
     if config.final == "average":
@@ -208,11 +205,11 @@ def _last_step(design: Design, overlay: Overlay, node: str) -> LastStepSettings 
             name="average",
             groups=design.algorithm.groups or (NETS,),
             around=around,
-            rounds=averaging_rounds(draw, neighbors, rehearsal),
+            rounds=design.rehearsed_rounds,
             wait_s=daemon.final_wait_s,
             round_s=daemon.final_round_s,
         )
-    schedule = Schedule(spreading_rounds(draw, neighbors, rehearsal))
+    schedule = Schedule(design.rehearsed_rounds)
     rng = stream(config.seed, node, "judges")
     return LastStepSettings(
         name="agree",

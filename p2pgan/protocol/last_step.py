@@ -127,13 +127,19 @@ class LastStep:
                 message = Waits(clock=self._core.tick(), node=node, count=count)
                 self._core.emit(Send(peer=peer, message=message))
 
+    def _put_right(self, link: Link, waits: str) -> None:
+        """A neighbor that waits may wait for us, if what we told it was lost on the way."""
+        us = self._core.us.node
+        if waits == link.peer and link.is_ready and us in self._trained:
+            self._say_trained(link.peer, (us,))
+
     def _is_untold(self, node: str, peer: str) -> bool:
         """Whether a peer has a node's news from us; on a dense overlay all else would be a flood,
         since a node tells its neighbors itself."""
         is_theirs = peer == node or peer in self.settings.around[node]
         return node == self._core.us.node or not is_theirs
 
-    def hear(self, message: News) -> bool:
+    def hear(self, link: Link, message: News) -> bool:
         """News of the last step; `False` if they cannot be, as they name strangers."""
         match message:
             case Trained():
@@ -144,6 +150,7 @@ class LastStep:
                 is_known = message.node in self.members
                 if is_known:
                     self._waited(message.node, message.count)
+                    self._put_right(link, message.node)
             case Votes():
                 is_known = self._hear_votes(message)
         return is_known

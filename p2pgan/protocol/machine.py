@@ -436,6 +436,15 @@ class Machine(_Moments, ABC):
 
     # -- looking in --------------------------------------------------------------------------------
 
+    def is_ready(self, peer: str) -> bool:
+        """Whether a vector may be sent to a neighbor."""
+        return self._neighborhood.links[peer].is_ready
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of vectors in memory, but for those that are being mixed."""
+        return self._exchanges.held_bytes() + self._held_bytes()
+
     def statistics(self) -> PeerMachineStatistics:
         """A snapshot for status pages."""
         settings, exchanges = self._core.settings, self._exchanges
@@ -449,7 +458,7 @@ class Machine(_Moments, ABC):
             clock=self._core.clock,
             unacknowledged=len(exchanges.outstanding),
             waiting=len(exchanges.inbox),
-            held_bytes=exchanges.held_bytes() + self._held_bytes(),
+            held_bytes=self.held_bytes,
             lonely_rounds=self._lonely_rounds,
             refusals=self._neighborhood.refusals,
             strangers=self._neighborhood.strangers,

@@ -329,9 +329,8 @@ class PeerMachine(Machine):
 
     def _hear(self, link: Link, message: Message) -> bool:
         """News of the last step."""
-        del link
         last = self._last_step
-        return last is not None and isinstance(message, News) and last.hear(message)
+        return last is not None and isinstance(message, News) and last.hear(link, message)
 
     def _welcomed(self, link: Link) -> None:
         self._trade.welcomed(link)

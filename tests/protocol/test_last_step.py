@@ -201,6 +201,32 @@ def test_who_is_slower_than_the_wait_is_waited_for(
     assert 0 < len(waits) <= 100 / 5 * len(edges)
 
 
+@pytest.mark.parametrize("name", ["agree", "average"])
+def test_who_is_not_heard_to_have_trained_is_not_waited_for_for_ever(
+    party_of: Callable[..., Any], last_step: Any, name: Any
+) -> None:
+    """What D says of it to C is lost: C sees a neighbor that is there, and takes it for slow. E is
+    not there, so that nobody knows that all have trained."""
+    party = party_of(COMPLETE, wait_s=1.0, last_step=last_step(name, COMPLETE, rounds=3))
+    lost: list[Any] = []
+    send = party._send
+
+    def lose(node: str, peer: str, frames: Any) -> None:
+        message, _ = decode(frames)
+        is_that = isinstance(message, Trained) and "D" in message.nodes
+        if (node, peer) == ("D", "C") and is_that and not lost:
+            lost.append(frames)
+        else:
+            send(node, peer, frames)
+
+    party._send = lose
+    party.start(*"ABCD")
+    party.settle(until=lambda: party.now > 200.0)
+    assert lost
+    assert all(party.members[node].close is not None for node in "ABCD")
+    assert party.now < 60.0
+
+
 def test_who_dies_at_work_is_waited_for_no_longer_than_the_wait(
     party_of: Callable[..., Any], last_step: Any
 ) -> None:

@@ -9,7 +9,7 @@ been silent for too long, since an end is suspended or the network is parted.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -106,6 +106,19 @@ class Connection:
     dialling: Due | None = None
     silence: Due | None = None
     """When it will be cut, if nothing is heard until then."""
+    spoiled_s: float = -1.0
+    """When something on it was last lost or changed; negative: never."""
+
+
+class Backlog(NamedTuple):
+    """What a connection has to carry."""
+
+    messages: int
+    """That wait in the caller's own queue, vectors apart."""
+    vectors: int
+    """That wait there, or have begun."""
+    in_flight: int
+    """Messages on their way, in the busier direction."""
 
 
 class Network:
@@ -166,7 +179,7 @@ class Network:
             session = connection.session
             if session is not None:
                 self._close(session.back)
-                self._lose(session.forward)
+                self._empty(session.forward)
                 self._forget_route(session)
             self._end(connection)
             connection.outbox = Outbox()
@@ -207,6 +220,29 @@ class Network:
     def is_connected(self, caller: str, callee: str) -> bool:
         """Whether a connection stands."""
         return self._connections[caller, callee].session is not None
+
+    def is_busy(self, caller: str, callee: str) -> bool:
+        """Whether anything is on its way over a connection, or waits for it."""
+        connection = self._connections[caller, callee]
+        session = connection.session
+        flying = session is not None and (session.forward.in_flight or session.back.in_flight)
+        return bool(flying or connection.outbox.items)
+
+    def backlog(self, caller: str, callee: str) -> Backlog:
+        """What waits for a connection, and what is on its way."""
+        connection = self._connections[caller, callee]
+        session, items = connection.session, connection.outbox.items
+        vectors = sum(isinstance(item, QueuedVector) for item in items)
+        lanes = (session.forward, session.back) if session is not None else ()
+        return Backlog(
+            messages=len(items) - vectors,
+            vectors=vectors,
+            in_flight=max((lane.in_flight for lane in lanes), default=0),
+        )
+
+    def spoiled_s(self, caller: str, callee: str) -> float:
+        """When something on a connection was last lost or changed; negative: never."""
+        return self._connections[caller, callee].spoiled_s
 
     def _touching(self, node: str) -> Iterable[Connection]:
         return (*self._own[node], *self._theirs[node])
@@ -307,6 +343,7 @@ class Network:
 
     def _end(self, connection: Connection) -> None:
         connection.session = None
+        connection.spoiled_s = self._timeline.now
         for due in (connection.dialling, connection.silence):
             if due is not None:
                 due.call_off()
@@ -315,9 +352,9 @@ class Network:
     def _close(self, lane: Lane) -> None:
         """Nothing arrives there any more."""
         lane.is_open = False
-        self._lose(lane)
+        self._empty(lane)
 
-    def _lose(self, lane: Lane) -> None:
+    def _empty(self, lane: Lane) -> None:
         """What has arrived where nobody takes it is gone."""
         self.messages_lost += len(lane.stuck)
         lane.stuck.clear()
@@ -344,7 +381,7 @@ class Network:
         """Answers a caller; `False` if it is gone, or does not read."""
         session = self._routes.get(route)
         if session is None or session.callee != callee or not self._has_room(session.back):
-            self.messages_lost += 1
+            self._lose(session)
             return False
         self._put(session, session.back, frames)
         return True
@@ -379,12 +416,12 @@ class Network:
             sender, receiver, size, self._timeline.now, is_vector=len(frames) > 1
         )
         if not passages:
-            self.messages_lost += 1
+            self._lose(session)
         for one in passages:
             at_s = one.at_s
             if not one.overtakes:
                 lane.last_s = at_s = max(at_s, lane.last_s)
-            sent = self._corrupted(frames) if one.corrupted else frames
+            sent = self._corrupted(frames, session) if one.corrupted else frames
             passage = Passage(session, lane, sent, size)
             lane.in_flight += 1
             lane.in_flight_bytes += size
@@ -400,7 +437,7 @@ class Network:
         lane.in_flight -= 1
         lane.in_flight_bytes -= passage.size
         if not (lane.is_open and passes):
-            self.messages_lost += 1
+            self._lose(session)
             return
         self._deliver(passage)
         if connection.session is session:
@@ -415,8 +452,17 @@ class Network:
             tallies = self._tallies[session.caller]
             self._ends.tell(session.caller, answered(session.callee, passage.frames, tallies))
 
-    def _corrupted(self, frames: Frames) -> Frames:
+    def _lose(self, session: Session | None) -> None:
+        self.messages_lost += 1
+        if session is not None:
+            self._spoil(session)
+
+    def _spoil(self, session: Session) -> None:
+        self._connections[session.caller, session.callee].spoiled_s = self._timeline.now
+
+    def _corrupted(self, frames: Frames, session: Session) -> Frames:
         """With one bit changed."""
+        self._spoil(session)
         sizes = [len(frame) for frame in frames]
         bit = int(self._rng.integers(8 * sum(sizes)))
         changed = []

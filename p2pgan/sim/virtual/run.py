@@ -1,5 +1,6 @@
 """One run in virtual time, from its configuration to its run directory."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,14 +30,19 @@ from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.crew import Crew, trainees
 from p2pgan.sim.interrupt import Interrupt
 from p2pgan.sim.virtual.cast import Everybody, Peers
+from p2pgan.sim.virtual.checkers import Checkers
 from p2pgan.sim.virtual.disk import Disk
 from p2pgan.sim.virtual.hardware import iterations_s, speeds
-from p2pgan.sim.virtual.links import Links
+from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
+from p2pgan.sim.virtual.invariants.mixtures import Mixtures
+from p2pgan.sim.virtual.invariants.saved import Saved
+from p2pgan.sim.virtual.links import HELD_ROUNDS, Links
 from p2pgan.sim.virtual.outages import Outage, outages
 from p2pgan.sim.virtual.presets import resolved
 from p2pgan.sim.virtual.standin import StandIn, StandInCohort, stand_in
+from p2pgan.sim.virtual.story import Trace
 from p2pgan.sim.virtual.worker import Together, one_by_one, together
-from p2pgan.sim.virtual.world import Cast, Physics, Surfaces, World
+from p2pgan.sim.virtual.world import Cast, Moment, Physics, Surfaces, Watch, World
 from p2pgan.types import NETS
 
 RECORDS_AT_ONCE: Final = 1000
@@ -100,7 +106,14 @@ def simulate(
     physics = physics_of(design, overlay)
     named = {} if name is None else {"name": name}
     directory = begin(design, out, overlay, clock="virtual", **named)
-    stage = Stage(design, overlay, physics, directory, name or directory.path.name)
+    stage = Stage(
+        design=design,
+        overlay=overlay,
+        physics=physics,
+        directory=directory,
+        name=name or directory.path.name,
+        replay=f"p2pgan simulate --replay {directory.path}",
+    )
     records = RecordWriter(
         directory.events,
         stage.name,
@@ -208,6 +221,8 @@ class Stage:
     directory: RunDirectory
     name: str
     """Of the run."""
+    replay: str
+    """The command that plays it again, for a check that fails."""
     records: RecordWriter | None = None
     busy_s: float = 0.0
     """Real seconds of everything but looks at the nodes."""
@@ -225,8 +240,20 @@ class Stage:
             self.physics,
             self._together,
             Disk(self._store),
-            Surfaces(record=self._record, injected=self._injected),
+            Surfaces(
+                record=self._record,
+                watch=self._watch,
+                injected=self._injected,
+                failed=self._failed,
+            ),
         )
+        self.trace = Trace()
+        self.watchers: list[Watch] = [self.trace.add]
+        """Told of everything that any machine does, in this order."""
+        self.checkers = self._checked(cohort) if design.config.virtual.check else None
+        if self.checkers is not None:
+            self.checkers.attach(self.world)
+            self.watchers.append(self.checkers.watch)
         self._fid: float | None = None
         self._looked_s = 0.0
 
@@ -244,6 +271,29 @@ class Stage:
             cohort = trainees(design, design.nodes)
         return cohort, Peers(design, cohort, self.directory, self.name)
 
+    def _checked(self, cohort: Trainees | None) -> Checkers | None:
+        """All that can be checked; of runs with a coordinator nothing is, yet."""
+        if cohort is None:
+            return None
+        makers: list[Callable[[Ground], Invariant]] = [lambda ground: Saved(ground, self.directory)]
+        if isinstance(self.design, StandIn):  # a few numbers: to do it twice costs nothing
+            makers.append(lambda ground: Mixtures(ground, cohort))
+        return Checkers(
+            self.design, replay=self.replay, calm_s=self._calm_from_s(), invariants=makers
+        )
+
+    def _calm_from_s(self) -> float:
+        """From when on links lose and change nothing, and what they have held back has come."""
+        design, config = self.design, self.design.config.virtual
+        faults = (config.loss, config.duplication, config.reordering, config.corruption)
+        if not (any(faults) or config.delay_rounds):
+            return 0.0
+        if not config.calm_s:
+            return math.inf
+        round_s = design.exchange_every * config.iteration_s
+        late_s = (config.delay_rounds + HELD_ROUNDS) * round_s
+        return self.horizon_s - config.calm_s + late_s
+
     # -- playing -----------------------------------------------------------------------------------
 
     @property
@@ -251,16 +301,23 @@ class Stage:
         """When the run is expected to end."""
         return horizon_s(self.design, self.physics.iteration_s)
 
-    def play(self, interrupt: Interrupt, on_progress: Callable[[Progress], None]) -> bool:
-        """Plays to the end; whether an interrupt has cut it short."""
-        config = self.design.config.virtual
-        begun_s = shown_s = time.monotonic()
-        timeline = self.world.timeline
+    def plan(self) -> None:
+        """Sets what happens whatever the nodes do: looks, the calm, the end."""
+        config, timeline = self.design.config.virtual, self.world.timeline
         self._plan_look()
         if config.calm_s:
             timeline.at(self.horizon_s - config.calm_s, self.physics.links.be_calm)
         if config.duration_s:
             timeline.at(config.duration_s, self.world.stop)
+
+    def play(self, interrupt: Interrupt, on_progress: Callable[[Progress], None]) -> bool:
+        """Plays to the end; whether an interrupt has cut it short.
+
+        Raises:
+            CheckFailed: if a node does what none may.
+        """
+        begun_s = shown_s = time.monotonic()
+        self.plan()
         is_interrupted = False
         while not self.world.is_over and self.world.step():
             if interrupt.is_noted and not is_interrupted:
@@ -269,6 +326,8 @@ class Stage:
             if time.monotonic() - shown_s > PROGRESS_EVERY_S:
                 shown_s = time.monotonic()
                 on_progress(self.progress())
+        if self.checkers is not None:
+            self.checkers.finish()
         self.busy_s = time.monotonic() - begun_s - self._looked_s
         return is_interrupted
 
@@ -306,6 +365,7 @@ class Stage:
             "messages_lost": world.network.messages_lost,
             "faults": dict(sorted(self.faults.items())),
             "survivors": len(self.survivors),
+            "trace": self.trace.digest(),
         }
 
     # -- looking at the nodes ----------------------------------------------------------------------
@@ -373,7 +433,17 @@ class Stage:
             fields["path"] = str(Path(fields["path"]).relative_to(self.directory.path))
         self._write(msgspec.convert(fields, schema.KINDS[record.kind]), node, record.clock)
 
+    def _watch(self, moment: Moment) -> None:
+        for watch in self.watchers:
+            watch(moment)
+
+    def _failed(self, moment: Moment, error: Exception) -> None:
+        if self.checkers is not None:
+            self.checkers.failed(moment, error)
+
     def _injected(self, outage: Outage, what: str) -> None:
+        if self.checkers is not None:
+            self.checkers.injected(outage, what)
         if what != "ends":
             self.faults[outage.kind] = self.faults.get(outage.kind, 0) + 1
         if outage.kind == "partition":

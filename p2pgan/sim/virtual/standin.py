@@ -7,6 +7,7 @@ them.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -77,11 +78,12 @@ class StandIn(Design):
 
     def score(self, vector_P: Tensor, node: str) -> Scores:
         del node
-        return Scores(fid=float((vector_P - self._mean()).norm()), ms=1.0, samples=0)
+        return Scores(fid=float((vector_P - self._mean).norm()), ms=1.0, samples=0)
 
     def judge(self, vector_P: Tensor, judge: str) -> float:
         return float((vector_P - self.optimum(judge, "G")).norm())
 
+    @cached_property
     def _mean(self) -> Tensor:
         return torch.stack([self.optimum(node, "G") for node in self.nodes]).mean(0)
 

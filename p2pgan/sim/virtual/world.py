@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from p2pgan.design import Design
+from p2pgan.errors import LocalProtocolError
 from p2pgan.node.host import Ended, Host, Surroundings
 from p2pgan.node.jobs import JobDone, NodeWork
 from p2pgan.protocol import events as ev
@@ -85,6 +86,8 @@ class Surfaces:
     watch: Watch = lambda moment: None
     injected: Callable[[Outage, str], None] = lambda outage, what: None
     """Told when an outage begins or ends, and how it went in words."""
+    failed: Callable[[Moment, Exception], None] = lambda moment, error: None
+    """Told of what a machine could not take, before that is raised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +106,25 @@ class Physics:
 class Watched:
     """A machine whose every step is shown to somebody."""
 
-    def __init__(
-        self, machine: Machine, show: Callable[[ev.Event, list[do.Instruction]], None]
-    ) -> None:
-        self._machine, self._show = machine, show
+    def __init__(self, machine: Machine, member: "Member", surfaces: Surfaces) -> None:
+        self._machine, self._member, self._surfaces = machine, member, surfaces
 
     def handle(self, event: ev.Event, now: float) -> list[do.Instruction]:
         """As `Machine.handle`."""
-        instructions = self._machine.handle(event, now)
-        self._show(event, instructions)
+        self._member.events += 1
+        try:
+            instructions = self._machine.handle(event, now)
+        except (AssertionError, LocalProtocolError) as error:
+            self._surfaces.failed(self._moment(event, now, ()), error)
+            raise
+        self._surfaces.watch(self._moment(event, now, instructions))
         return instructions
+
+    def _moment(self, event: ev.Event, now: float, answers: Sequence[do.Instruction]) -> Moment:
+        node, incarnation = self._member.node, self._member.incarnation
+        return Moment(
+            now=now, node=node, incarnation=incarnation, event=event, instructions=answers
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +143,8 @@ class Member:
     """Outages that keep it from doing anything."""
     paused: int = 0
     """Outages that keep it from training, those among them."""
+    events: int = 0
+    """That its machines were fed."""
     deferred: list[ev.Event] = field(default_factory=list)
     """What happened while it was suspended."""
     ended: Ended | None = None
@@ -174,6 +188,7 @@ class World:
         surfaces: Surfaces,
     ) -> None:
         self._cast, self._physics, self._together = cast, physics, together
+        self.neighbors = neighbors
         self.disk, self._surfaces = disk, surfaces
         self.timeline = Timeline()
         self.network = Network(self.timeline, physics.links, neighbors, self, physics.rng)
@@ -182,8 +197,6 @@ class World:
         """Nodes that do not run, and will."""
         self._running: dict[str, None] = {}
         """Nodes whose process runs, in the order in which they started."""
-        self.events = 0
-        """That machines were fed."""
         self.is_stopping = False
         """Whether everybody has been asked to stop; nobody starts any more."""
         late = {
@@ -217,6 +230,11 @@ class World:
             self.tell(node, ev.StopRequested(reason="stopped"))
 
     @property
+    def events(self) -> int:
+        """That machines were fed."""
+        return sum(member.events for member in self.members.values())
+
+    @property
     def is_over(self) -> bool:
         """Whether nobody runs, and nobody comes."""
         return not (self._running or self._coming)
@@ -225,6 +243,10 @@ class World:
     def living(self) -> list[str]:
         """Nodes whose process runs, suspended or not."""
         return list(self._running)
+
+    def iteration_s(self, node: str) -> float:
+        """Seconds that an iteration takes at a node."""
+        return self._physics.iteration_s[node]
 
     # -- what the network asks ---------------------------------------------------------------------
 
@@ -278,7 +300,7 @@ class World:
             clock=lambda: self.timeline.now,
             chunk_bytes=self._physics.chunk_bytes,
         )
-        member.host = Host(Watched(role.machine, partial(self._show, member)), around)
+        member.host = Host(Watched(role.machine, member, self._surfaces), around)
         member.host.provide(role.snapshot, role.seal)
         if member.paused:
             member.worker.hold()
@@ -309,18 +331,6 @@ class World:
         del self._running[member.node]
         member.deferred.clear()
         self.network.crash(member.node)
-
-    def _show(self, member: Member, event: ev.Event, instructions: list[do.Instruction]) -> None:
-        self.events += 1
-        self._surfaces.watch(
-            Moment(
-                now=self.timeline.now,
-                node=member.node,
-                incarnation=member.incarnation,
-                event=event,
-                instructions=instructions,
-            )
-        )
 
     # -- outages -----------------------------------------------------------------------------------
 
