@@ -92,7 +92,9 @@ def config_of(algorithm: str, condition: str, base: Mapping[str, Any]) -> RunCon
         "score": {"samples": 500},
         "device": "cpu",
     }
-    if algorithm != "lockstep":  # the time is up before anybody has made so many
+    if algorithm == "lockstep":  # all wait for the slowest machine, which has speed 1
+        tables["iterations"] = int(duration_s / ITERATION_S)
+    else:  # the time is up before anybody has made so many
         tables["iterations"] = 100 * iterations
     return config_from(merge(base, tables, ALGORITHMS[algorithm]), at="asynchrony")
 
