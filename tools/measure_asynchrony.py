@@ -85,8 +85,7 @@ def config_of(algorithm: str, condition: str, base: Mapping[str, Any]) -> RunCon
     duration_s = iterations * ITERATION_S
     if "speeds" in keys:
         duration_s /= MEAN_SPEED
-    tables = {
-        "overlay": "random-regular:8",
+    tables: dict[str, Any] = {
         "virtual": {"iteration_s": ITERATION_S, "duration_s": duration_s, **keys},
         "daemon": {"checkpoint_every": 1 if condition == "churn" else 0},
         "score": {"samples": 500},
@@ -206,6 +205,7 @@ def main(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the runs, tables and the figure.")],
     nodes: Annotated[int, typer.Option(help="Nodes.")] = 100,
+    overlay: Annotated[str, typer.Option(help="A family.")] = "random-regular:8",
     iterations: Annotated[int, typer.Option(help="Of each node, where all are equal.")] = 3000,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds.")] = None,
     algorithm: Annotated[list[str] | None, typer.Option(help="Algorithms.")] = None,
@@ -215,7 +215,12 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     curves = []
     for one_seed in seed or [0]:
-        base = {"nodes": nodes, "iterations": iterations, "seed": one_seed}
+        base = {
+            "nodes": nodes,
+            "overlay": overlay,
+            "iterations": iterations,
+            "seed": one_seed,
+        }
         for one_condition in condition or CONDITIONS:
             for one in algorithm or ALGORITHMS:
                 if one == "lockstep" and one_condition not in LOCKSTEP_UNDER:
