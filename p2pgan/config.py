@@ -150,7 +150,7 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What only real daemons need."""
+    """What daemons need, and virtual time, which runs their machines."""
 
     wait_s: float = 30.0
     """Seconds to wait for all neighbors before training starts without the missing; 0: at once."""

@@ -21,6 +21,10 @@ from p2pgan.overlay.resolve import is_family, resolve
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.types import COORDINATOR, Net
 
+DISTANCE = "distance"
+"""The scorer of nodes that have no networks: how far they are from what they could reach together.
+It takes the place of FID."""
+
 DEFAULT_EXCHANGE_EVERY = 20
 """Iterations between exchanges when nobody says (about a tenth of a pass on ten nodes' digits)."""
 

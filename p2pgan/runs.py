@@ -71,10 +71,10 @@ def begin(design: Design, out: Path | None, overlay: Overlay, **about: Any) -> R
     return directory
 
 
-def run_started(config: RunConfig) -> schema.RunStarted:
+def run_started(config: RunConfig, time: Literal["virtual"] | None = None) -> schema.RunStarted:
     """The first record of a log."""
     return schema.RunStarted(
-        config=msgspec.to_builtins(config), versions=versions(), commit=commit()
+        config=msgspec.to_builtins(config), versions=versions(), commit=commit(), time=time
     )
 
 

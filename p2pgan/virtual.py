@@ -12,6 +12,9 @@ import msgspec
 from p2pgan.distributions import bandwidth, latency, sessions, speeds
 from p2pgan.ranges import check
 
+ITERATION_MAX_S = 86_400.0
+"""A day: whoever waits for more has lost a digit."""
+
 
 class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Virtual time (`simulate --clock virtual`): machines, links and faults, all from the seed."""
@@ -103,7 +106,13 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ):
             value = getattr(self, name)
             check(0 <= value < math.inf, f"virtual.{name}", "0 or more", value)
-        for name in ("iteration_s", "pause_s", "partition_s", "freeze_s", "full_disk_s"):
+        check(
+            0 < self.iteration_s <= ITERATION_MAX_S,
+            "virtual.iteration_s",
+            f"more than 0 and at most {ITERATION_MAX_S:g} seconds",
+            self.iteration_s,
+        )
+        for name in ("pause_s", "partition_s", "freeze_s", "full_disk_s"):
             value = getattr(self, name)
             check(0 < value < math.inf, f"virtual.{name}", "more than 0 seconds", value)
         every_s = self.score_every_s

@@ -59,9 +59,9 @@ def main() -> None:
     try:
         app(prog_name="p2pgan")  # also when it runs as `python -m p2pgan`
     except P2PGanError as error:
-        typer.echo(f"p2pgan: {error}", err=True)
         if isinstance(error, CheckFailed):
             typer.echo(error.story, err=True)
+        typer.echo(f"p2pgan: {error}", err=True)
         sys.exit(EXIT_FAILED)
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; nothing is left to say.

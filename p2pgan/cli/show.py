@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from p2pgan.design import DISTANCE
 from p2pgan.gan.scorer import RANDOM
 from p2pgan.inspect.tables import quality_head
 from p2pgan.inspect.text import bytes_text, count_text, printable
@@ -150,6 +151,8 @@ def _print_quality(console: Console, quality: Mapping[str, Any]) -> None:
 
 def _scores_table(summary: Mapping[str, Any]) -> Table:
     titles = {"fid": "FID (lower is better)", "ms": "MS (higher is better)"}
+    if summary["scorer"] == DISTANCE:
+        titles = {"fid": "distance from the mean of all optima"}
     return _spread_table(titles, summary["scores"], summary["real"], "{:.2f}")
 
 

@@ -13,6 +13,7 @@ from p2pgan.cli.options import Sources, with_sources
 from p2pgan.cli.recipes import RecipeArgument, print_recipes, recipe_layers
 from p2pgan.config import RunConfig, config_from, merge, nested
 from p2pgan.errors import ConfigError, P2PGanError, RankLostError
+from p2pgan.virtual import VirtualConfig
 
 if TYPE_CHECKING:
     from p2pgan.sim.processes import Place
@@ -115,6 +116,12 @@ def simulate(
 
 def _trained(config: RunConfig, clock: str, train: str | None) -> RunConfig:
     """With what `--train` says, which only virtual time can do."""
+    if clock != "virtual" and config.virtual != VirtualConfig():
+        raise ConfigError(
+            expected="`--clock virtual`, which `[virtual]` is about",
+            got=f"`--clock {clock}`",
+            at="--clock",
+        )
     if train is None:
         return config
     if clock != "virtual":

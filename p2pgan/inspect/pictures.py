@@ -43,7 +43,7 @@ _IMAGE_PX = 48
 
 
 def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> None:
-    """Draw FID, MS and consensus distance against iterations, as PNG.
+    """Draw FID, MS and consensus distance against iterations or virtual time, as PNG.
 
     A line is the mean over nodes, the band around it reaches from the least to the greatest.
 
@@ -66,9 +66,11 @@ def score_curves(curves: Mapping[str, Curves], path: Path, title: str = "") -> N
         _distance(consensus, curve.consensus, lambda point: point.d, color, "--")
     samples = {point.samples for curve in curves.values() for point in curve.scores}
     on = f" on {min(samples)} samples" if len(samples) == 1 else ""
-    finish(fid, f"FID{on}, lower is better", log=True)
-    finish(ms, f"MS{on}, higher is better")
-    finish(consensus, "Consensus distance")
+    times = (point.time_s for curve in curves.values() for point in curve.scores)
+    x = "iterations" if all(time_s is None for time_s in times) else "virtual time, s"
+    finish(fid, f"FID{on}, lower is better", x=x, log=True)
+    finish(ms, f"MS{on}, higher is better", x=x)
+    finish(consensus, "Consensus distance", x=x)
     from_zero([ms])
     from_zero([consensus])
     if consensus.lines:
@@ -192,13 +194,13 @@ def _band(
 ) -> None:
     """Mean and range over nodes, where they are numbers (above zero for a logarithmic axis)."""
     drawn = [
-        (point.iterations, value(point))
+        (_x(point), value(point))
         for point in points
         if math.isfinite(value(point).mean) and (value(point).min > 0 or not positive)
     ]
     if not drawn:
         return
-    x = [iterations for iterations, _ in drawn]
+    x = [place for place, _ in drawn]
     low, high = [s.min for _, s in drawn], [s.max for _, s in drawn]
     axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
     axes.plot(x, [s.mean for _, s in drawn], color=color, **marks(len(drawn)))
@@ -212,13 +214,19 @@ def _distance(
     style: str,
 ) -> None:
     drawn = [
-        (point.iterations, distance)
+        (_x(point), distance)
         for point in points
-        if point.iterations is not None and (distance := value(point)) is not None
+        if math.isfinite(_x(point)) and (distance := value(point)) is not None
     ]
     if drawn:
         x, y = zip(*drawn, strict=True)
         axes.plot(x, y, color=color, linestyle=style, **marks(len(drawn)))
+
+
+def _x(point: ScorePoint | ConsensusPoint) -> float:
+    """Where a point lies; NaN: the log does not say."""
+    x = point.iterations if point.time_s is None else point.time_s
+    return math.nan if x is None else x
 
 
 def marks(points: int) -> dict[str, Any]:

@@ -48,9 +48,13 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScorePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of all nodes that were scored after the same number of iterations."""
+    """Scores of all nodes that were scored after the same number of iterations, or in virtual time
+    at the same moment."""
 
     iterations: int
+    """In virtual time, the most that one of the nodes had made."""
+    time_s: float | None = None
+    """Virtual seconds, if nodes go at their own pace."""
     nodes: int
     samples: int
     fid: Spread
@@ -63,6 +67,8 @@ class ConsensusPoint(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     iterations: int | None
     """Of each node; `None`: the log does not say."""
+    time_s: float | None = None
+    """As in `ScorePoint`."""
     g: float | None
     d: float | None
 
@@ -251,11 +257,14 @@ class _Collected:
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stopped: dict[str, NodeStopped] = {}
         self._crashed: set[str] = set()
-        self._scores: dict[int, dict[str, Scores]] = {}
+        self._is_virtual = False
+        self._scores: dict[float, dict[str, Scores]] = {}
+        """By iterations, or in virtual time by that."""
         self._quality: dict[str, Quality] = {}
         self._scores_after: dict[str, Scores] = {}
         self._origins: dict[str, str] = {}
-        self._consensus: list[Consensus] = []
+        self._consensus: list[tuple[float, Consensus]] = []
+        """With the time of the record."""
         self._iterations_at: dict[int, int] = {}
         self._lost: list[PeerEvent] = []
         self._refused: list[PeerEvent] = []
@@ -273,6 +282,7 @@ class _Collected:
         match body:
             case RunStarted():
                 self.config = self.config or body.config
+                self._is_virtual = body.time == "virtual"
             case Traffic():
                 count_sent(self._kinds, body)
             case RoundFinished():
@@ -284,20 +294,21 @@ class _Collected:
             case Scores() if body.after is not None:
                 self._scores_after[node] = body  # of no place on the curve of the training
             case Scores():
-                self._scores.setdefault(body.iterations, {})[node] = body
+                key = record.time_s if self._is_virtual else body.iterations
+                self._scores.setdefault(key, {})[node] = body
             case Agreed():
                 self._origins[node] = body.origin
             case Quality():
                 self._quality[node] = body
             case Consensus():
-                self._consensus.append(body)
+                self._consensus.append((record.time_s, body))
             case PeerLost():
                 self._lost.append(PeerEvent(node=node, peer=body.peer, reason=body.reason))
             case PeerRefused():
                 who = "refused them" if body.by == "us" else "refused by them"
                 reason = f"{who}: {body.reason}"
                 self._refused.append(PeerEvent(node=node, peer=body.peer, reason=reason))
-            case FaultInjected():
+            case FaultInjected() if not (body.detail or "").startswith("ends"):
                 self._faults += 1
                 if body.fault == "crash":
                     self._crashed.add(node)
@@ -354,12 +365,14 @@ class _Collected:
         return summary
 
     def _last_scores(self) -> dict[str, Scores]:
-        """Each node's scores after most iterations, and after the last step if it was scored."""
+        """Each node's latest scores, and after the last step if it was scored; of no node that has
+        crashed and not come back."""
         last: dict[str, Scores] = {}
-        for iterations in sorted(self._scores):
-            last |= self._scores[iterations]
+        for when in sorted(self._scores):
+            last |= self._scores[when]
         last |= self._scores_after
-        return {node: last[node] for node in sorted(last, key=natural)}
+        gone = self._crashed - self._stopped.keys()
+        return {node: last[node] for node in sorted(last.keys() - gone, key=natural)}
 
     def _quality_statistics(self) -> dict[str, Any] | None:
         nodes = sorted(self._quality, key=natural)
@@ -371,23 +384,35 @@ class _Collected:
             ConsensusPoint(
                 round=body.round,
                 iterations=body.iterations or self._iterations_at.get(body.round),
+                time_s=time_s if self._is_virtual else None,
                 g=body.g,
                 d=body.d,
             )
-            for body in self._consensus
+            for time_s, body in self._consensus
         ]
 
     def _score_curve(self) -> list[ScorePoint]:
         return [
             ScorePoint(
-                iterations=iterations,
+                iterations=max(score.iterations for score in scores.values()),
+                time_s=when if self._is_virtual else None,
                 nodes=len(scores),
                 samples=min(score.samples for score in scores.values()),
                 fid=spread([score.fid for score in scores.values()]),
                 ms=spread([score.ms for score in scores.values()]),
             )
-            for iterations, scores in sorted(self._scores.items())
+            for when, scores in sorted(self._scored_together().items())
         ]
+
+    def _scored_together(self) -> dict[float, dict[str, Scores]]:
+        """Scores of several nodes at once. In virtual time nodes end one by one, each with its own
+        scores: those make one point, at the last end."""
+        if not self._is_virtual or not self._scores:
+            return self._scores
+        looks = {time_s for time_s, _ in self._consensus}
+        curve = {when: scores for when, scores in self._scores.items() if when in looks}
+        curve[max(self._scores)] = self._last_scores() or self._scores[max(self._scores)]
+        return curve
 
     def _warnings(self, nodes: list[NodeSummary], last: dict[str, Scores]) -> Iterable[str]:
         """One line for each thing that a user should look into."""

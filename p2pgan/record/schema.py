@@ -59,6 +59,8 @@ class RunStarted(Body, frozen=True, kw_only=True):
     """Version of p2pgan, of Python and of the libraries that decide the numbers."""
     commit: str | None = None
     """Commit of the source tree, where there is one."""
+    time: Literal["virtual"] | None = None
+    """What `time_s` counts, where it is not real time, and nodes do not step together."""
 
 
 class NodeStarted(Body, frozen=True, kw_only=True):

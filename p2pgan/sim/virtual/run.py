@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import torch
+from torch import Tensor
 
 from p2pgan.config import RunConfig
 from p2pgan.design import Design
@@ -43,7 +44,7 @@ from p2pgan.sim.virtual.standin import StandIn, StandInCohort, stand_in
 from p2pgan.sim.virtual.story import Trace
 from p2pgan.sim.virtual.worker import Together, one_by_one, together
 from p2pgan.sim.virtual.world import Cast, Moment, Physics, Surfaces, Watch, World
-from p2pgan.types import NETS
+from p2pgan.types import NETS, Net
 
 RECORDS_AT_ONCE: Final = 1000
 """Records that may wait in memory."""
@@ -125,7 +126,7 @@ def simulate(
     stage.records = records
     try:
         with records, Interrupt(on_interrupt) as interrupt:
-            records.write(run_started(design.config))
+            records.write(run_started(design.config, "virtual"))
             is_interrupted = stage.play(interrupt, on_progress)
     finally:
         stage.close()
@@ -155,6 +156,12 @@ def prepared(config: RunConfig, data_dir: Path) -> Design:
         design = prepare(config, data_dir)
         check_algorithm(design)
         _check_links(design)
+    if config.virtual.calm_s and config.virtual.calm_s >= config.virtual.duration_s:
+        raise ConfigError(
+            expected="less than `virtual.duration_s`, at the end of which it lies",
+            got=f"`{config.virtual.calm_s:g}` of `{config.virtual.duration_s:g}` seconds",
+            at="virtual.calm_s",
+        )
     round_s = design.exchange_every * config.virtual.iteration_s
     played = resolved(config.virtual, config.seed, round_s)
     return replace(design, config=msgspec.structs.replace(design.config, virtual=played))
@@ -328,6 +335,8 @@ class Stage:
                 on_progress(self.progress())
         if self.checkers is not None:
             self.checkers.finish()
+        if not self.design.algorithm.has_coordinator:
+            self._write_consensus(self._standing())
         self.busy_s = time.monotonic() - begun_s - self._looked_s
         return is_interrupted
 
@@ -384,20 +393,14 @@ class Stage:
         self._plan_look()
 
     def look(self) -> None:
-        """Scores of some nodes and the consensus of all that live, as they last were between two
-        pieces of work, into the log."""
+        """Scores of some nodes and the consensus of all that are not lost, as they last were
+        between two pieces of work, into the log."""
         begun_s = time.monotonic()
-        living = {
-            node: vectors
-            for node in self.world.living
-            if (vectors := self.world.members[node].vectors(self.design))
-        }
-        if not living:
-            return
-        scored = []
-        for node in spread_out(list(living), self.design.config.virtual.score_nodes):
-            scores = self.design.score(living[node]["G"], node)
-            scored.append(scores.fid)
+        standing = self._standing()
+        fids = []
+        for node in spread_out(list(standing), self.design.config.virtual.score_nodes):
+            scores = self.design.score(standing[node]["G"], node)
+            fids.append(scores.fid)
             told = self.world.members[node].statistics()
             body = schema.Scores(
                 round=told.round,
@@ -407,14 +410,25 @@ class Stage:
                 samples=scores.samples,
             )
             self._write(body, node, told.clock)
-        self._fid = sum(scored) / len(scored)
+        self._fid = sum(fids) / len(fids) if fids else None
+        self._write_consensus(standing)
+        self._looked_s += time.monotonic() - begun_s
+
+    def _standing(self) -> dict[str, dict[Net, Tensor]]:
+        """The networks of all nodes that are not lost, in the run's order."""
+        members = {node: self.world.members[node] for node in self.design.nodes}
+        found = {node: member.vectors(self.design) for node, member in members.items()}
+        return {node: vectors for node, vectors in found.items() if vectors}
+
+    def _write_consensus(self, standing: Mapping[str, Mapping[Net, Tensor]]) -> None:
+        if not standing:
+            return
         distances = {
-            net: consensus_distance(torch.stack([vectors[net] for vectors in living.values()]))
+            net: consensus_distance(torch.stack([vectors[net] for vectors in standing.values()]))
             for net in NETS
         }
-        rounds = max(self.world.members[node].statistics().round for node in living)
+        rounds = max(self.world.members[node].statistics().round for node in standing)
         self._write(schema.Consensus(round=rounds, g=distances["G"], d=distances["D"]))
-        self._looked_s += time.monotonic() - begun_s
 
     # -- writing -----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from p2pgan.config import RunConfig
-from p2pgan.design import DEFAULT_EXCHANGE_EVERY, Design, overlay_of
+from p2pgan.design import DEFAULT_EXCHANGE_EVERY, DISTANCE, Design, overlay_of
 from p2pgan.errors import ConfigError
 from p2pgan.gan.cohort import Losses
 from p2pgan.gan.layers import Linear, Reshape
@@ -66,7 +66,7 @@ class StandIn(Design):
 
     @property
     def scorer_name(self) -> str:
-        return "distance"
+        return DISTANCE
 
     def score_real(self) -> Scores:
         return Scores(fid=0.0, ms=1.0, samples=0)

@@ -149,6 +149,8 @@ class Member:
     """What happened while it was suspended."""
     ended: Ended | None = None
     """How its process ended by itself."""
+    left: Mapping[Net, bytes] = field(default_factory=dict)
+    """The networks that it ended with, if it did."""
 
     def statistics(self) -> PeerMachineStatistics:
         """Of the latest machine; there was one."""
@@ -156,8 +158,9 @@ class Member:
         return self.machine.statistics()
 
     def vectors(self, design: Design) -> dict[Net, Tensor]:
-        """The networks `(P,)` as they were after the last piece of work; empty if none was done."""
-        snapshot = self.host.snapshot if self.host is not None else {}
+        """The networks `(P,)` as they were after the last piece of work; empty if none was done, or
+        if they are lost."""
+        snapshot = self.host.snapshot if self.host is not None else self.left
         return {
             net: torch.frombuffer(bytearray(data), dtype=torch.float32)[
                 : design.model.networks[net].size
@@ -318,7 +321,7 @@ class World:
         assert member.host is not None
         member.host.feed(events)
         if member.host is not None and member.host.ended is not None:
-            member.ended = member.host.ended
+            member.ended, member.left = member.host.ended, member.host.snapshot
             self._leave(member)
 
     def _leave(self, member: Member) -> None:

@@ -84,7 +84,7 @@ def test_the_summary_says_what_the_log_says(virtual: Virtual) -> None:
     told = summary["virtual"]
     assert told.keys() == {
         *("duration_s", "events", "batched_calls", "trainings"),
-        *("messages_lost", "faults", "survivors"),
+        *("messages_lost", "faults", "survivors", "trace"),
     }
     assert told["duration_s"] == pytest.approx(log(finished)[-1].time_s)
     assert (told["trainings"], told["survivors"], told["messages_lost"]) == (12, 3, 0)
@@ -141,9 +141,10 @@ def test_coordinators_and_workers_run(virtual: Virtual, algorithm: str) -> None:
 def test_nodes_are_looked_at_in_virtual_time(
     virtual: Virtual, every_s: float | None, times: list[float]
 ) -> None:
-    """But while they have done nothing yet; the last time at the end."""
+    """But while they have done nothing yet. Their consensus is measured once more at the end."""
     finished = virtual(made_up={**MADE_UP, "score_every_s": every_s, "score_nodes": 2})
-    looks = [record.time_s for record in of(finished, Consensus)]
+    *looks, end_s = [record.time_s for record in of(finished, Consensus)]
+    assert end_s == log(finished)[-1].time_s
     assert looks == pytest.approx([at_s for at_s in times if at_s > 0.11])
     scored = of(finished, Scores)[: 2 * len(looks)]
     assert [record.time_s for record in scored] == pytest.approx(
