@@ -38,7 +38,7 @@ def replay_taken(patch: pytest.MonkeyPatch) -> None:
     check = Exchanges._check_new
 
     def trusting(self: Exchanges, link: Link, chunk: Any) -> int:
-        self._latest.pop(link.peer, None)
+        self._windows.pop(link.peer, None)
         return check(self, link, chunk)
 
     patch.setattr(Exchanges, "_check_new", trusting)
