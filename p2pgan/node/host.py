@@ -126,6 +126,10 @@ class Host:
         """The networks as they are sent now; empty where none is sent as it is."""
         return self._snapshot
 
+    def complete(self, mix: do.Mix) -> do.Mix:
+        """A mixture with all that it needs of what was kept."""
+        return mix.with_kept({exchange: vector.data for exchange, vector in self._kept.items()})
+
     def take(self, done: JobDone) -> None:
         """What has come of a job: the networks as they are sent from now on, and an event."""
         self._snapshot = done.snapshot or self._snapshot
@@ -155,8 +159,7 @@ class Host:
             case do.SendVector() | do.Resend() | do.Forget():
                 self._obey_about_vectors(instruction)
             case do.Mix():
-                kept = {exchange: vector.data for exchange, vector in self._kept.items()}
-                around.worker.give(instruction.with_kept(kept))
+                around.worker.give(self.complete(instruction))
             case do.Save():
                 # Sealed now: by the time that it is saved, more may have been drawn.
                 around.worker.give(do.Save(state=self._seal(instruction.state)))

@@ -26,12 +26,13 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.deadline import Deadline
-from p2pgan.protocol.exchanges import REPEATED, Outgoing
+from p2pgan.protocol.exchanges import Outgoing
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
 from p2pgan.protocol.messages import Chunk, Done
 from p2pgan.protocol.phases import Cause, Phase
 from p2pgan.protocol.roles import CoordinatorSettings
+from p2pgan.protocol.windows import OVERTAKEN, REPEATED
 
 ANSWER_TIMER: Final = "answer"
 SILENCE_TIMER: Final = "silence"
@@ -330,9 +331,9 @@ class CoordinatorMachine(Machine):
 
     def _spoiled(self, link: Link, reason: str) -> None:
         """An answer that cannot be used is one: nothing else will come. One that has come before
-        is none."""
+        is none, nor is one that a later one has overtaken."""
         owed = self._debtors[link.peer].owed
-        if owed is not None and reason not in (UNASKED, REPEATED):
+        if owed is not None and reason not in (UNASKED, REPEATED, OVERTAKEN):
             self._settle_debt(link.peer, owed)
 
     def _returned(self, out: Outgoing, reason: str) -> None:

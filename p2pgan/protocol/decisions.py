@@ -6,8 +6,7 @@ both with the same mass, or neither; so whatever was answered first is answered 
 
 from dataclasses import dataclass, field
 
-REPEATED = "repeated"
-"""The answer to what was settled long ago: its sender has heard it, and does not listen."""
+from p2pgan.protocol.windows import REPEATED
 
 
 @dataclass(slots=True)
@@ -48,6 +47,7 @@ class Decisions:
             return ""
         if counter == latest.refused:
             return latest.reason
+        # Settled long ago: its sender has heard the answer, and does not listen.
         return REPEATED if counter < max(latest.accepted, latest.refused) else None
 
     def decide(self, peer: str, prefix: str, counter: int, reason: str) -> None:

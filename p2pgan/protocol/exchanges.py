@@ -14,6 +14,7 @@ from p2pgan.protocol.decisions import Decisions
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
+from p2pgan.protocol.windows import Window
 
 QUIET: Final[frozenset[Purpose]] = frozenset({"batches", "feedback"})
 """What is sent in every iteration. Only a refusal is recorded, or told to the sender; else the
@@ -36,9 +37,6 @@ of us, and may have accepted it when it still did."""
 MAX_UNACKNOWLEDGED: Final = 1024
 """Vectors to one peer without an answer; an honest one that is slow has a hundred on its way."""
 
-
-REPEATED: Final = "repeated"
-"""Why a vector is dropped that has come before, or that a later one has overtaken."""
 
 INCOMPLETE: Final = "incomplete"
 """Why a vector is dropped that others follow, or whose connection is gone, before it is whole."""
@@ -110,7 +108,7 @@ class Exchanges:
     """
 
     __slots__ = ("_assemblers", "_begun", "_coming", "_core", "_counter", "_decisions", "_gate",
-                 "_latest", "_prefix", "_quiet", "_rejected", "_unanswered", "_unwanted", "inbox",
+                 "_prefix", "_quiet", "_rejected", "_unanswered", "_unwanted", "_windows", "inbox",
                  "outstanding", "traffic")  # fmt: skip
 
     def __init__(
@@ -134,8 +132,8 @@ class Exchanges:
         self._quiet: dict[str, Outgoing] = {}
         """The latest to each peer of what is not acknowledged."""
         self._assemblers: dict[tuple[bytes, Nets], Assembler] = {}
-        self._latest: dict[str, tuple[str, int]] = {}
-        """Prefix and counter of each sender's latest vector: a repetition does not raise it."""
+        self._windows: dict[str, Window] = {}
+        """What has come of each sender."""
         self._rejected: dict[str, str] = {}
         """Exchange of each sender whose further chunks are ignored, an earlier one being wrong."""
         self._begun: list[str] = []
@@ -303,15 +301,27 @@ class Exchanges:
 
     def _is_later(self, link: Link, chunk: Chunk) -> bool:
         """Whether a chunk is of a vector that was sent after all that have begun to come."""
-        counter, latest = self._counters(link, chunk)
-        return counter is not None and counter > latest
+        window = self._window(link)
+        counter = _counter(chunk.exchange, window.prefix)
+        return counter is not None and counter > window.latest
 
-    def _counters(self, link: Link, chunk: Chunk) -> tuple[int | None, int]:
-        """The number of a chunk's vector, if its id is one of that sender's boot, and of the latest
-        of that boot that has begun to come."""
+    def _window(self, link: Link) -> Window:
+        """What has come of that sender's boot."""
         prefix = _prefix(link.peer, link.boot or "")
-        former, latest = self._latest.get(link.peer, (prefix, 0))
-        return _counter(chunk.exchange, prefix), latest if former == prefix else 0
+        window = self._windows.get(link.peer)
+        if window is None or window.prefix != prefix:
+            window = self._windows[link.peer] = Window(prefix)
+        return window
+
+    def _is_rest(self, link: Link, key: tuple[bytes, Nets], chunk: Chunk) -> bool:
+        """Whether a chunk goes on with a vector that was not taken."""
+        if self._rejected.get(link.peer) == chunk.exchange:
+            return True
+        window, assembler = self._window(link), self._assemblers.get(key)
+        if not chunk.index or (assembler is not None and assembler.exchange == chunk.exchange):
+            return False
+        counter = _counter(chunk.exchange, window.prefix)
+        return chunk.purpose not in LASTING and counter is not None and window.has(counter)
 
     def chunk(
         self, link: Link, chunk: Chunk, payload: bytes | memoryview, *, finite: bool
@@ -320,14 +330,15 @@ class Exchanges:
 
         Raises:
             VectorError: the vector cannot be taken. It is recorded, its sender told, and its
-                further chunks will be ignored; the caller of this function counts the fault.
+                further chunks will be ignored; the caller of this function counts the fault, which
+                it is none to be `overtaken`.
         """
         assert link.route is not None, "chunks come over routes that stand"
         if chunk.purpose in LASTING and self._is_decided(link, link.route, chunk):
             return None
-        if self._rejected.get(link.peer) == chunk.exchange:
-            return None
         key = (link.route, chunk.nets)
+        if self._is_rest(link, key, chunk):
+            return None
         self._coming.append(key)
         try:
             assembler = self._assembler(key, link, chunk)
@@ -395,15 +406,14 @@ class Exchanges:
         """The size that the vector must have."""
         at = f"peer `{link.peer}`"
         expected_bytes = self._gate.admit(link, chunk)
-        prefix = _prefix(link.peer, link.boot or "")
-        counter, latest = self._counters(link, chunk)
+        window = self._window(link)
+        counter = _counter(chunk.exchange, window.prefix)
         if counter is None:
-            raise VectorError("exchange", expected=f"`{prefix}N`", got="another id", at=at)
-        if counter <= latest:
-            if chunk.purpose in LASTING:
-                return expected_bytes
-            raise VectorError(REPEATED, expected=f"more than {latest}", got=f"{counter}", at=at)
-        self._latest[link.peer] = (prefix, counter)
+            raise VectorError("exchange", expected=f"`{window.prefix}N`", got="another id", at=at)
+        reason = window.meet(counter)
+        if reason and chunk.purpose not in LASTING:
+            expected = f"more than {window.latest}"
+            raise VectorError(reason, expected=expected, got=f"{counter}", at=at)
         return expected_bytes
 
     def _accept(self, link: Link, route: bytes, arrival: Arrival) -> None:

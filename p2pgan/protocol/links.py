@@ -22,7 +22,8 @@ Faults leak: a whole vector takes one away, and a refusal ends after `REFUSED_S`
 each other again with a clean slate. So a peer on a bad link is heard as long as less goes wrong
 than comes whole, and again after every minute in which more goes wrong. A peer that sends nothing
 but rubbish makes `MAX_FAULTS` faults, each a line of the log, in every such minute, and one more
-for each whole vector that it sends.
+for each whole vector that it sends. A vector that a later one has overtaken is no fault, but a line
+as well: each number once, and a thousand at most for each that comes next.
 """
 
 from collections import deque

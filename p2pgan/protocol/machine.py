@@ -37,6 +37,7 @@ from p2pgan.protocol.messages import (
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.phases import Cause, Phase
 from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+from p2pgan.protocol.windows import OVERTAKEN
 
 GATHER_TIMER: Final = "gather"
 DRAIN_TIMER: Final = "drain"
@@ -415,7 +416,8 @@ class Machine(_Moments, ABC):
         try:
             arrival = self._exchanges.chunk(link, chunk, event.payload, finite=event.finite)
         except VectorError as error:
-            self._neighborhood.blame(link)
+            if error.reason != OVERTAKEN:  # its sender cannot help it
+                self._neighborhood.blame(link)
             self._spoiled(link, error.reason)
             return
         if arrival is None:

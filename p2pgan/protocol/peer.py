@@ -65,6 +65,12 @@ class PeerMachine(Machine):
         self._trained_at_s = 0.0
         self._mixing: do.Mix | None = None
 
+    @property
+    def weight(self) -> float:
+        """How much our own networks count for in a mean."""
+        rule = self._settings.weighting
+        return 1.0 if rule is None else rule.own
+
     # -- life --------------------------------------------------------------------------------------
 
     def _gather(self) -> None:

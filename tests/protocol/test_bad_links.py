@@ -194,6 +194,68 @@ def test_a_run_with_a_coordinator_begins_though_hellos_are_lost(system: str, see
     assert len(joined) == len({*joined})
 
 
+@QUICK
+@given(data=st.data())
+def test_nobody_is_blamed_for_delays(party_of: Callable[..., Any], data: st.DataObject) -> None:
+    """In whatever order vectors come whole: each is taken or overtaken, and whoever sends one a
+    second time is blamed for that alone."""
+    party, boot = listener(party_of), "boot-of-B"
+    order = data.draw(st.permutations(range(1, 1 + data.draw(st.integers(1, 40)))))
+    for counter in order:
+        for index in (0, 1):
+            tell_part(party, boot, counter, index)
+    machine = party.members["A"].machine
+    assert machine.statistics().peers[0].faults == 0
+    taken = [counter_of(fields) for fields in party.members["A"].kinds("vector_received")]
+    assert taken == sorted({max(order[: place + 1]) for place in range(len(order))})
+    reasons = {
+        counter_of(fields): fields["reason"]
+        for fields in party.members["A"].kinds("vector_dropped")
+        if fields["reason"] != "superseded"
+    }
+    assert reasons == dict.fromkeys({*order} - {*taken}, "overtaken")
+    tell_part(party, boot, data.draw(st.sampled_from(taken)), 0)
+    assert machine.statistics().peers[0].faults == 1
+    assert party.members["A"].kinds("vector_dropped")[-1]["reason"] == "repeated"
+
+
+def test_what_is_too_old_to_be_known_is_repeated(party_of: Callable[..., Any]) -> None:
+    party, boot = listener(party_of), "boot-of-B"
+    tell_part(party, boot, 1025, 0)
+    for counter, reason, faults in [(2, "overtaken", 0), (1, "repeated", 1), (2, "repeated", 2)]:
+        tell_part(party, boot, counter, 0)
+        assert party.members["A"].kinds("vector_dropped")[-1]["reason"] == reason
+        assert party.members["A"].machine.statistics().peers[0].faults == faults
+
+
+def test_the_rest_of_what_was_dropped_is_ignored(party_of: Callable[..., Any]) -> None:
+    """Though others were dropped meanwhile."""
+    party, boot = listener(party_of), "boot-of-B"
+    for counter, index in [(3, 0), (3, 1), (1, 0), (2, 0), (1, 1), (2, 1)]:
+        tell_part(party, boot, counter, index)
+    assert len(party.members["A"].kinds("vector_dropped")) == 2
+    assert party.members["A"].machine.statistics().peers[0].faults == 0
+
+
+def listener(party_of: Callable[..., Any]) -> Any:
+    """A, which has welcomed B and trains for ever."""
+    party = party_of(PAIR, iterations=10_000)
+    party.work_s = {do.Train: 1e9}
+    party.start("A")
+    party.tell("A", ev.Received(route=b"B", message=hello("boot-of-B")))
+    return party
+
+
+def tell_part(party: Any, boot: str, counter: int, index: int) -> None:
+    """One half of a vector."""
+    message = chunk(boot, counter, index=index, count=2)
+    party.tell("A", ev.Received(route=b"B", message=message, payload=bytes(16)))
+
+
+def counter_of(fields: Any) -> int:
+    return int(fields["exchange"].rsplit(".", 1)[1])
+
+
 # -- hostile peers ---------------------------------------------------------------------------------
 
 

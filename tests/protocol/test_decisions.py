@@ -1,6 +1,7 @@
 """Whoever is asked twice answers the same."""
 
-from p2pgan.protocol.decisions import REPEATED, Decisions
+from p2pgan.protocol.decisions import Decisions
+from p2pgan.protocol.windows import REPEATED
 
 LIFE = "B.01234567."
 

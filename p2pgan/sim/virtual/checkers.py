@@ -56,7 +56,7 @@ class Checkers:
         self._invariants: list[Invariant] = []
         self._sees: dict[type[ev.Event], list[See]] = {}
         self._reads: dict[str, list[Read]] = {}
-        self._orders: dict[type[do.Instruction], Obey] = {}
+        self._orders: dict[type[do.Instruction], list[Obey]] = {}
 
     def attach(self, world: World) -> None:
         """Takes the world that is looked at, before anything has happened in it."""
@@ -74,7 +74,8 @@ class Checkers:
                 self._sees.setdefault(kind, []).append(see)
             for name, read in invariant.records().items():
                 self._reads.setdefault(name, []).append(read)
-            self._orders |= invariant.orders()
+            for order, obey in invariant.orders().items():
+                self._orders.setdefault(order, []).append(obey)
         world.timeline.after(SWEEP_S, self._look)
 
     def watch(self, moment: Moment) -> None:
@@ -90,10 +91,9 @@ class Checkers:
         for see in self._sees.get(type(event), ()):
             see(moment)
         for one in moment.instructions:
-            order = self._orders.get(type(one))
-            if order is not None:
-                order(moment, one)
-            elif isinstance(one, do.Record):
+            for obey in self._orders.get(type(one), ()):
+                obey(moment, one)
+            if isinstance(one, do.Record):
                 if one.kind == "node_stopped":
                     self._weather.shifted(moment.now, moment.node)
                 for read in self._reads.get(one.kind, ()):

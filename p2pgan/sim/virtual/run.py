@@ -35,6 +35,7 @@ from p2pgan.sim.virtual.checkers import Checkers
 from p2pgan.sim.virtual.disk import Disk
 from p2pgan.sim.virtual.hardware import iterations_s, speeds
 from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
+from p2pgan.sim.virtual.invariants.mass import Masses
 from p2pgan.sim.virtual.invariants.mixtures import Mixtures
 from p2pgan.sim.virtual.invariants.saved import Saved
 from p2pgan.sim.virtual.links import HELD_ROUNDS, Links
@@ -285,6 +286,8 @@ class Stage:
         makers: list[Callable[[Ground], Invariant]] = [lambda ground: Saved(ground, self.directory)]
         if isinstance(self.design, StandIn):  # a few numbers: to do it twice costs nothing
             makers.append(lambda ground: Mixtures(ground, cohort))
+        if self.design.algorithm.merging == "push-sum":
+            makers.append(lambda ground: Masses(ground, cohort))
         return Checkers(
             self.design, replay=self.replay, calm_s=self._calm_from_s(), invariants=makers
         )

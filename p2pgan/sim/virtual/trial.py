@@ -37,7 +37,7 @@ ROUND_S: Final = 20.0
 END_S: Final = 60.0
 """Everybody is gone so long after the stop: whoever trains stops at once, and leaves."""
 
-ALGORITHMS: Final = ("gossip", "gossip-ind")
+ALGORITHMS: Final = ("gossip", "gossip-ind", "gosgd", "push-sum", "ad-psgd")
 OVERLAYS: Final = (
     *("ring", "random-regular:4", "watts-strogatz:4,0.1", "barabasi-albert:2", "torus"),
     *("erdos-renyi", "star"),
@@ -103,7 +103,11 @@ def drawn(seed: int, nodes: int = NODES) -> RunConfig:
         final=_one_of(FINALS, rng),
         seed=seed,
         device="cpu",
-        exchange=ExchangeConfig(fanout=int(rng.integers(1, 3))),
+        exchange=ExchangeConfig(
+            fanout=int(rng.integers(1, 3)),
+            probability=float(rng.choice((1.0, 1.0, 0.5))),
+            staleness=_one_of(("none", "none", "polynomial:0.5"), rng),
+        ),
         score=ScoreConfig(every=0),
         daemon=DaemonConfig(
             wait_s=float(rng.choice((0.0, 10.0, 30.0))),

@@ -11,8 +11,9 @@ import p2pgan.node.work
 from p2pgan.errors import CheckpointError
 from p2pgan.mixing.rules import merge
 from p2pgan.node.outbox import Outbox, QueuedVector
-from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.exchanges import Exchanges, Outgoing
 from p2pgan.protocol.links import Link
+from p2pgan.protocol.mass import Mass
 from p2pgan.sim.virtual.disk import Disk
 from p2pgan.sim.virtual.network import Network
 from p2pgan.sim.virtual.timeline import Timers
@@ -37,7 +38,7 @@ def replay_taken(patch: pytest.MonkeyPatch) -> None:
     check = Exchanges._check_new
 
     def trusting(self: Exchanges, link: Link, chunk: Any) -> int:
-        self._latest.pop(link.peer, None)
+        self._windows.pop(link.peer, None)
         return check(self, link, chunk)
 
     patch.setattr(Exchanges, "_check_new", trusting)
@@ -116,6 +117,20 @@ def deaf_after_sleep(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "_resume", amnesiac)
 
 
+def mass_lost(patch: pytest.MonkeyPatch) -> None:
+    """A piece of mass that is refused is forgotten."""
+
+    def forgetful(self: Mass, out: Outgoing) -> None:
+        self._decided(out)
+
+    patch.setattr(Mass, "returned", forgetful)
+
+
+def former_life_heard(patch: pytest.MonkeyPatch) -> None:
+    """A greeting of a life that is over counts."""
+    patch.setattr(Link, "is_gone", lambda self, boot: False)
+
+
 PLANTS: tuple[Plant, ...] = (
     lost_acknowledgment,
     replay_taken,
@@ -126,4 +141,6 @@ PLANTS: tuple[Plant, ...] = (
     torn_checkpoint,
     wrong_weights,
     deaf_after_sleep,
+    mass_lost,
+    former_life_heard,
 )

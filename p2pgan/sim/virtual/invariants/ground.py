@@ -78,7 +78,7 @@ class Invariant:
         return {}
 
     def orders(self) -> Mapping[type[do.Instruction], Obey]:
-        """What looks at which instructions, records apart; one invariant for each."""
+        """What looks at which instructions, records apart."""
         return {}
 
     def records(self) -> Mapping[str, Read]:

@@ -16,7 +16,7 @@ from p2pgan.sim.virtual.world import Moment
 
 REJECTIONS: Final = frozenset(
     {"size", "order", "changed", "digest", "not_finite", "nets", "origin", "exchange", "repeated"}
-    | {"incomplete"}
+    | {"overtaken", "incomplete"}
 )
 """Why a vector is dropped before it is taken; a repetition of one that was taken is, too."""
 

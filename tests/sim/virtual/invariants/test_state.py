@@ -1,11 +1,15 @@
 """Views, memory, mixtures and checkpoints: what is not as it should be is found out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
+import p2pgan.node.work
 from p2pgan.errors import CheckFailed
+from p2pgan.mixing.rules import Incoming, merge
 from p2pgan.node.outbox import QueuedVector
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.exchanges import Exchanges
@@ -70,6 +74,42 @@ def test_a_mixture_is_the_stated_one(tmp_path: Path) -> None:
     recorded.checkers.watch(replace(begun, instructions=begun.instructions[-1:]))
     with pytest.raises(CheckFailed, match="vectors of G with weights"):
         recorded.checkers.watch(moment)
+
+
+def unweighted(own_P: Tensor, incoming: list[Incoming], own_weight: float) -> list[float]:
+    """Everything counts the same."""
+    del own_weight
+    return merge(own_P, [came._replace(weight=1.0) for came in incoming])
+
+
+def without_bases(own_P: Tensor, incoming: list[Incoming], own_weight: float) -> list[float]:
+    """Half of what came is added, not of the difference."""
+    for came in incoming:
+        assert came.base_P is not None
+        own_P.add_(came.vector_P, alpha=0.5)
+    del own_weight
+    return [0.5] * len(incoming)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "wrong", "complaint"),
+    [
+        ("gosgd", unweighted, "a share of"),
+        ("push-sum", unweighted, "a share of"),
+        ("ad-psgd", without_bases, "the mean of 1 vectors of G"),
+    ],
+)
+def test_mixtures_by_weight_and_by_difference(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    wrong: Callable[..., list[float]],
+    complaint: str,
+) -> None:
+    Recorded(tmp_path, algorithm=algorithm).until(60.0)
+    monkeypatch.setattr(p2pgan.node.work, "merge", wrong)
+    with pytest.raises(CheckFailed, match=complaint):
+        Recorded(tmp_path, algorithm=algorithm).until(60.0)
 
 
 def test_a_checkpoint_can_be_loaded(tmp_path: Path) -> None:
