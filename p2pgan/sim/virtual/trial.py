@@ -114,6 +114,8 @@ def drawn(seed: int, nodes: int = NODES) -> RunConfig:
             drain_s=float(rng.choice((0.0, 5.0))),
             final_wait_s=float(rng.choice((10.0, 60.0))),
             checkpoint_every=int(rng.choice((0, 3, 10))),
+            # The short one fills the queue of who does not read.
+            final_round_s=float(rng.choice((0.1, 0.5))),
         ),
         virtual=resolved(virtual, seed, ROUND_S),
     )

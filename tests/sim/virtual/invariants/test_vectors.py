@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pgan.config import ExchangeConfig
 from p2pgan.errors import CheckFailed
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
@@ -153,3 +154,14 @@ def test_vectors_of_runs_with_a_coordinator_are_left_alone(recorded: Recorded) -
     moment, record = recorded.find("vector_received")
     for kind in ("vector_sent", "vector_received", "vector_mixed", "vector_dropped"):
         recorded.checkers.watch(said(moment, replace(record, kind=kind), purpose="model"))
+
+
+def test_long_delays_are_nobodys_fault(tmp_path: Path) -> None:
+    """As in the preset `extreme`: most vectors are overtaken on their way."""
+    virtual = {"delay_rounds": 10.0, "duration_s": 3000.0}
+    run = Recorded(tmp_path, exchange=ExchangeConfig(fanout=2), virtual=virtual)
+    run.play()
+    records = [one for m in run.moments for one in m.instructions if isinstance(one, do.Record)]
+    assert "peer_refused" not in {record.kind for record in records}
+    reasons = [r.fields["reason"] for r in records if r.kind == "vector_dropped"]
+    assert reasons.count("overtaken") > 1000
