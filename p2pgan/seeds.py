@@ -33,7 +33,6 @@ Purpose = Literal[
     "selection",
     "arrivals",
     "stand-in",
-    "network",
     "test-images",
     "scorer",
     "preset",

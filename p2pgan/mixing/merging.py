@@ -31,7 +31,7 @@ from scipy.sparse import csr_array
 from p2pgan.config import ExchangeConfig
 from p2pgan.mixing.draws import Arrivals
 from p2pgan.mixing.rules import Rows, shares
-from p2pgan.types import LEAST_WEIGHT
+from p2pgan.types import LEAST_WEIGHT, MOST_WEIGHT
 
 Merging = Literal["average", "sum-weights", "push-sum", "pairwise"]
 """What becomes of arrivals. `average`: a mean by age. `sum-weights`, `push-sum`: a mean by weights
@@ -88,6 +88,9 @@ class SumWeights:
     come: it holds next to nothing of what all hold together. Any other gives copies of the least
     instead of parts: where vectors get lost for long, all weights sink, and in the end they would
     be 0. Only their ratios matter, and those who are all at the least average as equals.
+
+    A piece never carries more than `MOST_WEIGHT`, and the node keeps the rest: where one lies about
+    its weight, those who have merged it must not send what nobody may.
     """
 
     def __init__(self, *, conserves: bool) -> None:
@@ -110,7 +113,7 @@ class SumWeights:
 
     def give(self, receivers: int) -> float:
         """Parts with weight; what each of so many vectors carries."""
-        piece = max(self.own / (receivers + 1), LEAST_WEIGHT)
+        piece = min(max(self.own / (receivers + 1), LEAST_WEIGHT), MOST_WEIGHT)
         self.own = max(self.own - receivers * piece, LEAST_WEIGHT)
         return piece
 

@@ -283,8 +283,8 @@ class Exchanges:
             self._drop(self._end(out.peer, out.exchange), "unacknowledged")
 
     def cut_off(self, link: Link, chunk: Chunk) -> bool:
-        """Gives up the vector that is coming in, if a chunk begins a later one before it is whole:
-        its rest is lost. Its sender is told.
+        """Gives up the vector that is coming in, if a chunk begins a later one before it is whole,
+        or one that is sent again: its rest is lost. Its sender is told, for good.
 
         Returns:
             Whether it did, which is a fault: else a peer could fill our log with one small chunk a
@@ -293,9 +293,12 @@ class Exchanges:
         assert link.route is not None, "chunks come over routes that stand"
         key = (link.route, chunk.nets)
         former = self._assemblers.get(key)
-        if former is None or former.exchange == chunk.exchange or not self._is_later(link, chunk):
+        if former is None or former.exchange == chunk.exchange:
+            return False
+        if not self._comes_again(link, former, chunk) and not self._is_later(link, chunk):
             return False
         self._give_up(key)
+        self._decide(link, former.exchange, former.head.purpose, INCOMPLETE)
         self._ack(link.route, former.exchange, INCOMPLETE)
         return True
 
@@ -361,12 +364,22 @@ class Exchanges:
     def _is_decided(self, link: Link, route: bytes, chunk: Chunk) -> bool:
         """Whether a piece is of a vector that was decided about; if so, its sender is told again
         when all of it has come."""
-        prefix = _prefix(link.peer, link.boot or "")
-        counter = _counter(chunk.exchange, prefix)
-        reason = None if counter is None else self._decisions.of(link.peer, prefix, counter)
+        reason = self._decision(link, chunk)
         if reason is not None and chunk.index == chunk.count - 1:
             self._ack(route, chunk.exchange, reason)
         return reason is not None
+
+    def _decision(self, link: Link, chunk: Chunk) -> str | None:
+        """What was said about a chunk's vector, as `Decisions.of`."""
+        prefix = _prefix(link.peer, link.boot or "")
+        counter = _counter(chunk.exchange, prefix)
+        return None if counter is None else self._decisions.of(link.peer, prefix, counter)
+
+    def _comes_again(self, link: Link, former: Assembler, chunk: Chunk) -> bool:
+        """Whether a chunk begins what is sent until it is decided about, with another coming in
+        that is not: of those that last, a sender has one on its way."""
+        may_last = chunk.purpose in LASTING and former.head.purpose not in LASTING
+        return may_last and not chunk.index and self._decision(link, chunk) is None
 
     def _decide(self, link: Link, exchange: str, purpose: Purpose, reason: str) -> None:
         """Remembers what was said about a vector that may come again."""
@@ -397,7 +410,13 @@ class Exchanges:
             self._give_up(key)  # it is sent again, its rest having vanished on the way
             assembler = None
         expected_bytes = self._check_new(link, chunk)
-        assert assembler is None, "a vector that is cut off is given up first"
+        if assembler is not None:
+            raise VectorError(
+                "order",
+                expected=f"the rest of `{assembler.exchange}`",
+                got=f"chunk {chunk.index} of `{chunk.exchange}`",
+                at=f"peer `{link.peer}`",
+            )
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)
         self._assemblers[key] = assembler
         return assembler
@@ -436,7 +455,7 @@ class Exchanges:
     def _give_up(self, key: tuple[bytes, Nets]) -> None:
         assembler = self._assemblers.pop(key)
         if assembler.head.purpose in LASTING:
-            return  # it will come again, and its sender accounts for it
+            return  # its sender accounts for it, and sends it again unless it is told not to
         self.traffic[assembler.peer].dropped += 1
         fields = _fields_of(assembler.peer, assembler.head)
         self._core.record("vector_dropped", **fields, reason=INCOMPLETE)

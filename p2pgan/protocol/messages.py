@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from p2pgan.types import Net
+from p2pgan.types import MOST_WEIGHT, Net
 
 PROTOCOL_VERSION: Final = 4
 """Raised by every change that an older peer would misread."""
@@ -45,9 +45,6 @@ MAX_NETS: Final = 2
 
 MAX_COUNT: Final = 2**62
 """Rounds, clocks and sizes: fits a signed 64-bit integer with room to add."""
-
-MAX_WEIGHT: Final = 2.0**40
-"""Weights of a run add up to the number of its nodes, which is far smaller."""
 
 MAX_SCORE: Final = 1e9
 """What a diverged pair of networks is given."""
@@ -171,7 +168,7 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     """Number of the discriminator that batches, feedback or a move belong to, from 0."""
     number: Count = 0
     """Adam's steps so far of a discriminator that moves; images that an update rests on."""
-    weight: Annotated[float, msgspec.Meta(ge=0, le=MAX_WEIGHT)] = 0.0
+    weight: Annotated[float, msgspec.Meta(ge=0, le=MOST_WEIGHT)] = 0.0
     """How much its networks count, where weights travel with them; 0 where none do."""
     answers: Annotated[str, msgspec.Meta(max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)] = ""
     """Exchange id of the vector that this one answers; empty where it answers none."""

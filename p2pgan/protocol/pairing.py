@@ -81,9 +81,11 @@ class Pairs(Trade):
 
     def go_on(self, ready: Sequence[str], round: int) -> None:
         self._is_mixing = False
-        if self._held is not None:
-            self._answer(self._held)
-            self._held = None
+        held, self._held = self._held, None
+        if held is not None and held.peer in ready:
+            self._answer(held)
+        elif held is not None:
+            self.exchanges.discard((held,), "unanswered")
         if self._request is not None:
             self._request.rounds += 1
             if self._request.rounds < PATIENCE:
@@ -169,6 +171,9 @@ class Pairs(Trade):
     def lost(self, peer: str) -> None:
         if self._request is not None and self._request.peer == peer:
             self._give_up(self._request)
+        if self._held is not None and self._held.peer == peer:
+            self.exchanges.discard((self._held,), "unanswered")
+            self._held = None
 
     def _give_up(self, request: Request) -> None:
         self._given_up[request.peer] = request.exchange

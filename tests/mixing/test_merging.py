@@ -11,7 +11,7 @@ from p2pgan.config import ExchangeConfig
 from p2pgan.mixing.draws import push
 from p2pgan.mixing.merging import Averaging, SumWeights, weighted_rows, weighting
 from p2pgan.mixing.rules import shares
-from p2pgan.types import LEAST_WEIGHT
+from p2pgan.types import LEAST_WEIGHT, MOST_WEIGHT
 
 RING = [[1, 4], [2, 0], [3, 1], [4, 2], [0, 3]]
 
@@ -53,6 +53,16 @@ def test_one_that_conserves_stops_giving_before_nothing_is_left() -> None:
         rounds += 1
     assert rounds == 512
     assert weights.own >= LEAST_WEIGHT
+
+
+@pytest.mark.parametrize("conserves", [False, True])
+def test_no_piece_carries_more_than_a_vector_may(conserves: bool) -> None:
+    """Though others have lied; nothing of what came is lost."""
+    weights = SumWeights(conserves=conserves)
+    weights.take(6 * MOST_WEIGHT)
+    assert [weights.give(1) for _ in range(2)] == [MOST_WEIGHT] * 2
+    assert weights.own == 4 * MOST_WEIGHT + 1
+    assert weights.give(7) == (4 * MOST_WEIGHT + 1) / 8
 
 
 def test_others_average_as_equals_in_the_end() -> None:

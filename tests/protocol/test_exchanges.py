@@ -1,17 +1,20 @@
 """Accounts of vectors, without a machine around them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2pgan.mixing.merging import SumWeights
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError, split
-from p2pgan.protocol.core import Core, Settings
+from p2pgan.protocol.core import Core, LastStepSettings, Settings
 from p2pgan.protocol.exchanges import MAX_UNACKNOWLEDGED, Exchanges, Parcel
 from p2pgan.protocol.links import Identity, Link
-from p2pgan.protocol.messages import Nets, VectorAck
+from p2pgan.protocol.messages import Nets, Purpose, VectorAck
 
 G: Nets = ("G",)
 D: Nets = ("D",)
@@ -19,6 +22,10 @@ D: Nets = ("D",)
 
 @pytest.fixture
 def core() -> Core:
+    return core_of_a()
+
+
+def core_of_a() -> Core:
     settings = Settings(
         identity=Identity(node="A", run="run", architecture="same", boot="0123456789"),
         neighbors=("B", "C"),
@@ -196,16 +203,30 @@ BOTH: Nets = ("G", "D")
 
 @pytest.fixture
 def lasting(core: Core) -> Exchanges:
-    """Of a node that exchanges mass, and refuses round 9."""
+    return lasting_of(core)
+
+
+def lasting_of(core: Core) -> Exchanges:
+    """Of a node that exchanges mass, averages in the end, and refuses round 9."""
     settings = core.settings
     assert isinstance(settings, Settings)
     weighed = replace(
-        settings, groups=(BOTH,), exchange="mass", weighting=SumWeights(conserves=True)
+        settings,
+        groups=(BOTH,),
+        exchange="mass",
+        weighting=SumWeights(conserves=True),
+        last_step=LastStepSettings(name="average", groups=(BOTH,), around={}, rounds=1),
     )
     return Exchanges(core, weighed, lambda arrival: "busy" if arrival.round == 9 else "")
 
 
-def push(exchanges: Exchanges, counter: int, only: slice = slice(None), round: int = 1) -> bool:
+def push(
+    exchanges: Exchanges,
+    counter: int,
+    only: slice = slice(None),
+    round: int = 1,
+    purpose: Purpose = "mass",
+) -> bool:
     """Some chunks of a piece of mass from B; whether it is now taken."""
     order = do.SendVector(
         peer="A",
@@ -213,11 +234,12 @@ def push(exchanges: Exchanges, counter: int, only: slice = slice(None), round: i
         nets=BOTH,
         round=round,
         clock=0,
-        purpose="mass",
-        weight=0.5,
+        purpose=purpose,
+        weight=0.5 if purpose == "mass" else 0.0,
     )
     arrival = None
     for chunk, payload in list(split(bytes(12), order, chunk_bytes=4))[only]:
+        exchanges.cut_off(link(), chunk)
         arrival = exchanges.chunk(link(), chunk, payload, finite=True)
         exchanges.validate({b"B": "B"})
     return arrival is not None
@@ -278,3 +300,89 @@ def test_what_lasts_survives_its_connection(core: Core, lasting: Exchanges) -> N
     assert list(lasting.outstanding) == [exchange]
     lasting.give_up(lasting.outstanding[exchange], "restarted")
     assert records(core) == [("vector_sent", None), ("vector_dropped", "restarted")]
+
+
+START, REST = slice(0, 1), slice(1, None)
+
+
+def test_an_earlier_piece_of_mass_is_refused_while_another_comes_in(
+    core: Core, lasting: Exchanges
+) -> None:
+    """Nobody honest sends two before the first is decided about; the one that comes in stays."""
+    push(lasting, 7, START)
+    with pytest.raises(VectorError, match=r"B\.theirs-a\.7"):
+        push(lasting, 6, START)
+    assert answers(core) == ["vector_dropped", "order"]
+    assert push(lasting, 7, REST)
+    assert answers(core) == ["vector_received", "accepted"]
+    assert not push(lasting, 6)
+    assert answers(core) == ["order"]
+
+
+@pytest.mark.parametrize("part", [START, REST])
+def test_a_piece_that_is_sent_again_ends_what_has_lost_its_rest(
+    core: Core, lasting: Exchanges, part: slice
+) -> None:
+    """All of it was lost the first time. What has no beginning again is refused for good."""
+    push(lasting, 7, START, purpose="average")
+    if part == START:
+        assert not push(lasting, 6, START)
+        assert answers(core) == ["vector_dropped", "incomplete"]
+        assert push(lasting, 6, REST)
+        assert answers(core) == ["vector_received", "accepted"]
+    else:
+        with pytest.raises(VectorError, match="chunk 1 of"):
+            push(lasting, 6, REST)
+        assert answers(core) == ["vector_dropped", "order"]
+        assert push(lasting, 7, REST, purpose="average")
+
+
+def test_a_piece_that_was_decided_about_ends_nothing(core: Core, lasting: Exchanges) -> None:
+    assert push(lasting, 6)
+    push(lasting, 7, START, purpose="average")
+    core.take()
+    assert not push(lasting, 6)
+    assert answers(core) == ["accepted"]
+    assert push(lasting, 7, REST, purpose="average")
+
+
+def test_a_piece_that_a_later_vector_cuts_off_is_refused_for_good(
+    core: Core, lasting: Exchanges
+) -> None:
+    """Its sender is told, and merges it: a repetition that was on its way must not come in."""
+    push(lasting, 6, START)
+    assert push(lasting, 7, purpose="average")
+    assert answers(core) == ["incomplete", "vector_received", "accepted"]
+    assert not push(lasting, 6)
+    assert answers(core) == ["incomplete"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([START, REST, slice(None)]), st.booleans()),
+        max_size=12,
+    )
+)
+def test_whatever_chunks_come_mass_is_decided_about_once(
+    parts: list[tuple[int, slice, bool]],
+) -> None:
+    """A peer that sends anything in any order makes errors of its own, and gets one answer."""
+    core = core_of_a()
+    exchanges = lasting_of(core)
+    decided: dict[str, bool] = {}
+    for counter, part, is_mass in parts:
+        with suppress(VectorError):
+            push(exchanges, 2 * counter + is_mass, part, purpose="mass" if is_mass else "average")
+        exchanges.validate_all({b"B": "B"})
+        for instruction in core.take():
+            if isinstance(instruction, do.Reply) and is_mass_of(instruction):
+                ack = instruction.message
+                assert isinstance(ack, VectorAck)
+                if ack.reason != "repeated":  # its sender was told long ago
+                    assert decided.setdefault(ack.exchange, ack.accepted) == ack.accepted
+
+
+def is_mass_of(reply: do.Reply) -> bool:
+    """Odd numbers are those of mass."""
+    assert isinstance(reply.message, VectorAck)
+    return reply.message.exchange[-1] in "13579"

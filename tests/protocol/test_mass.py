@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from p2pgan.mixing.merging import SumWeights
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import split
 from p2pgan.protocol.mass import RESEND_MAX_S, RESEND_TIMER
 from p2pgan.protocol.messages import VectorAck, Welcome
 from tests.protocol.party import Member, Party
@@ -313,6 +314,28 @@ def test_a_peer_that_was_started_anew_has_taken_what_was_in_doubt_along() -> Non
     assert in_doubt(party, "A") == []
     assert reasons(party, exchange) == {"restarted"}
     assert exchange not in party.members["A"].kept
+
+
+def test_pieces_that_no_honest_peer_sends_are_faults_of_their_sender() -> None:
+    """The first chunk of one, and then that of an earlier one."""
+    party = masses()
+    party.settle(until=lambda: all(m.phase == "training" for m in party.members.values()))
+    route = party.connections["A", "B"].route
+    for counter in (7, 6):
+        order = do.SendVector(
+            peer="B",
+            exchange=f"A.A-boot-o.{counter}",
+            nets=("G", "D"),
+            round=1,
+            clock=1,
+            purpose="mass",
+            weight=0.5,
+        )
+        chunk, payload = next(split(bytes(24), order, chunk_bytes=8))
+        party.tell("B", ev.Received(route=route, message=chunk, payload=payload))
+    assert party.members["B"].machine.statistics().peers[0].faults == 1
+    assert reasons(party, order.exchange) == {"order"}
+    party.settle(until=lambda: bool(party.members["B"].mixed))
 
 
 def test_repetitions_wait_longer_and_longer() -> None:

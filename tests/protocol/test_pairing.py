@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.chunks import Arrival
+from p2pgan.protocol.messages import Refuse
 from p2pgan.protocol.pairing import PATIENCE
 from tests.protocol.party import Member, Party
 
@@ -249,6 +251,37 @@ def test_a_late_answer_is_averaged() -> None:
 def answers(party: Pairing) -> list[do.SendVector]:
     sent = [order for order in party.sent.values() if order.purpose == "answer"]
     return [order for order in sent if order.exchange not in party.taken]
+
+
+@pytest.mark.parametrize("way", ["down", "refused"])
+def test_who_cannot_be_answered_is_not_mixed_with(way: str) -> None:
+    """A request comes while a node mixes, and before it has done so its asker is out of reach: what
+    the asker does not get it cannot mix, and half a pair would move the sum."""
+    party = Pairing([("A", "B"), ("B", "C"), ("C", "A")], iterations=40, seed=0)
+    party.work_s = {do.Train: 1.0, do.Mix: 0.5}
+    party.start()
+    party.settle(until=lambda: bool(held(party)))
+    ((node, request),) = held(party)
+    if way == "down":
+        party.take(("down", node, request.peer))
+    else:
+        refuse = Refuse(clock=1, node=request.peer, code="faults", text="")
+        party.tell(node, ev.Answered(peer=request.peer, message=refuse))
+    party.settle(until=lambda: not isinstance(party.members[node].work, do.Mix))
+    dropped = party.members[node].kinds("vector_dropped")
+    assert (request.exchange, "unanswered") in [(f["exchange"], f["reason"]) for f in dropped]
+    assert all(order.answers != request.exchange for order in party.sent.values())
+    party.settle()
+    assert request.exchange not in party.members[node].mixed
+    party.check_closed()
+    party.check_accounts()
+
+
+def held(party: Pairing) -> list[tuple[str, Arrival]]:
+    """Requests that wait until a node has mixed."""
+    machines: dict[str, Any] = {node: member.machine for node, member in party.members.items()}
+    found = [(node, machine._trade._held) for node, machine in machines.items()]
+    return [(node, request) for node, request in found if request is not None]
 
 
 def test_patience_ends(party_of: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from p2pgan.errors import LocalProtocolError
 from p2pgan.mixing.merging import Averaging, SumWeights
 from p2pgan.protocol import instructions as do
+from p2pgan.types import MOST_WEIGHT
 
 PAIR = [("A", "B")]
 
@@ -63,6 +64,36 @@ def test_a_vector_without_a_weight_is_refused_where_weights_travel(
     reasons = {fields["reason"] for _, fields in party.logged("vector_dropped")}
     assert "weight" in reasons
     assert not party.logged("vector_mixed")
+
+
+class Liar(SumWeights):
+    """Always sends the most that it may."""
+
+    def give(self, receivers: int) -> float:
+        del receivers
+        return MOST_WEIGHT
+
+
+@pytest.mark.parametrize("exchange", ["mass", "push"])
+def test_who_was_lied_to_is_heard_all_the_same(party_of: Callable[..., Any], exchange: str) -> None:
+    """C lies to A, whose weight is soon more than a message may say; B hears it to the end."""
+    hears = {"A": "B", "B": "A", "C": "A"}
+    overrides = {
+        node: {
+            "weighting": (Liar if node == "C" else SumWeights)(conserves=exchange == "mass"),
+            "draw": lambda ready, head=head: [head] if head in ready else [],
+        }
+        for node, head in hears.items()
+    }
+    edges = [("A", "B"), ("A", "C")]
+    party = party_of(edges, overrides=overrides, exchange=exchange, iterations=80)
+    party.work_s[do.Train] = 1.0
+    party.start()
+    party.settle()
+    assert overrides["A"]["weighting"].own > 2 * MOST_WEIGHT
+    party.check_closed()
+    party.check_accounts()
+    assert not party.logged("peer_refused")
 
 
 @pytest.mark.parametrize("exchange", ["mass", "pair"])
