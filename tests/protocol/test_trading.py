@@ -90,7 +90,8 @@ def test_who_was_lied_to_is_heard_all_the_same(party_of: Callable[..., Any], exc
     party.work_s[do.Train] = 1.0
     party.start()
     party.settle()
-    assert overrides["A"]["weighting"].own > 2 * MOST_WEIGHT
+    weighting: Any = overrides["A"]["weighting"]
+    assert weighting.own > 2 * MOST_WEIGHT
     party.check_closed()
     party.check_accounts()
     assert not party.logged("peer_refused")
