@@ -13,6 +13,7 @@ import torch
 
 from p2pgan.config import (
     CoordinatorConfig,
+    DaemonConfig,
     ExchangeConfig,
     RunConfig,
     ScoreConfig,
@@ -23,7 +24,16 @@ from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
 from p2pgan.record.reader import read
-from p2pgan.record.schema import CheckpointSaved, Consensus, FaultInjected, Record, Scores
+from p2pgan.record.schema import (
+    CheckpointSaved,
+    Consensus,
+    FaultInjected,
+    Record,
+    Scores,
+    VectorDropped,
+    VectorReceived,
+    VectorSent,
+)
 from p2pgan.sim.run import simulate as lockstep
 from p2pgan.sim.virtual.run import Finished, Progress, prepared
 from p2pgan.sim.virtual.standin import StandIn
@@ -84,7 +94,7 @@ def test_the_summary_says_what_the_log_says(virtual: Virtual) -> None:
     told = summary["virtual"]
     assert told.keys() == {
         *("duration_s", "events", "batched_calls", "trainings"),
-        *("messages_lost", "faults", "survivors"),
+        *("messages_lost", "faults", "survivors", "trace"),
     }
     assert told["duration_s"] == pytest.approx(log(finished)[-1].time_s)
     assert (told["trainings"], told["survivors"], told["messages_lost"]) == (12, 3, 0)
@@ -224,6 +234,25 @@ def test_faults_are_written_and_counted(virtual: Virtual) -> None:
     assert finished.summary["virtual"]["survivors"] == 8
 
 
+@pytest.mark.parametrize("fault", [{"delay_rounds": 3.0}, {"duplication": 1.0}, {"loss": 0.4}])
+def test_vectors_of_several_chunks_arrive_whole_or_not_at_all(
+    virtual: Virtual, fault: dict[str, float]
+) -> None:
+    finished = virtual(
+        nodes=4,
+        overlay="complete",
+        iterations=120,
+        daemon=DaemonConfig(chunk_bytes=65_536),
+        made_up=fault | {"score_every_s": 0.0},
+    )
+    assert of(finished, VectorReceived)
+    reasons = {r.body.reason for r in of(finished, VectorDropped)}  # type: ignore[union-attr]
+    assert "order" not in reasons
+    sent, received = len(of(finished, VectorSent)), len(of(finished, VectorReceived))
+    if "loss" in fault:
+        assert received > sent / 3, "as likely as a vector of one chunk"
+
+
 def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtual) -> None:
     finished = virtual(made_up={**MADE_UP, "crash": 1.0})
     assert finished.summary["virtual"]["survivors"] == 0
@@ -248,6 +277,7 @@ def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtua
         ({"virtual": VirtualConfig(speeds="file:none.csv")}, "none.csv"),
         ({"virtual": VirtualConfig(sessions="file:none.csv")}, "none.csv"),
         ({"virtual": VirtualConfig(latency_s="overlay")}, "edge `0` - `1`"),
+        ({"virtual": VirtualConfig(delay_rounds=1), "algorithm": "fl-gan"}, "virtual.delay_rounds"),
         ({"virtual": VirtualConfig(**MADE_UP), "algorithm": "md-gan"}, "--algorithm"),
         (
             {"virtual": VirtualConfig(**MADE_UP), "exchange": ExchangeConfig(draw="permutation")},
