@@ -19,7 +19,7 @@ from p2pgan.config import (
     ScoreConfig,
     TrainConfig,
 )
-from p2pgan.errors import ConfigError, P2PGanError, RecordError
+from p2pgan.errors import CheckFailed, ConfigError, P2PGanError, RecordError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
@@ -35,8 +35,10 @@ from p2pgan.record.schema import (
     VectorSent,
 )
 from p2pgan.sim.run import simulate as lockstep
+from p2pgan.sim.virtual.invariants.waiting import Waiting
 from p2pgan.sim.virtual.run import Finished, Progress, prepared
 from p2pgan.sim.virtual.standin import StandIn
+from p2pgan.sim.virtual.worker import VirtualWorker
 from p2pgan.types import NETS
 from p2pgan.virtual import VirtualConfig
 
@@ -251,6 +253,27 @@ def test_vectors_of_several_chunks_arrive_whole_or_not_at_all(
     sent, received = len(of(finished, VectorSent)), len(of(finished, VectorReceived))
     if "loss" in fault:
         assert received > sent / 3, "as likely as a vector of one chunk"
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 0.25])
+def test_a_run_ends_though_a_node_sleeps_for_ever(
+    virtual: Virtual, tmp_path: Path, duration_s: float
+) -> None:
+    """It is away after its last session."""
+    path = tmp_path / "sessions.csv"
+    path.write_text("node,on_s,off_s\n0,0,100\n1,0,0.05\n2,0,100\n")
+    made_up = {**MADE_UP, "sessions": f"file:{path}", "duration_s": duration_s}
+    finished = virtual(made_up=made_up)
+    assert finished.summary["virtual"]["survivors"] == 2
+    assert finished.summary["virtual"]["faults"] == {"absence": 1}
+
+
+def test_who_is_forgotten_is_found(virtual: Virtual, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is due any more, and a node is left: a run does not go on for ever."""
+    monkeypatch.setattr(VirtualWorker, "_trained", lambda worker: None)
+    monkeypatch.setattr(Waiting, "sweep", lambda invariant: None)
+    with pytest.raises(CheckFailed, match="expected everybody to leave, got 3 nodes left"):
+        virtual(made_up=MADE_UP)
 
 
 def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtual) -> None:
