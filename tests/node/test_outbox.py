@@ -38,7 +38,7 @@ def test_it_says_which_vector_the_latest_frames_belong_to() -> None:
     outbox.push_vector(vector("a", nets=("G",)))
     outbox.push([b"leave"])
     outbox.push_vector(vector("b"))
-    found = []
+    found: list[str | None] = []
     while outbox.next() is not None:
         found.append(outbox.under_way)
     assert found == [None, "a", "a", None, "b", "b"]

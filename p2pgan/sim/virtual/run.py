@@ -233,7 +233,10 @@ class Stage:
         design = self.design
         cohort, cast = self._players()
         self._cohort = cohort
-        self._together = Together(one_by_one if cohort is None else together(cohort))
+        self._together = Together(
+            one_by_one if cohort is None else together(cohort),
+            design.config.virtual.duration_s or math.inf,
+        )
         self.world = World(
             {node: neighbors_of(design, self.overlay, node) for node in self.overlay.nodes},
             cast,

@@ -10,6 +10,7 @@ never will be.
 Nothing here draws from a stream that depends on when it is asked: the same seed is the same world.
 """
 
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,9 @@ from p2pgan.sim.virtual.outages import Outage
 from p2pgan.sim.virtual.timeline import Timeline, Timers
 from p2pgan.sim.virtual.worker import Together, VirtualWorker
 from p2pgan.types import Net
+
+STANDSTILLS: Final = ("freeze", "absence", "pause")
+"""Kinds of outages in which nobody trains."""
 
 INCARNATIONS_MAX: Final = 2**32
 """Boot ids have eight digits."""
@@ -205,6 +209,11 @@ class World:
         late = {
             node for outage in physics.outages if outage.kind == "late" for node in outage.nodes
         }
+        self._standstills_s: dict[str, list[float]] = {node: [] for node in neighbors}
+        for outage in physics.outages:
+            if outage.kind in STANDSTILLS:
+                for node in outage.nodes:
+                    insort(self._standstills_s[node], outage.from_s)
         for node in neighbors:
             if node not in late:
                 self.timeline.at(0.0, partial(self._start, node))
@@ -294,6 +303,7 @@ class World:
             role.work,
             self._physics.iteration_s[node],
             partial(self._outcome, member),
+            self._standstills_s[node],
         )
         around = Surroundings(
             network=endpoint,

@@ -126,13 +126,13 @@ def test_vectors_alone_are_delayed_by_rounds() -> None:
     ],
 )
 def test_a_vector_has_one_fate(
-    settings: dict[str, float], kinds: set[tuple[int, float]] | None
+    settings: dict[str, Any], kinds: set[tuple[int, float]] | None
 ) -> None:
     """Whatever the number of its chunks, and whatever else goes between the two meanwhile."""
     one = links(**settings)
-    fates = []
+    fates: list[tuple[int, float]] = []
     for number in range(200):
-        found = set()
+        found: set[tuple[int, float]] = set()
         for _ in range(7):
             chunk = one.passage("a", "b", 1, 0.0, vector=f"v{number}")
             one.passage("a", "b", 1, 0.0, vector=None)

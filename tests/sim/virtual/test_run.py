@@ -28,6 +28,7 @@ from p2pgan.record.schema import (
     CheckpointSaved,
     Consensus,
     FaultInjected,
+    NodeStopped,
     Record,
     Scores,
     VectorDropped,
@@ -170,6 +171,26 @@ def test_the_end_comes_when_it_was_asked_for(virtual: Virtual) -> None:
     assert finished.summary["interrupted"] is False
     assert summarise(finished.directory).iterations == 123
     assert {node.stopped for node in summarise(finished.directory).nodes} == {"stopped"}
+
+
+@pytest.mark.parametrize("pauses", [0.0, 36000.0])
+def test_nobody_makes_more_than_it_has_time_for(
+    virtual: Virtual, tmp_path: Path, pauses: float
+) -> None:
+    """Though others are done sooner, and what has begun is computed with them."""
+    path = tmp_path / "speeds.csv"
+    path.write_text("node,speed\n0,100\n1,1\n2,1\n")
+    made_up = {"speeds": f"file:{path}", "duration_s": 1.0, "pauses": pauses, "pause_s": 0.05}
+    finished = virtual(iterations=10**6, exchange_every=1000, made_up=MADE_UP | made_up)
+    for node in "12":
+        trained_s = 1.0
+        for record in of(finished, FaultInjected):
+            if record.node == node and record.time_s < 1.0:
+                left_s = 1.0 - record.time_s
+                trained_s += left_s if record.body.detail == "ends" else -left_s  # type: ignore[union-attr]
+        assert (trained_s == 1.0) == (not pauses)
+        (told,) = [r.body for r in of(finished, NodeStopped) if r.node == node]
+        assert told.iterations == int(trained_s / 0.01 + 1e-6)  # type: ignore[union-attr]
 
 
 def test_with_equal_machines_all_are_stopped_at_the_end_of_a_round(virtual: Virtual) -> None:

@@ -260,7 +260,7 @@ def test_a_stop_reaches_all_and_nobody_comes_any_more(prepared: Play) -> None:
 @pytest.mark.parametrize("kind", ["absence", "freeze"])
 @pytest.mark.parametrize("stops", [True, False])
 def test_nobody_waits_for_who_sleeps_for_ever(prepared: Play, kind: Any, stops: bool) -> None:
-    """Whether it runs, has crashed or has not come when it falls asleep, and whatever comes then."""
+    """Whether it runs, has crashed or has not come yet, and whatever comes then."""
     one = prepared(
         outage(kind, "0", 5.0),
         outage("crash", "1", 4.0, 7.0),
