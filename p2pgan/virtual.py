@@ -56,17 +56,17 @@ class VirtualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `lognormal:MEDIAN,SIGMA`; `home:DOWN,UP`, which is per machine and shared by its connections,
     such as `home:100,10`; or `overlay`, the attribute `bandwidth_mbps` of the overlay's edges."""
     delay_rounds: float = 0.0
-    """Vectors are late by up to so many rounds of a machine of speed 1, uniformly; what is sent
-    after them does not wait."""
+    """Vectors are late by up to so many rounds of a machine of speed 1, uniformly, each as a whole;
+    what is sent after them does not wait. For gossip, like all faults of messages."""
     loss: float = 0.0
-    """Share of vectors and messages that vanish."""
+    """Share of vectors and messages that vanish; of a vector all chunks, or none."""
     duplication: float = 0.0
-    """Share that comes twice."""
+    """Share of vectors and messages that come twice, a vector once the first copy is whole."""
     reordering: float = 0.0
-    """Share that is held back by up to a round of a machine of speed 1, for what is sent after it
-    to overtake."""
+    """Share of vectors and messages that are held back by up to a round of a machine of speed 1,
+    for what is sent after them to overtake."""
     corruption: float = 0.0
-    """Share that comes with a bit changed."""
+    """Share of messages, each chunk of a vector for itself, that come with a bit changed."""
 
     crash: float = 0.0
     """Probability of a crash per iteration (the thesis, section 3.3.4: 0.0004)."""

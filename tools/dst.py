@@ -8,6 +8,7 @@ import multiprocessing
 import sys
 import time
 from functools import partial
+from traceback import format_exc
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,9 @@ def attempt(seed: int, nodes: int) -> Outcome:
         return Outcome(seed, trial(seed, nodes), "")
     except CheckFailed as error:
         return Outcome(seed, None, f"{error}\n{error.story}")
+    except Exception:  # noqa: BLE001 - the other seeds are still to be played
+        again = f"python -m tools.dst --seed {seed} --nodes {nodes}"
+        return Outcome(seed, None, f"no check, but an error; hint: {again}\n{format_exc()}")
 
 
 def main() -> int:

@@ -140,8 +140,10 @@ class CohortWork(NodeWork):
         )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Goes on from saved networks. Adam starts again, and so do the streams of batches and
-        latents: only a node that has never ended repeats a run to the bit."""
+        """Goes on from saved networks. Adam starts again. The streams of batches and latents are
+        the cohort's: they start again in a new process, as a daemon is, and go on in virtual time,
+        where the cohort outlives the node. Only a node that has never ended repeats a run to the
+        bit."""
         for net in NETS:
             self._cohort.vectors[net][self._index].copy_(saved.vectors[net])
         if self._experiment.config.train.ema:

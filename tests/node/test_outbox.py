@@ -31,6 +31,20 @@ def test_things_leave_in_order() -> None:
     assert drained(outbox) == [b"hello", b"a0", b"a1", b"leave"]
 
 
+def test_it_says_which_vector_the_latest_frames_belong_to() -> None:
+    outbox = Outbox()
+    assert outbox.under_way is None
+    outbox.push([b"hello"])
+    outbox.push_vector(vector("a", nets=("G",)))
+    outbox.push([b"leave"])
+    outbox.push_vector(vector("b"))
+    found: list[str | None] = []
+    while outbox.next() is not None:
+        found.append(outbox.under_way)
+    assert found == [None, "a", "a", None, "b", "b"]
+    assert outbox.under_way is None
+
+
 def test_a_vector_that_waits_gives_way_to_a_newer_one() -> None:
     outbox = Outbox()
     assert outbox.push_vector(vector("a")) is None

@@ -25,7 +25,8 @@ class Peers:
     """Nodes of a gossip run: rows of one cohort.
 
     A node that starts again goes on from its checkpoint, or from the beginning if it has none. Its
-    samplers and latents go on where they were: another life sees other images.
+    samplers and latents go on where they were, since the cohort lives on: another life sees other
+    images. Its machine is a new one, whose draws (of peers, above all) start again, as a daemon's.
 
     Args:
         design: what is run.

@@ -117,11 +117,14 @@ class Checkers:
         self.story.befell(self._ground.now, outage, what)
 
     def _look(self) -> None:
-        """Looks at the whole cluster, now and in a while."""
+        """Looks at the whole cluster, now and, if anything else is due, in a while: where nothing
+        is, nothing changes any more, and whoever is left has been forgotten."""
         assert self._ground is not None
         for invariant in self._invariants:
             invariant.sweep()
-        self._ground.world.timeline.after(SWEEP_S, self._look)
+        timeline = self._ground.world.timeline
+        if timeline.next_s is not None:
+            timeline.after(SWEEP_S, self._look)
 
     def finish(self) -> None:
         """Everybody should be gone.

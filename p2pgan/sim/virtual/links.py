@@ -1,8 +1,10 @@
 """What happens to a message on its way: when it arrives, how often, and in what state.
 
 A message first waits for its line (`capacity.py`), then takes its latency. Faults are drawn for
-each message alone. A connection keeps the order of what is sent over it, as TCP does: whoever
-carries the messages sees to that, but for those that are `Delivery.overtakes`.
+each message alone, and for a vector once, whatever the number of its chunks: a vector of which
+every chunk had luck of its own would hardly ever arrive. A connection keeps the order of what is
+sent over it, as TCP does: whoever carries the messages sees to that, but for those that are
+`Delivery.overtakes`.
 """
 
 from collections.abc import Callable
@@ -33,9 +35,21 @@ class Delivery(NamedTuple):
     """The order of the connection does not count for it: it may be overtaken, or overtake."""
 
 
+class Fate(NamedTuple):
+    """What the links do to a message, or to a vector with all its chunks."""
+
+    copies: int
+    """How often it arrives: 0 if it is lost, 2 if it is doubled."""
+    late_s: float
+    overtakes: bool
+
+
+LOST: Final = Fate(copies=0, late_s=0.0, overtakes=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Shares of messages that suffer something; none by default."""
+    """Shares of messages and vectors that suffer something; none by default."""
 
     loss: float = 0.0
     duplication: float = 0.0
@@ -72,9 +86,11 @@ class Links:
             corruption=config.corruption,
             delay_s=config.delay_rounds * round_s,
         )
+        self._vectors: dict[Ends, tuple[str, Fate]] = {}
+        """The latest one between two nodes: its chunks follow each other."""
 
     def passage(
-        self, sender: str, receiver: str, size_bytes: int, now: float, *, is_vector: bool
+        self, sender: str, receiver: str, size_bytes: int, now: float, *, vector: str | None
     ) -> list[Delivery]:
         """The arrivals of a message that is sent now: none if it is lost, two if it is doubled.
 
@@ -85,35 +101,47 @@ class Links:
             receiver: who shall have it.
             size_bytes: of all its frames, at least 1.
             now: virtual seconds, never less than in the call before.
-            is_vector: whether it carries networks, which alone are delayed by rounds.
+            vector: tells the vector that it is a chunk of from others between the two; `None`: it
+                is none. Vectors alone are delayed by rounds.
         Raises:
             OverlayError: if only edges have a latency or a bandwidth, and none joins the two.
         """
-        ends, rates = (sender, receiver), self._rates
+        ends = (sender, receiver)
         bits = self._capacity.send(ends, size_bytes, now)
-        if self._happens(rates.loss):
-            return []
-        copies = 2 if self._happens(rates.duplication) else 1
-        delay_s = rates.delay_s if is_vector else 0.0
-        return [self._delivery(ends, size_bytes, bits, now, delay_s) for _ in range(copies)]
+        fate = self._fate(ends, vector)
+        return [self._delivery(ends, size_bytes, bits, now, fate) for _ in range(fate.copies)]
 
     def be_calm(self) -> None:
-        """From now on nothing is lost, doubled, reordered, corrupted or delayed by rounds."""
+        """From now on nothing is lost, doubled, reordered, corrupted or delayed by rounds, but for
+        what is left of vectors that have begun."""
         self._rates = Rates()
 
-    def _delivery(
-        self, ends: Ends, size_bytes: int, bits: tuple[float, float], now: float, delay_s: float
-    ) -> Delivery:
+    def _fate(self, ends: Ends, vector: str | None) -> Fate:
+        if vector is None:
+            return self._drawn(0.0)
+        latest = self._vectors.get(ends)
+        if latest is None or latest[0] != vector:
+            latest = self._vectors[ends] = vector, self._drawn(self._rates.delay_s)
+        return latest[1]
+
+    def _drawn(self, delay_s: float) -> Fate:
+        if self._happens(self._rates.loss):
+            return LOST
+        copies = 2 if self._happens(self._rates.duplication) else 1
+        late_s = self._rng.uniform(0, delay_s) if delay_s else 0.0
         is_held = self._happens(self._rates.reordering)
-        is_corrupt = self._happens(self._rates.corruption)
-        on_the_way_s = self._latency(ends)
-        if delay_s:
-            on_the_way_s += self._rng.uniform(0, delay_s)
         if is_held:
-            on_the_way_s += self._rng.uniform(0, self._held_s)
+            late_s += self._rng.uniform(0, self._held_s)
+        return Fate(copies, late_s, is_held or delay_s > 0)
+
+    def _delivery(
+        self, ends: Ends, size_bytes: int, bits: tuple[float, float], now: float, fate: Fate
+    ) -> Delivery:
+        is_corrupt = self._happens(self._rates.corruption)
+        on_the_way_s = self._latency(ends) + fate.late_s
         there = bits[0] + on_the_way_s, bits[1] + on_the_way_s
         at_s = self._capacity.receive(ends, size_bytes, there, now)
-        return Delivery(at_s, is_corrupt, is_held or delay_s > 0)
+        return Delivery(at_s, is_corrupt, fate.overtakes)
 
     def _happens(self, share: float) -> bool:
         """Nothing is drawn for what cannot happen."""

@@ -2,10 +2,13 @@
 
 Every message goes through the real wire format and waits in the real queues. As with ZeroMQ, two
 connections join two neighbors, one made by each. A connection lives in sessions: it is dialled,
-keeps the order unless the links let a message overtake, and breaks when an end dies, or when it has
-been silent for too long, since an end is suspended or the network is parted.
+keeps the order unless the links let a message or a vector overtake, and breaks when an end dies, or
+when it has been silent for too long, since an end is suspended or the network is parted. A vector
+is one thing on it, whatever the number of its chunks: they come in order, all or none, and if they
+come twice, then all of them after all of them.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,9 +28,9 @@ from p2pgan.node.outgoing import counted, queued
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Message
-from p2pgan.protocol.wire import encode
-from p2pgan.sim.virtual.links import Links
+from p2pgan.protocol.messages import Chunk, Message
+from p2pgan.protocol.wire import decode, encode
+from p2pgan.sim.virtual.links import Delivery, Links
 from p2pgan.sim.virtual.timeline import Due, Timeline
 
 SILENCE_S: Final = (HEARTBEAT_MS + HEARTBEAT_TIMEOUT_MS) / 1000
@@ -52,6 +55,13 @@ class Ends(Protocol):
         """Something has happened to a node; it hears of it once it is awake."""
 
 
+class Copy(NamedTuple):
+    """A chunk of a vector that comes a second time."""
+
+    frames: Frames
+    delivery: Delivery
+
+
 @dataclass(slots=True)
 class Lane:
     """One direction of a session."""
@@ -64,7 +74,14 @@ class Lane:
     """When the latest message arrives that keeps the order."""
     in_flight: int = 0
     """Messages on their way."""
-    in_flight_bytes: int = 0
+    vector: str | None = None
+    """The latest vector that was sent there."""
+    vector_s: float = 0.0
+    """When its latest chunk arrives: chunks keep their order, even those of what overtakes."""
+    doubled: list["Copy"] = field(default_factory=list)
+    """Its chunks so far, if it comes twice."""
+    copies: deque["Copy"] = field(default_factory=deque)
+    """What is left to send of its second copy: that follows the whole first one."""
     stuck: list["Passage"] = field(default_factory=list)
     """What has arrived where nobody takes it, in order."""
 
@@ -91,7 +108,6 @@ class Passage:
     session: Session
     lane: Lane
     frames: Frames
-    size: int
 
 
 @dataclass(slots=True)
@@ -217,10 +233,6 @@ class Network:
             if (connection.caller in side) != (connection.callee in side):
                 self._reach(connection)
 
-    def is_connected(self, caller: str, callee: str) -> bool:
-        """Whether a connection stands."""
-        return self._connections[caller, callee].session is not None
-
     def is_busy(self, caller: str, callee: str) -> bool:
         """Whether anything is on its way over a connection, or waits for it."""
         connection = self._connections[caller, callee]
@@ -274,9 +286,7 @@ class Network:
         both_up = self._ends.is_up(caller) and self._ends.is_up(callee)
         if connection.session is not None or not both_up or not self._hears(caller, callee):
             return
-        passages = self._links.passage(
-            caller, callee, HELLO_BYTES, self._timeline.now, is_vector=False
-        )
+        passages = self._links.passage(caller, callee, HELLO_BYTES, self._timeline.now, vector=None)
         if not passages:
             self._dial(connection, self._backoff_s())
             return
@@ -390,42 +400,75 @@ class Network:
         """Empties a queue whose connection is gone."""
         self._connections[caller, callee].outbox = Outbox()
 
-    def queued_bytes(self, caller: str, callee: str) -> int:
-        """Bytes on their way over a connection, in both directions."""
-        session = self._connections[caller, callee].session
-        if session is None:
-            return 0
-        return session.forward.in_flight_bytes + session.back.in_flight_bytes
-
     def _has_room(self, lane: Lane) -> bool:
         return lane.in_flight < HIGH_WATER_MARK
 
     def _pump(self, connection: Connection) -> None:
         session = connection.session
         while session is not None and self._has_room(session.forward):
+            lane = session.forward
+            if lane.copies:
+                self._launch(session, lane, *lane.copies.popleft(), is_chunk=True)
+                continue
             frames = connection.outbox.next()
             if frames is None:
                 return
-            self._put(session, session.forward, frames)
+            vector = connection.outbox.under_way
+            if vector is None:
+                self._put(session, lane, frames)
+            else:
+                self._put_chunk(session, vector, frames)
 
     def _put(self, session: Session, lane: Lane, frames: Frames) -> None:
         """Hands a message to the links: it arrives once, twice, or never."""
-        sender, receiver = lane.ends
+        for delivery in self._passages(session, lane, frames, None):
+            self._launch(session, lane, frames, delivery)
+
+    def _put_chunk(self, session: Session, vector: str, frames: Frames) -> None:
+        """Hands a piece of a vector to the links, which do to all its pieces the same."""
+        lane = session.forward
+        if vector != lane.vector:
+            lane.vector, lane.vector_s = vector, 0.0
+            lane.doubled.clear()
+        deliveries = self._passages(session, lane, frames, vector)
+        if not deliveries:
+            return
+        first, *again = deliveries
+        self._launch(session, lane, frames, first, is_chunk=True)
+        lane.doubled += [Copy(frames, delivery) for delivery in again]
+        if again and _is_last(frames):
+            lane.copies.extend(lane.doubled)
+            lane.doubled.clear()
+
+    def _passages(
+        self, session: Session, lane: Lane, frames: Frames, vector: str | None
+    ) -> list[Delivery]:
         size = sum(len(frame) for frame in frames)
-        passages = self._links.passage(
-            sender, receiver, size, self._timeline.now, is_vector=len(frames) > 1
-        )
-        if not passages:
+        found = self._links.passage(*lane.ends, size, self._timeline.now, vector=vector)
+        if not found:
             self._lose(session)
-        for one in passages:
-            at_s = one.at_s
-            if not one.overtakes:
-                lane.last_s = at_s = max(at_s, lane.last_s)
-            sent = self._corrupted(frames, session) if one.corrupted else frames
-            passage = Passage(session, lane, sent, size)
-            lane.in_flight += 1
-            lane.in_flight_bytes += size
-            self._timeline.at(at_s, partial(self._arrive, passage))
+        return found
+
+    def _launch(
+        self,
+        session: Session,
+        lane: Lane,
+        frames: Frames,
+        delivery: Delivery,
+        *,
+        is_chunk: bool = False,
+    ) -> None:
+        """A message is on its way."""
+        at_s = delivery.at_s
+        if is_chunk:
+            at_s = max(at_s, lane.vector_s)
+        if not delivery.overtakes:
+            lane.last_s = at_s = max(at_s, lane.last_s)
+        if is_chunk:
+            lane.vector_s = at_s
+        sent = self._corrupted(frames, session) if delivery.corrupted else frames
+        lane.in_flight += 1
+        self._timeline.at(at_s, partial(self._arrive, Passage(session, lane, sent)))
 
     def _arrive(self, passage: Passage) -> None:
         session, lane = passage.session, passage.lane
@@ -435,7 +478,6 @@ class Network:
             lane.stuck.append(passage)
             return
         lane.in_flight -= 1
-        lane.in_flight_bytes -= passage.size
         if not (lane.is_open and passes):
             self._lose(session)
             return
@@ -474,6 +516,12 @@ class Network:
             bit -= 8 * len(frame)
             changed.append(frame)
         return changed
+
+
+def _is_last(frames: Frames) -> bool:
+    """Whether a vector is whole with this chunk."""
+    message, _ = decode(frames)
+    return isinstance(message, Chunk) and message.index + 1 == message.count
 
 
 class Endpoint:

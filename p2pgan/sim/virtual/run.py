@@ -170,20 +170,20 @@ def prepared(config: RunConfig, data_dir: Path) -> Design:
 
 def _check_links(design: Design) -> None:
     """A coordinator's orders are not repeated: it counts on connections that lose nothing while
-    they stand, as ZeroMQ's do.
+    they stand, and keep their order, as ZeroMQ's do.
 
     Raises:
-        ConfigError: if the links are to lose or change messages.
+        ConfigError: if the links are to lose, change or delay messages.
     """
     virtual = design.config.virtual
     spoilt = {
         f"virtual.{name}": getattr(virtual, name)
-        for name in ("loss", "duplication", "reordering", "corruption")
+        for name in ("loss", "duplication", "reordering", "corruption", "delay_rounds")
         if getattr(virtual, name)
     }
     if design.algorithm.has_coordinator and (spoilt or virtual.preset != "none"):
         raise ConfigError(
-            expected="0: a coordinator counts on connections that lose nothing while they stand",
+            expected="0: a coordinator counts on connections that lose nothing and keep the order",
             got=", ".join(f"`{value:g}`" for value in spoilt.values()) or f"`{virtual.preset}`",
             at=", ".join(spoilt) or "virtual.preset",
             hint="crashes, freezes, partitions, latencies and bandwidths are fine",
@@ -241,7 +241,10 @@ class Stage:
         design = self.design
         cohort, cast = self._players()
         self._cohort = cohort
-        self._together = Together(one_by_one if cohort is None else together(cohort))
+        self._together = Together(
+            one_by_one if cohort is None else together(cohort),
+            design.config.virtual.duration_s or math.inf,
+        )
         self.world = World(
             {node: neighbors_of(design, self.overlay, node) for node in self.overlay.nodes},
             cast,

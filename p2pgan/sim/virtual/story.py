@@ -63,7 +63,8 @@ class Trace:
     """A digest of all that happened, in order: equal for the same seed.
 
     Times, nodes and exchanges enter it, and no value of a network: the last digits of those depend
-    on the number of threads, and what happens does not.
+    on the number of threads. What happens does not, unless a decision rests on a network's numbers:
+    a vote (`final = "agree"`), or the refusal of networks that have diverged.
     """
 
     def __init__(self) -> None:

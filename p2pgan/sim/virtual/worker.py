@@ -2,9 +2,13 @@
 
 Between its begin and its end a training depends on nothing but its own node. So nobody's is
 computed before somebody's is due, and then all that have begun are, in one batched call: exact,
-however the machines differ in speed, and as large as can be.
+however the machines differ in speed, and as large as can be. Whoever may be stopped before its end
+by a stop that is planned (`virtual.duration_s`) waits for that, and is computed as far as it comes;
+a stop that nobody knew of finds some computed to their end, and they count in full.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -67,6 +71,8 @@ class Training:
     iterations: int
     losses: Losses | None = None
     """Once it is computed."""
+    ends_s: float = math.inf
+    """When it ends; infinite while that is not certain, since its node stands still, or will."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,10 +87,15 @@ class Task:
 
 
 class Together:
-    """Trainings that have begun and are not computed yet."""
+    """Trainings that have begun and are not computed yet.
 
-    def __init__(self, compute: Computer) -> None:
-        self._compute = compute
+    Args:
+        compute: computes them.
+        until_s: when all nodes will be stopped; infinite: nobody plans to.
+    """
+
+    def __init__(self, compute: Computer, until_s: float = math.inf) -> None:
+        self._compute, self._until_s = compute, until_s
         self._waiting: list[Training] = []
         self.calls = 0
         """Batched ones."""
@@ -102,15 +113,21 @@ class Together:
             self._waiting.remove(training)
 
     def losses_of(self, training: Training) -> Losses:
-        """Those of one that is due; all that wait are computed with it."""
+        """Those of one that is due; all that wait and will come to their end are computed with
+        it."""
         if training.losses is None:
-            waiting, self._waiting = self._waiting, []
-            results = self._compute([(one.work, one.iterations) for one in waiting])
-            for one, losses in zip(waiting, results, strict=True):
+            ready: list[Training] = []
+            later: list[Training] = []
+            for one in self._waiting:
+                is_ready = one is training or one.ends_s <= self._until_s
+                (ready if is_ready else later).append(one)
+            self._waiting = later
+            results = self._compute([(one.work, one.iterations) for one in ready])
+            for one, losses in zip(ready, results, strict=True):
                 one.losses = losses
             self.calls += 1
-            self.trainings += len(waiting)
-            self.trained += sum(one.iterations for one in waiting)
+            self.trainings += len(ready)
+            self.trained += sum(one.iterations for one in ready)
         assert training.losses is not None, "a training that never began"
         return training.losses
 
@@ -126,6 +143,7 @@ class VirtualWorker:
         iteration_s: seconds that an iteration takes.
         outcome: takes what has come of a job, and whether the machine has to be told: it is at work
             while it gives a job.
+        standstills_s: when it will have to stand still, ascending.
     """
 
     def __init__(
@@ -135,9 +153,11 @@ class VirtualWorker:
         work: NodeWork,
         iteration_s: float,
         outcome: Callable[[JobDone, bool], None],
+        standstills_s: Sequence[float] = (),
     ) -> None:
         self._timeline, self._together, self._work = timeline, together, work
         self._iteration_s, self._outcome = iteration_s, outcome
+        self._standstills_s = standstills_s
         self._task: Task | None = None
         self._training: Training | None = None
         """What the task is, if it is that."""
@@ -157,7 +177,8 @@ class VirtualWorker:
                 self._outcome(perform(self._work, job), False)
 
     def stop_training(self) -> None:
-        """Ends the running training where it is; all of it, if it is computed already."""
+        """Ends the running training where it is; all of it, if it is computed already, which can
+        only be where the stop was not planned."""
         task, training = self._task, self._training
         if task is None or training is None:
             return
@@ -170,6 +191,7 @@ class VirtualWorker:
                 self._together.drop(training)
         task.due.call_off()
         task.due = self._timeline.after(0.0, task.finish)
+        self._foresee()
 
     def hold(self) -> None:
         """Stands still from now on."""
@@ -177,6 +199,7 @@ class VirtualWorker:
             self._stood_s = self._timeline.now
             if self._task is not None:
                 self._task.due.call_off()
+                self._foresee()
 
     def go_on(self) -> None:
         """Goes on; what was being done ends that much later."""
@@ -187,6 +210,7 @@ class VirtualWorker:
         if task is not None and task.due.is_off:  # else it was stopped meanwhile
             task.held_s += stood_s
             task.due = self._timeline.at(task.due.at_s + stood_s, task.finish)
+            self._foresee()
 
     def vanish(self) -> None:
         """The process is gone."""
@@ -202,6 +226,17 @@ class VirtualWorker:
         if self._stood_s is not None:  # it stood still between two jobs as well
             self._stood_s = now
             self._task.due.call_off()
+        self._foresee()
+
+    def _foresee(self) -> None:
+        """Tells the training when it ends, if nothing holds it up until then."""
+        task, training, planned = self._task, self._training, self._standstills_s
+        if task is None or training is None:
+            return
+        place = bisect_left(planned, self._timeline.now)
+        stands_s = planned[place] if place < len(planned) else math.inf
+        is_certain = not task.due.is_off and task.due.at_s < stands_s
+        training.ends_s = task.due.at_s if is_certain else math.inf
 
     def _end(self) -> float:
         """The task is over; seconds since it was begun."""

@@ -4,11 +4,13 @@ Theory of operation. One heap says what happens next: a message arrives, a timer
 due, an outage begins or ends. Each node has the host that a daemon has (`p2pgan.node.host`), around
 the same machine; network, timers, work and disk are simulated. A node that crashes loses all of
 that but its disk, and comes back, if it does, as another incarnation with another boot id. A node
-that is suspended keeps it, and hears what has happened once it is awake.
+that is suspended keeps it, and hears what has happened once it is awake; nobody waits for one that
+never will be.
 
 Nothing here draws from a stream that depends on when it is asked: the same seed is the same world.
 """
 
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +36,9 @@ from p2pgan.sim.virtual.outages import Outage
 from p2pgan.sim.virtual.timeline import Timeline, Timers
 from p2pgan.sim.virtual.worker import Together, VirtualWorker
 from p2pgan.types import Net
+
+STANDSTILLS: Final = ("freeze", "absence", "pause")
+"""Kinds of outages in which nobody trains."""
 
 INCARNATIONS_MAX: Final = 2**32
 """Boot ids have eight digits."""
@@ -200,11 +205,18 @@ class World:
         """Nodes that do not run, and will."""
         self._running: dict[str, None] = {}
         """Nodes whose process runs, in the order in which they started."""
+        self._lost: set[str] = set()
+        """Nodes that sleep for ever; they neither run nor come any more."""
         self.is_stopping = False
         """Whether everybody has been asked to stop; nobody starts any more."""
         late = {
             node for outage in physics.outages if outage.kind == "late" for node in outage.nodes
         }
+        self._standstills_s: dict[str, list[float]] = {node: [] for node in neighbors}
+        for outage in physics.outages:
+            if outage.kind in STANDSTILLS:
+                for node in outage.nodes:
+                    insort(self._standstills_s[node], outage.from_s)
         for node in neighbors:
             if node not in late:
                 self.timeline.at(0.0, partial(self._start, node))
@@ -244,7 +256,7 @@ class World:
 
     @property
     def living(self) -> list[str]:
-        """Nodes whose process runs, suspended or not."""
+        """Nodes whose process runs, suspended or not, but for those that never wake."""
         return list(self._running)
 
     def iteration_s(self, node: str) -> float:
@@ -275,7 +287,7 @@ class World:
 
     def _start(self, node: str) -> None:
         member = self.members[node]
-        if member.host is not None or self.is_stopping:
+        if member.host is not None or self.is_stopping or node in self._lost:
             return
         self._coming.discard(node)
         self._running[node] = None
@@ -294,6 +306,7 @@ class World:
             role.work,
             self._physics.iteration_s[node],
             partial(self._outcome, member),
+            self._standstills_s[node],
         )
         around = Surroundings(
             network=endpoint,
@@ -331,7 +344,7 @@ class World:
         member.worker.vanish()
         member.timers.clear()
         member.host = None
-        del self._running[member.node]
+        self._running.pop(member.node, None)
         member.deferred.clear()
         self.network.crash(member.node)
 
@@ -362,6 +375,8 @@ class World:
             case "freeze" | "absence":
                 for node in sorted(outage.nodes):
                     self._suspend(node)
+                    if outage.to_s == float("inf"):
+                        self._lose(node)
             case "pause":
                 for node in sorted(outage.nodes):
                     self._pause(node)
@@ -394,7 +409,7 @@ class World:
         member = self.members[node]
         if member.host is not None:
             self._leave(member)
-            if returns:
+            if returns and node not in self._lost:
                 self._coming.add(node)
 
     def _suspend(self, node: str) -> None:
@@ -405,6 +420,12 @@ class World:
             member.timers.is_held = True
         if member.suspended == 1 and member.host is not None:
             self.network.suspend(node)
+
+    def _lose(self, node: str) -> None:
+        """It sleeps, and never wakes."""
+        self._lost.add(node)
+        self._running.pop(node, None)
+        self._coming.discard(node)
 
     def _resume(self, node: str) -> None:
         member = self.members[node]

@@ -25,8 +25,11 @@ def links(overlay: Overlay = PAIR, *, seed: int = 0, **settings: Any) -> Links:
 
 
 def sent(by: Links, count: int = MANY, *, is_vector: bool = False) -> list[list[Delivery]]:
-    """Messages of one byte, one a second."""
-    return [by.passage("a", "b", 1, float(now), is_vector=is_vector) for now in range(count)]
+    """Messages of one byte, or vectors of one chunk, one a second."""
+    return [
+        by.passage("a", "b", 1, float(now), vector=f"v{now}" if is_vector else None)
+        for now in range(count)
+    ]
 
 
 def share(happened: list[bool]) -> float:
@@ -38,10 +41,10 @@ def margin(of: float, count: int = MANY) -> float:
     return 4 * float(np.sqrt(of * (1 - of) / count))
 
 
-@given(st.floats(0, 1e9), st.integers(0, 10**9), st.booleans())
-def test_by_default_messages_are_there_at_once(now: float, size: int, is_vector: bool) -> None:
+@given(st.floats(0, 1e9), st.integers(0, 10**9), st.sampled_from([None, "v"]))
+def test_by_default_messages_are_there_at_once(now: float, size: int, vector: str | None) -> None:
     one = links()
-    assert one.passage("a", "b", size, now, is_vector=is_vector) == [Delivery(now, False, False)]
+    assert one.passage("a", "b", size, now, vector=vector) == [Delivery(now, False, False)]
     untouched = stream(0, EVERYONE, "links")
     assert position(one._rng) == position(untouched)
 
@@ -56,7 +59,7 @@ def test_every_message_takes_its_latency(text: str) -> None:
 
 def test_latency_comes_after_the_line() -> None:
     one = links(latency_s="0.5", bandwidth_mbps="8")
-    arrivals = [one.passage("a", "b", 10**6, 0.0, is_vector=True)[0].at_s for _ in range(3)]
+    arrivals = [one.passage("a", "b", 10**6, 0.0, vector="v")[0].at_s for _ in range(3)]
     assert arrivals == pytest.approx([1.5, 2.5, 3.5])
 
 
@@ -69,7 +72,7 @@ def test_what_is_lost_never_comes() -> None:
 def test_what_is_lost_was_sent_all_the_same() -> None:
     """The others of its line wait for it."""
     one = links(loss=0.5, bandwidth_mbps="8")
-    passages = [one.passage("a", "b", 10**6, 0.0, is_vector=True) for _ in range(40)]
+    passages = [one.passage("a", "b", 10**6, 0.0, vector=f"v{n}") for n in range(40)]
     assert [] in passages
     for place, found in enumerate(passages):
         assert [arrival.at_s for arrival in found] == pytest.approx([place + 1.0] * len(found))
@@ -113,6 +116,49 @@ def test_vectors_alone_are_delayed_by_rounds() -> None:
     assert sent(one, 10) == [[Delivery(now, False, False)] for now in range(10)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({"loss": 0.3}, {(0, 0.0), (1, 0.0)}),
+        ({"duplication": 0.3}, {(1, 0.0), (2, 0.0)}),
+        ({"reordering": 0.3}, None),
+        ({"delay_rounds": 3.0}, None),
+    ],
+)
+def test_a_vector_has_one_fate(
+    settings: dict[str, Any], kinds: set[tuple[int, float]] | None
+) -> None:
+    """Whatever the number of its chunks, and whatever else goes between the two meanwhile."""
+    one = links(**settings)
+    fates: list[tuple[int, float]] = []
+    for number in range(200):
+        found: set[tuple[int, float]] = set()
+        for _ in range(7):
+            chunk = one.passage("a", "b", 1, 0.0, vector=f"v{number}")
+            one.passage("a", "b", 1, 0.0, vector=None)
+            one.passage("b", "a", 1, 0.0, vector=f"w{number}")
+            found.add((len(chunk), max((arrival.at_s for arrival in chunk), default=0.0)))
+        assert len(found) == 1
+        fates += found
+    assert set(fates) == kinds if kinds else len(set(fates)) > 40
+
+
+def test_chunks_are_corrupted_one_by_one() -> None:
+    one = links(corruption=0.3)
+    chunks = [one.passage("a", "b", 1, 0.0, vector="v")[0] for _ in range(MANY)]
+    changed = [chunk.corrupted for chunk in chunks]
+    assert share(changed) == pytest.approx(0.3, abs=margin(0.3))
+
+
+def test_a_vector_that_has_begun_keeps_its_fate_in_the_calm() -> None:
+    """Half of one would be refused, though nothing is wrong any more."""
+    one = links(loss=1.0)
+    assert one.passage("a", "b", 1, 0.0, vector="v") == []
+    one.be_calm()
+    assert one.passage("a", "b", 1, 0.0, vector="v") == []
+    assert len(one.passage("a", "b", 1, 0.0, vector="w")) == 1
+
+
 FAULTY: Mapping[str, Any] = {
     "loss": 0.2,
     "duplication": 0.2,
@@ -127,7 +173,7 @@ def test_calm_links_do_nothing_wrong() -> None:
     sent(one, 50, is_vector=True)
     one.be_calm()
     for now in range(1, 50):
-        (calm,) = one.passage("a", "b", 10**6, 100.0 * now, is_vector=True)
+        (calm,) = one.passage("a", "b", 10**6, 100.0 * now, vector=f"calm{now}")
         assert calm == Delivery(calm.at_s, False, False)
         assert calm.at_s == pytest.approx(100.0 * now + 1.1)
 
@@ -148,10 +194,10 @@ def test_edges_say_their_latency() -> None:
     graph.add_edge("a", "b", latency_s=0.25)
     graph.add_edge("b", "c", latency_s=0)
     one = links(Overlay("net", graph), latency_s="overlay")
-    assert one.passage("b", "a", 9, 1.0, is_vector=False) == [Delivery(1.25, False, False)]
-    assert one.passage("b", "c", 9, 1.0, is_vector=False) == [Delivery(1.0, False, False)]
+    assert one.passage("b", "a", 9, 1.0, vector=None) == [Delivery(1.25, False, False)]
+    assert one.passage("b", "c", 9, 1.0, vector=None) == [Delivery(1.0, False, False)]
     with pytest.raises(OverlayError, match=r"got one from `c` to `a` - at virtual\.latency_s"):
-        one.passage("c", "a", 9, 1.0, is_vector=False)
+        one.passage("c", "a", 9, 1.0, vector=None)
     graph.edges["b", "c"]["latency_s"] = -1
     with pytest.raises(OverlayError, match="of 0 or more, got `-1` - at overlay `net`: edge `b`"):
         links(Overlay("net", graph), latency_s="overlay")

@@ -13,20 +13,33 @@ import torch
 
 from p2pgan.config import (
     CoordinatorConfig,
+    DaemonConfig,
     ExchangeConfig,
     RunConfig,
     ScoreConfig,
     TrainConfig,
 )
-from p2pgan.errors import ConfigError, P2PGanError, RecordError
+from p2pgan.errors import CheckFailed, ConfigError, P2PGanError, RecordError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model
 from p2pgan.inspect.summary import summarise
 from p2pgan.record.reader import read
-from p2pgan.record.schema import CheckpointSaved, Consensus, FaultInjected, Record, Scores
+from p2pgan.record.schema import (
+    CheckpointSaved,
+    Consensus,
+    FaultInjected,
+    NodeStopped,
+    Record,
+    Scores,
+    VectorDropped,
+    VectorReceived,
+    VectorSent,
+)
 from p2pgan.sim.run import simulate as lockstep
+from p2pgan.sim.virtual.invariants.waiting import Waiting
 from p2pgan.sim.virtual.run import Finished, Progress, prepared
 from p2pgan.sim.virtual.standin import StandIn
+from p2pgan.sim.virtual.worker import VirtualWorker
 from p2pgan.types import NETS
 from p2pgan.virtual import VirtualConfig
 
@@ -161,6 +174,26 @@ def test_the_end_comes_when_it_was_asked_for(virtual: Virtual) -> None:
     assert {node.stopped for node in summarise(finished.directory).nodes} == {"stopped"}
 
 
+@pytest.mark.parametrize("pauses", [0.0, 36000.0])
+def test_nobody_makes_more_than_it_has_time_for(
+    virtual: Virtual, tmp_path: Path, pauses: float
+) -> None:
+    """Though others are done sooner, and what has begun is computed with them."""
+    path = tmp_path / "speeds.csv"
+    path.write_text("node,speed\n0,100\n1,1\n2,1\n")
+    made_up = {"speeds": f"file:{path}", "duration_s": 1.0, "pauses": pauses, "pause_s": 0.05}
+    finished = virtual(iterations=10**6, exchange_every=1000, made_up=MADE_UP | made_up)
+    for node in "12":
+        trained_s = 1.0
+        for record in of(finished, FaultInjected):
+            if record.node == node and record.time_s < 1.0:
+                left_s = 1.0 - record.time_s
+                trained_s += left_s if record.body.detail == "ends" else -left_s  # type: ignore[union-attr]
+        assert (trained_s == 1.0) == (not pauses)
+        (told,) = [r.body for r in of(finished, NodeStopped) if r.node == node]
+        assert told.iterations == int(trained_s / 0.01 + 1e-6)  # type: ignore[union-attr]
+
+
 def test_with_equal_machines_all_are_stopped_at_the_end_of_a_round(virtual: Virtual) -> None:
     """Whoever begins the next one has made nothing of it."""
     finished = virtual(iterations=10**6, made_up={"duration_s": 0.2, "score_every_s": 0.0})
@@ -225,6 +258,46 @@ def test_faults_are_written_and_counted(virtual: Virtual) -> None:
     assert finished.summary["virtual"]["survivors"] == 8
 
 
+@pytest.mark.parametrize("fault", [{"delay_rounds": 3.0}, {"duplication": 1.0}, {"loss": 0.4}])
+def test_vectors_of_several_chunks_arrive_whole_or_not_at_all(
+    virtual: Virtual, fault: dict[str, float]
+) -> None:
+    finished = virtual(
+        nodes=4,
+        overlay="complete",
+        iterations=120,
+        daemon=DaemonConfig(chunk_bytes=65_536),
+        made_up=fault | {"score_every_s": 0.0},
+    )
+    assert of(finished, VectorReceived)
+    reasons = {r.body.reason for r in of(finished, VectorDropped)}  # type: ignore[union-attr]
+    assert "order" not in reasons
+    sent, received = len(of(finished, VectorSent)), len(of(finished, VectorReceived))
+    if "loss" in fault:
+        assert received > sent / 3, "as likely as a vector of one chunk"
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 0.25])
+def test_a_run_ends_though_a_node_sleeps_for_ever(
+    virtual: Virtual, tmp_path: Path, duration_s: float
+) -> None:
+    """It is away after its last session."""
+    path = tmp_path / "sessions.csv"
+    path.write_text("node,on_s,off_s\n0,0,100\n1,0,0.05\n2,0,100\n")
+    made_up = {**MADE_UP, "sessions": f"file:{path}", "duration_s": duration_s}
+    finished = virtual(made_up=made_up)
+    assert finished.summary["virtual"]["survivors"] == 2
+    assert finished.summary["virtual"]["faults"] == {"absence": 1}
+
+
+def test_who_is_forgotten_is_found(virtual: Virtual, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is due any more, and a node is left: a run does not go on for ever."""
+    monkeypatch.setattr(VirtualWorker, "_trained", lambda worker: None)
+    monkeypatch.setattr(Waiting, "sweep", lambda invariant: None)
+    with pytest.raises(CheckFailed, match="expected everybody to leave, got 3 nodes left"):
+        virtual(made_up=MADE_UP)
+
+
 def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtual) -> None:
     finished = virtual(made_up={**MADE_UP, "crash": 1.0})
     assert finished.summary["virtual"]["survivors"] == 0
@@ -249,6 +322,7 @@ def test_if_all_crash_for_good_there_is_a_summary_without_scores(virtual: Virtua
         ({"virtual": VirtualConfig(speeds="file:none.csv")}, "none.csv"),
         ({"virtual": VirtualConfig(sessions="file:none.csv")}, "none.csv"),
         ({"virtual": VirtualConfig(latency_s="overlay")}, "edge `0` - `1`"),
+        ({"virtual": VirtualConfig(delay_rounds=1), "algorithm": "fl-gan"}, "virtual.delay_rounds"),
         ({"virtual": VirtualConfig(**MADE_UP), "algorithm": "md-gan"}, "--algorithm"),
         (
             {"virtual": VirtualConfig(**MADE_UP), "exchange": ExchangeConfig(draw="permutation")},

@@ -1,5 +1,6 @@
 """Work in virtual time: when trainings end, how far they came, and that batches change nothing."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,16 +46,23 @@ class Counting(NodeWork):
 class Shop:
     """Workers, with what has come of their jobs and when."""
 
-    def __init__(self, **iteration_s: float) -> None:
+    def __init__(
+        self, until_s: float = math.inf, standstills_s: Sequence[float] = (), **iteration_s: float
+    ) -> None:
         self.timeline = Timeline()
         self.computed: list[list[int]] = []
-        self.together = Together(self._compute)
+        self.together = Together(self._compute, until_s)
         self.works = {node: Counting() for node in iteration_s}
         self.done: dict[str, list[tuple[float, Any]]] = {node: [] for node in iteration_s}
         self.is_new: list[bool] = []
         self.workers = {
             node: VirtualWorker(
-                self.timeline, self.together, self.works[node], seconds, partial(self._take, node)
+                self.timeline,
+                self.together,
+                self.works[node],
+                seconds,
+                partial(self._take, node),
+                standstills_s if node == "a" else (),
             )
             for node, seconds in iteration_s.items()
         }
@@ -186,8 +194,56 @@ def test_a_stop_without_training_is_no_fault() -> None:
     assert shop.ends() == []
 
 
+def test_who_will_be_stopped_is_computed_then_as_far_as_it_came() -> None:
+    shop = Shop(until_s=5.0, a=1.0, b=2.0, c=1.25)
+    shop.train(4)
+    for node in "bc":
+        shop.at(5.0, "stop_training", node)
+    shop.play()
+    assert shop.computed == [[4, 4], [2]], "c ends at the stop, which is no sooner than its end"
+    assert [shop.ends(node) for node in "abc"] == [[(4.0, 4)], [(5.0, 2)], [(5.0, 4)]]
+    assert shop.works["b"].iterations == 2
+
+
+def test_all_that_are_stopped_as_planned_are_computed_together() -> None:
+    shop = Shop(until_s=5.0, a=1.0, b=2.0, c=0.5)
+    shop.train(20)
+    for node in "abc":
+        shop.at(5.0, "stop_training", node)
+    shop.play()
+    assert shop.computed == [[5, 2, 10]]
+
+
+MANY_PAUSES = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=4)
+"""Seconds after the one before, and how long."""
+
+
+@given(MANY_PAUSES, st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
+def test_a_planned_stop_is_exact_whatever_holds_a_node_up(
+    pauses: list[tuple[int, int]], iterations: int, until_s: int, others: int
+) -> None:
+    """Others, whose trainings are due before, change nothing."""
+    spans, now = [], 0
+    for gap_s, length_s in pauses:
+        spans.append((now + gap_s, now + gap_s + length_s))
+        now = spans[-1][1]
+    shop = Shop(until_s=until_s, standstills_s=[from_s for from_s, _ in spans], a=1.0, b=1.0)
+    for from_s, to_s in spans:
+        shop.at(from_s, "hold")
+        shop.at(to_s, "go_on")
+    shop.train(others, "b")
+    shop.train(iterations, "a")
+    for node in "ab":
+        shop.at(until_s, "stop_training", node)
+    shop.play()
+    stood_s = sum(max(0, min(to_s, until_s) - from_s) for from_s, to_s in spans)
+    assert shop.ends("a")[0][1] == min(iterations, until_s - stood_s)
+    assert shop.ends("b")[0][1] == min(others, until_s)
+    assert shop.works["a"].iterations == min(iterations, until_s - stood_s)
+
+
 def test_what_is_computed_already_counts() -> None:
-    """Nobody can take an iteration back."""
+    """Nobody can take an iteration back where the stop was not planned."""
     shop = Shop(a=1.0, b=2.0)
     shop.train(4)
     shop.at(5.0, "stop_training", "b")

@@ -257,6 +257,29 @@ def test_a_stop_reaches_all_and_nobody_comes_any_more(prepared: Play) -> None:
     assert begun == [(5.0, "crash"), (9.0, "freeze")], "nothing befalls anybody after a stop"
 
 
+@pytest.mark.parametrize("kind", ["absence", "freeze"])
+@pytest.mark.parametrize("stops", [True, False])
+def test_nobody_waits_for_who_sleeps_for_ever(prepared: Play, kind: Any, stops: bool) -> None:
+    """Whether it runs, has crashed or has not come yet, and whatever comes then."""
+    one = prepared(
+        outage(kind, "0", 5.0),
+        outage("crash", "1", 4.0, 7.0),
+        outage(kind, "1", 5.0),
+        outage("late", "2", 0.0, 6.0),
+        outage(kind, "2", 5.0),
+        outage("crash", "0", 9.0, 11.0),
+        virtual={"latency_s": "0.01"},
+    )
+    if stops:
+        one.world.timeline.at(10.0, one.world.stop)
+    one.world.run()
+    assert one.world.is_over
+    assert one.world.living == []
+    if stops:
+        assert one.world.timeline.now == pytest.approx(10.0, abs=1.0)
+    assert one.reasons() == {**dict.fromkeys("012"), "3": "stopped" if stops else "finished"}
+
+
 def test_an_unsaved_vector_is_empty_and_a_saved_one_is_the_network(prepared: Play) -> None:
     one = prepared()
     assert one.world.members["0"].vectors(one.design) == {}
