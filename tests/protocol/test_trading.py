@@ -77,21 +77,22 @@ class Liar(SumWeights):
 @pytest.mark.parametrize("exchange", ["mass", "push"])
 def test_who_was_lied_to_is_heard_all_the_same(party_of: Callable[..., Any], exchange: str) -> None:
     """C lies to A, whose weight is soon more than a message may say; B hears it to the end."""
-    hears = {"A": "B", "B": "A", "C": "A"}
+    heads = {"A": "B", "B": "A", "C": "A"}
+    rules = {node: Liar if node == "C" else SumWeights for node in heads}
+    weights = {node: rule(conserves=exchange == "mass") for node, rule in rules.items()}
     overrides = {
         node: {
-            "weighting": (Liar if node == "C" else SumWeights)(conserves=exchange == "mass"),
+            "weighting": weights[node],
             "draw": lambda ready, head=head: [head] if head in ready else [],
         }
-        for node, head in hears.items()
+        for node, head in heads.items()
     }
     edges = [("A", "B"), ("A", "C")]
     party = party_of(edges, overrides=overrides, exchange=exchange, iterations=80)
     party.work_s[do.Train] = 1.0
     party.start()
     party.settle()
-    weighting: Any = overrides["A"]["weighting"]
-    assert weighting.own > 2 * MOST_WEIGHT
+    assert weights["A"].own > 2 * MOST_WEIGHT
     party.check_closed()
     party.check_accounts()
     assert not party.logged("peer_refused")
