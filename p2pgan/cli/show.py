@@ -229,7 +229,7 @@ def _virtual_lines(summary: Mapping[str, Any]) -> list[str]:
         f"{count_text(told['trainings'], 'training')} in {told['batched_calls']:,} batched calls"
     )
     trouble = (
-        f"faults: {faults or 'none'}; {count_text(told['messages_lost'], 'message')} lost; "
+        f"outages: {faults or 'none'}; {count_text(told['messages_lost'], 'message')} lost; "
         f"{count_text(told['survivors'], 'node')} ended in good order"
     )
     return [length, trouble]

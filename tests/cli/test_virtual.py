@@ -47,7 +47,7 @@ def test_it_prints_scores_faults_and_places(app: typer.Typer, tmp_path: Path) ->
     lines = result.stdout.splitlines()
     assert lines[0] == "gossip on digits (iid), 3 nodes, overlay complete-3, seed 0"
     assert any(line.startswith("virtual time 0.4 s, ") for line in lines)
-    assert "faults: none; 0 messages lost; 3 nodes ended in good order" in lines
+    assert "outages: none; 0 messages lost; 3 nodes ended in good order" in lines
     assert lines[-1] == "here/summary.json"
     for line in lines[-4:]:
         assert (tmp_path / line).is_file()

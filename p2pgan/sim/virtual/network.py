@@ -288,6 +288,7 @@ class Network:
             return
         passages = self._links.passage(caller, callee, HELLO_BYTES, self._timeline.now, vector=None)
         if not passages:
+            self._lose(None)
             self._dial(connection, self._backoff_s())
             return
         connection.dialling = self._timeline.at(
