@@ -18,6 +18,7 @@ import typer
 
 from p2pgan.cli.paths import data_dir
 from p2pgan.config import RunConfig, config_from, merge
+from p2pgan.inspect.pictures import logarithmic
 from p2pgan.record.rundir import RunDirectory, records_of
 from p2pgan.record.schema import Consensus, Scores, VectorSent
 from p2pgan.sim import run as lockstep
@@ -192,11 +193,15 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
                 ([p.time_s for p in curve.points], [p.megabytes for p in curve.points]),
                 strict=True,
             ):
-                axis.plot(xs, fids, color=color, label=label, alpha=1.0 if is_first else 0.4)
-        axes[0, column].set(title=condition, xlabel="virtual time, s", yscale="log")
-        axes[1, column].set(xlabel="MB sent by all", xscale="symlog")
+                if max(xs, default=0) > 0:  # who sends nothing has no place on a scale of bytes
+                    axis.plot(xs, fids, color=color, label=label, alpha=1.0 if is_first else 0.4)
+        axes[0, column].set(title=condition, xlabel="virtual time, s", xlim=(0, None))
+        axes[1, column].set(xlabel="MB sent by all")
+        if axes[1, column].lines:
+            logarithmic(axes[1, column], "x")
     for axis in axes[:, 0]:
         axis.set_ylabel("FID, mean over nodes")
+        logarithmic(axis)
     axes[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
 
