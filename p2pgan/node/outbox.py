@@ -64,11 +64,11 @@ class Outbox:
         return None
 
     @property
-    def under_way(self) -> str | None:
-        """Exchange id of the vector that the latest frames were a chunk of; `None`: they were none.
-        It stays the first in line until somebody asks for more than it has."""
+    def under_way(self) -> QueuedVector | None:
+        """The vector that the latest frames were a chunk of; `None`: they were none. It stays the
+        first in line until somebody asks for more than it has."""
         head = self.items[0] if self.items else None
-        return head.exchange if isinstance(head, QueuedVector) and head.is_begun else None
+        return head if isinstance(head, QueuedVector) and head.is_begun else None
 
 
 def _gives_way(item: Frames | QueuedVector, vector: QueuedVector) -> bool:

@@ -40,7 +40,7 @@ def test_it_says_which_vector_the_latest_frames_belong_to() -> None:
     outbox.push_vector(vector("b"))
     found: list[str | None] = []
     while outbox.next() is not None:
-        found.append(outbox.under_way)
+        found.append(outbox.under_way.exchange if outbox.under_way else None)
     assert found == [None, "a", "a", None, "b", "b"]
     assert outbox.under_way is None
 

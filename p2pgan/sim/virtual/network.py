@@ -124,6 +124,16 @@ class Connection:
     """When it will be cut, if nothing is heard until then."""
     spoiled_s: float = -1.0
     """When something on it was last lost or changed; negative: never."""
+    under_way: QueuedVector | None = None
+    """The latest that was begun to be sent."""
+    begun: int = 0
+    """Vectors that were, one that is sent again counted again."""
+
+    def begins(self, vector: QueuedVector) -> None:
+        """A chunk of it is sent, the first perhaps."""
+        if vector is not self.under_way:
+            self.under_way = vector
+            self.begun += 1
 
 
 class Backlog(NamedTuple):
@@ -418,7 +428,8 @@ class Network:
             if vector is None:
                 self._put(session, lane, frames)
             else:
-                self._put_chunk(session, vector, frames)
+                connection.begins(vector)
+                self._put_chunk(session, str(connection.begun), frames)
 
     def _put(self, session: Session, lane: Lane, frames: Frames) -> None:
         """Hands a message to the links: it arrives once, twice, or never."""
