@@ -76,7 +76,7 @@ def experiment_of(case: Case) -> Experiment:
 @cache
 def by_hand(case: Case) -> dict[Net, np.ndarray]:
     """The coordinator's networks at the end, with the workers as cohorts of one."""
-    fraction, weighting, momentum, _ = case
+    fraction, weighting, momentum, moments = case
     experiment = experiment_of(case)
     workers = [experiment.cohort([node], threads=1) for node in experiment.nodes]
     sizes = np.array([float(len(experiment.shards[node])) for node in experiment.nodes])
@@ -86,6 +86,8 @@ def by_hand(case: Case) -> dict[Net, np.ndarray]:
         weights = sizes[chosen] if weighting == "samples" else np.ones(len(chosen))
         weights = weights / weights.sum()
         for index in chosen:
+            if moments == "reset":
+                workers[index].forget()
             workers[index].train(EVERY)
         for net in NETS:
             size = PAIR.networks[net].size
