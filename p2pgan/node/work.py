@@ -74,6 +74,7 @@ class CohortWork(NodeWork):
     def mix(self, order: do.Mix) -> Mapping[str, float]:
         """Merges each network with the arrivals that carry it (`mixing.rules.merge`)."""
         given: dict[str, float] = {}
+        whole = parts_of(order)
         for net in NETS:
             own_E = self._own(net)
             parts = {
@@ -82,7 +83,7 @@ class CohortWork(NodeWork):
                     weight=part.weight,
                     base_P=self._vector(part.base, net).to(own_E) if part.base else None,
                 )
-                for part in parts_of(order)
+                for part in whole
                 if net in part.arrival.nets
             }
             merged = merge(own_E, list(parts.values()), order.own)

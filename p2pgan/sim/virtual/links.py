@@ -45,6 +45,7 @@ class Fate(NamedTuple):
 
 
 LOST: Final = Fate(copies=0, late_s=0.0, overtakes=False)
+UNHARMED: Final = Fate(copies=1, late_s=0.0, overtakes=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ class Links:
             corruption=config.corruption,
             delay_s=config.delay_rounds * round_s,
         )
+        self._is_calm = self._rates == Rates()
+        """Whether nothing can happen: nothing is drawn then, nor looked up for every message."""
         self._vectors: dict[Ends, tuple[str, Fate]] = {}
         """The latest one between two nodes: its chunks follow each other."""
 
@@ -114,7 +117,7 @@ class Links:
     def be_calm(self) -> None:
         """From now on nothing is lost, doubled, reordered, corrupted or delayed by rounds, but for
         what is left of vectors that have begun."""
-        self._rates = Rates()
+        self._rates, self._is_calm = Rates(), True
 
     def _fate(self, ends: Ends, vector: str | None) -> Fate:
         if vector is None:
@@ -125,6 +128,8 @@ class Links:
         return latest[1]
 
     def _drawn(self, delay_s: float) -> Fate:
+        if self._is_calm:
+            return UNHARMED
         if self._happens(self._rates.loss):
             return LOST
         copies = 2 if self._happens(self._rates.duplication) else 1
