@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 import tomli_w
 
+from p2pgan.daemons import DaemonConfig, MembershipConfig
 from p2pgan.errors import ConfigError, nearest
 from p2pgan.ranges import check, check_least
 from p2pgan.virtual import VirtualConfig
@@ -147,43 +148,6 @@ class ScoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             self.final_samples,
         )
         check_least("score.final_nodes", self.final_nodes, 1)
-
-
-class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What daemons need, and virtual time, which runs their machines."""
-
-    wait_s: float = 30.0
-    """Seconds to wait for all neighbors before training starts without the missing; 0: at once."""
-    drain_s: float = 5.0
-    """Seconds that a stopping node gives its peers to finish what is on the way."""
-    final_wait_s: float = 60.0
-    """Seconds that a node which has made its iterations waits for others of whom nothing is seen,
-    before it starts the last step without them. Who is connected and still trains is waited for;
-    0: nobody is."""
-    final_round_s: float = 0.5
-    """Seconds between two rounds of the last step, which no training keeps apart."""
-    chunk_bytes: int = 262_144
-    """Size of one frame of a vector. Large frames delay heartbeats until a slow link is cut."""
-    threads: int = 1
-    """CPU threads of the training thread."""
-    checkpoint_every: int = 0
-    """Rounds between two checkpoints of a peer; 0: only at the end. Coordinators:
-    `coordinator.checkpoint_every`."""
-
-    def __post_init__(self) -> None:
-        check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)
-        check(self.drain_s >= 0, "daemon.drain_s", "0 or more seconds", self.drain_s)
-        wait_s, round_s = self.final_wait_s, self.final_round_s
-        check(0 <= wait_s < math.inf, "daemon.final_wait_s", "0 or more seconds", wait_s)
-        check(0 < round_s < math.inf, "daemon.final_round_s", "more than 0 seconds", round_s)
-        check(
-            1024 <= self.chunk_bytes <= 524_288,
-            "daemon.chunk_bytes",
-            "1024 to 524288",
-            self.chunk_bytes,
-        )
-        check_least("daemon.threads", self.threads, 1)
-        check_least("daemon.checkpoint_every", self.checkpoint_every, 0)
 
 
 class CoordinatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -366,6 +330,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     md: SplitConfig = SplitConfig()
     virtual: VirtualConfig = VirtualConfig()
     daemon: DaemonConfig = DaemonConfig()
+    membership: MembershipConfig = MembershipConfig()
     engine: EngineConfig = EngineConfig()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from p2pgan.config import (
     CoordinatorConfig,
-    DaemonConfig,
     EngineConfig,
     ExchangeConfig,
     FederatedConfig,
@@ -25,6 +24,7 @@ from p2pgan.config import (
     read_tables,
     to_toml,
 )
+from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import ConfigError
 from p2pgan.virtual import VirtualConfig
 

@@ -14,7 +14,6 @@ import torch
 
 from p2pgan.config import (
     CoordinatorConfig,
-    DaemonConfig,
     ExchangeConfig,
     FederatedConfig,
     RunConfig,
@@ -22,6 +21,7 @@ from p2pgan.config import (
     SplitConfig,
     TrainConfig,
 )
+from p2pgan.daemons import DaemonConfig
 from p2pgan.data.batches import BatchSampler
 from p2pgan.data.datasets import to_float
 from p2pgan.errors import ConfigError, DataError, OverlayError, P2PGanError

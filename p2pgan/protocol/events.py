@@ -218,6 +218,33 @@ class Abort(Event):
     reason: str = "aborted"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequested(Event):
+    """Somebody wants this node to train no more for now, and to go on answering."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequested(Event):
+    """Somebody wants this node to go on training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRequested(Event):
+    """Somebody wants this node to save soon, and to go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoresRequested(Event):
+    """Somebody wants this node to score its generator soon, and to go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkStalled(Event):
+    """Whoever does the work shows no sign of life, or shows one again."""
+
+    is_stalled: bool
+
+
 _HEARD: Final = (Received, Answered)
 
 Kinds = tuple[type[Event], type[Message] | None]

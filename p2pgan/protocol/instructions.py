@@ -228,6 +228,21 @@ class CancelTimer(Instruction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dial(Instruction):
+    """Connect to a peer, or to where it is now; what waits for it is given up."""
+
+    peer: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp(Instruction):
+    """Close our connection to a peer, once what waits for it is sent; its end is told to nobody."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Instruction):
     """Write a line to the log, before any later instruction takes effect."""
 

@@ -8,8 +8,9 @@ and number has a bound, each bound a name and a reason.
     Hello, Chunk, Trained, Waits,
     Votes, Holding, Assign, Move,
     Expect, Release, Done,
-    Leave, LeaveAck                    ->
-                                       <-       Welcome, Refuse, VectorAck, Leave, LeaveAck
+    Fetch, Leave, LeaveAck             ->
+                                       <-       Welcome, Refuse, Credit, VectorAck, Leave, LeaveAck
+    Ping, Pong, Ask, Rumors           <-->      (either way)
 """
 
 from typing import Annotated, Final, Literal
@@ -18,7 +19,7 @@ import msgspec
 
 from p2pgan.types import MOST_WEIGHT, Net
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 """Raised by every change that an older peer would misread."""
 
 MAX_NAME_CHARS: Final = 128
@@ -51,6 +52,15 @@ MAX_SCORE: Final = 1e9
 
 MAX_LISTED: Final = 256
 """Names or votes in one message; more go into several."""
+
+MAX_ADDRESS_CHARS: Final = 256
+"""`tcp://`, a port, and a host name that is nearly as long as the 253 characters of the DNS."""
+
+MAX_RUMORS: Final = 8
+"""Members in one message: with all their texts full they leave room in a header for the rest."""
+
+TABLE_DIGEST_BYTES: Final = 8
+"""Of a table of members: tells whether two tables are the same, and proves nothing."""
 
 NET_WORD_BYTES: Final = 4
 """A float32; no chunk cuts one in two."""
@@ -85,6 +95,7 @@ Purpose = Literal[
     "batches",
     "feedback",
     "move",
+    "gift",
 ]
 """What a vector is sent for. `mix`, `average`: to be averaged with the receiver's, during the
 training or after it. `mass`: as `mix`, with a weight that must not be lost. `pair`, `answer`: a
@@ -92,7 +103,11 @@ node and a peer that it has asked move towards each other. `judge`, `adopt`: to 
 shard, or to take the place of its pair if it is better. FL-GAN: `model`, the coordinator's networks
 for a round, and `update`, what a worker made of them. MD-GAN: `batches`, two batches of generated
 images, `feedback`, what a discriminator says of one of them, and `move`, a discriminator on its way
-to another worker."""
+to another worker. `gift`: a member's networks for one that has just come, to begin with."""
+
+MemberState = Literal["alive", "suspect", "dead", "left"]
+"""What is believed of a member: it answers; it has not answered, and may refute it; it is gone; it
+has said that it goes."""
 
 RefusalCode = Literal[
     "protocol",
@@ -117,6 +132,26 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Lamport clock of the sender when it sent."""
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What is known of a member of the run. Newer is what has the higher incarnation, then the
+    later state, in the order of `MemberState`."""
+
+    node: Name
+    boot: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
+    """Of its process; empty: nobody has met it."""
+    address: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=_PRINTABLE)] = ""
+    """Where others reach it; empty: not known."""
+    incarnation: Count = 0
+    """Raised by the member alone, when it comes back or refutes what is said of it."""
+    since: Count = 0
+    """0: the overlay file has it. Others came later, in this order, equal ones in that of ids."""
+    state: MemberState = "alive"
+
+
+Rows = Annotated[tuple[Member, ...], msgspec.Meta(max_length=MAX_RUMORS)]
+TableDigest = Annotated[bytes, msgspec.Meta(max_length=TABLE_DIGEST_BYTES)]
+
+
 class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     """The first message on a link: who calls, and what both must agree on."""
 
@@ -127,6 +162,10 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     """Digest of everything that must be equal for vectors to be mixed."""
     boot: Name
     """Random for each start of a node: tells a restarted node from a second one."""
+    address: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=_PRINTABLE)] = ""
+    incarnation: Count = 0
+    since: Count = 0
+    """As in `Member`; what the caller says of itself."""
 
 
 class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
@@ -135,6 +174,8 @@ class Welcome(_Message, frozen=True, kw_only=True, tag="welcome"):
     node: Name
     boot: Name
     round: Count
+    incarnation: Count = 0
+    """As in `Member`."""
 
 
 class Refuse(_Message, frozen=True, kw_only=True, tag="refuse"):
@@ -181,6 +222,61 @@ class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
     accepted: bool
     reason: Text = ""
     """Why it was dropped."""
+
+
+class Credit(_Message, frozen=True, kw_only=True, tag="credit"):
+    """So much of a vector has come: more may be sent."""
+
+    exchange: ExchangeId
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_VECTOR_BYTES)]
+    """From its beginning."""
+
+
+class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
+    """The sender has just come and has no networks worth the name: give it yours."""
+
+
+class Ping(_Message, frozen=True, kw_only=True, tag="ping"):
+    """Are you there?"""
+
+    number: Count
+    """The answer repeats it."""
+    digest: TableDigest
+    """Of the sender's table of members."""
+    rumors: Rows = ()
+
+
+class Pong(_Message, frozen=True, kw_only=True, tag="pong"):
+    """Somebody is: whoever sends this, or another who was probed for the one who asked."""
+
+    number: Count
+    subject: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
+    """Who is there, or is not; empty: the sender."""
+    is_there: bool = True
+    """`False`: the sender has probed the subject and got no answer; it is itself there."""
+    is_degraded: bool = False
+    """The subject's training thread has shown no sign of life for too long."""
+    digest: TableDigest = b""
+    """Of the sender's table."""
+    rumors: Rows = ()
+
+
+class Ask(_Message, frozen=True, kw_only=True, tag="ask"):
+    """Probe somebody for me."""
+
+    number: Count
+    subject: Name
+    rumors: Rows = ()
+
+
+class Rumors(_Message, frozen=True, kw_only=True, tag="rumors"):
+    """News of members; or, where two tables differ, a part of one."""
+
+    rows: Rows
+    is_table: bool = False
+    """Whether it is a part of the whole table: what is dead there may have come back here."""
+    wants_table: bool = False
+    """Whether the sender wants the other's table in return."""
 
 
 class Trained(_Message, frozen=True, kw_only=True, tag="trained"):
@@ -267,10 +363,26 @@ class LeaveAck(_Message, frozen=True, kw_only=True, tag="leave_ack"):
 News = Trained | Waits | Votes
 """What is told of the last step."""
 
+Talk = Ping | Pong | Ask | Rumors
+"""What members say of each other; over either connection between the two."""
+
 Orders = Assign | Move | Expect | Release
 """What MD-GAN's coordinator tells a worker to do with its discriminator."""
 
 Message = (
-    Hello | Welcome | Refuse | Chunk | VectorAck | News | Orders | Holding | Done | Leave | LeaveAck
+    Hello
+    | Welcome
+    | Refuse
+    | Chunk
+    | Credit
+    | VectorAck
+    | Fetch
+    | Talk
+    | News
+    | Orders
+    | Holding
+    | Done
+    | Leave
+    | LeaveAck
 )
 """Every message of this protocol version."""

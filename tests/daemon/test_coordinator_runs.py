@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import CoordinatorConfig, DaemonConfig, RunConfig, ScoreConfig, SplitConfig
+from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig, SplitConfig
 from p2pgan.daemon import supervisor
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.supervisor import Progress
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, reserve_ports
+from p2pgan.daemons import DaemonConfig
 from p2pgan.experiment import prepare
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.node.host import Ended

@@ -13,14 +13,10 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from p2pgan.config import (
-    CoordinatorConfig,
-    DaemonConfig,
-    RunConfig,
-    ScoreConfig,
-)
+from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig
 from p2pgan.daemon import process
 from p2pgan.daemon.transport import Transport
+from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError, TransportError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.node import roles

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import DaemonConfig, RunConfig, ScoreConfig
+from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.daemon import supervisor
 from p2pgan.daemon.supervisor import Progress
+from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import ConfigError, RecordError
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.record.rundir import RunDirectory, records_of

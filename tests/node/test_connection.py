@@ -1,6 +1,6 @@
 """How connections behave: numbers that have to fit each other, and what is built on them."""
 
-from p2pgan.config import DaemonConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.node import connection
 from p2pgan.sim.virtual import network
 

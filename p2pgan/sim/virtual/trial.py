@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from p2pgan.config import DaemonConfig, ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.virtual.hardware import speeds

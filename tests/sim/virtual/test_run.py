@@ -11,14 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from p2pgan.config import (
-    CoordinatorConfig,
-    DaemonConfig,
-    ExchangeConfig,
-    RunConfig,
-    ScoreConfig,
-    TrainConfig,
-)
+from p2pgan.config import CoordinatorConfig, ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import CheckFailed, ConfigError, P2PGanError, RecordError
 from p2pgan.gan.checkpoint import load
 from p2pgan.gan.models import model

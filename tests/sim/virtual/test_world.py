@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from p2pgan.config import DaemonConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.protocol import events as ev
 from p2pgan.sim.virtual.network import RECONNECT_MAX_S, SILENCE_S
 from p2pgan.sim.virtual.world import Moment

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from p2pgan.config import DaemonConfig, RunConfig, ScoreConfig
+from p2pgan.config import RunConfig, ScoreConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.sim.virtual.trial import END_S, stage_of

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from p2pgan.config import DaemonConfig, RunConfig
+from p2pgan.config import RunConfig
+from p2pgan.daemons import DaemonConfig
 from p2pgan.node.roles import neighbors_of
 from p2pgan.protocol.events import Event
 from p2pgan.protocol.instructions import Record
