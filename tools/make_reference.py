@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from p2pgan import config, virtual
+from p2pgan import config, daemons, virtual
 from p2pgan.cli.app import app
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -52,7 +52,7 @@ This page is generated from the help texts by `python tools/make_reference.py`.
 
 def configuration_page() -> str:
     """`configuration.md`: a table of keys for the top level and for each sub-table."""
-    bodies = [ast.parse(inspect.getsource(module)).body for module in (config, virtual)]
+    bodies = [ast.parse(inspect.getsource(module)).body for module in (config, virtual, daemons)]
     nodes = itertools.chain.from_iterable(bodies)
     classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     fields = {name: list(_fields(node)) for name, node in classes.items()}
@@ -94,6 +94,8 @@ def _default(value: ast.expr) -> str:
     found = ast.literal_eval(value) if not isinstance(value, ast.Call) else None
     if found is None or found == ():
         return "–"
+    if found == "":
+        return '`""`'
     return f"`{str(found).lower()}`" if isinstance(found, bool) else f"`{found}`"
 
 
