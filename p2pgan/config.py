@@ -401,9 +401,11 @@ def config_from(tables: Mapping[str, Any], *, at: str) -> RunConfig:
         raise _explained(error, tables, at) from None
 
 
-LOCAL_KEYS: Final = ("daemon", "device", "engine", "score", "overlay", "virtual")
-"""What two nodes of one run may have different: how they wait, where they compute, how they score,
-where their copy of the overlay lies, and what virtual time makes up."""
+LOCAL_KEYS: Final = (
+    "daemon", "device", "engine", "membership", "overlay", "score", "virtual",
+)  # fmt: skip
+"""What two nodes of one run may have different: how they wait and watch each other, where they
+compute, how they score, where their copy of the overlay lies, and what virtual time makes up."""
 
 
 def common_settings(config: RunConfig) -> dict[str, Any]:
@@ -468,13 +470,25 @@ def read_tables(path: Path) -> dict[str, Any]:
         ConfigError: if the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tables_of(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(
             expected="a readable TOML file", got=error.strerror or str(error), at=str(path)
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(expected="TOML", got=str(error), at=str(path)) from None
+
+
+def tables_of(text: str, at: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ConfigError: if it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(expected="TOML", got=str(error), at=at) from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ Purpose = Literal[
     "links",
     "outages",
     "network",
+    "probes",
     "trial",
 ]
 """What a stream is for. A new purpose gets a new name, so that old runs stay reproducible."""

@@ -4,12 +4,11 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from p2pgan.cli.options import with_run_options
-from p2pgan.config import RunConfig
+from p2pgan.cli.options import Sources, with_sources
 from p2pgan.errors import ConfigError, ProtocolError, TransportError, unknown_name
 
 if TYPE_CHECKING:
@@ -36,9 +35,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 @app.command()
-@with_run_options
+@with_sources()
 def start(
-    config: RunConfig,
+    sources: Sources,
     *,
     id: Annotated[
         str | None,
@@ -51,6 +50,14 @@ def start(
     address: Annotated[
         str | None,
         typer.Option(help="Where to listen, such as tcp://0.0.0.0:5550.  [the overlay's]"),
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(help="Where others reach it, if not there, such as tcp://10.0.0.3:5550."),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="Come to a run that is under way: the address of any of its members."),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run.  [made of settings and overlay]")
@@ -68,8 +75,23 @@ def start(
 ) -> None:
     """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order.
 
+    With --join, settings come from the run, and weights from a neighbor.
+
     Example: p2pgan node start --id A --overlay two.json --iterations 1000
+
+    Example: p2pgan node start --join tcp://10.0.0.3:5550 --address tcp://10.0.0.9:5550
     """
+    if join is not None:
+        if role is not Role.auto or run is not None:
+            raise ConfigError(
+                expected="a member's address alone",
+                got="`--run` or `--role` beside it",
+                at="--join",
+                hint="the member says what run it is",
+            )
+        _join(sources, join, Newcomer(id, address, advertise, out, resume))
+        return
+    config = sources.config()
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import process
     from p2pgan.experiment import prepare
@@ -103,7 +125,53 @@ def start(
         data_dir=data_dir(),
         overlay_file=directory.overlay_json,
         address=address,
+        advertised=advertise,
         resume=resume,
+    )
+    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
+    process.leave_process(status)
+
+
+class Newcomer(NamedTuple):
+    """What the command line says of a node that comes."""
+
+    id: str | None
+    address: str | None
+    advertised: str | None
+    out: Path | None
+    resume: bool
+
+
+def _join(sources: Sources, member: str, wish: Newcomer) -> None:
+    """Comes to a run that is under way."""
+    from p2pgan.cli.paths import data_dir
+    from p2pgan.daemon import joining, process
+    from p2pgan.experiment import prepare
+
+    if wish.address is None:
+        raise ConfigError(
+            expected="where to listen",
+            got="nothing",
+            at="--address",
+            hint="such as `--address tcp://10.0.0.9:5550`: members connect to it",
+        )
+    charter = joining.ask(member)
+    new = joining.newcomer(charter, wish.id)
+    directory = joining.own_folder(wish.out, charter)
+    config = sources.config((joining.settings_of(charter), f"the run at {member}"))
+    experiment = prepare(joining.settle(config, directory, new), data_dir())
+    process.join_directory(experiment, directory, charter.run, new.node, resume=wish.resume)
+    plan = process.NodePlan(
+        config=experiment.config,
+        node=new.node,
+        run=charter.run,
+        directory=directory.path,
+        data_dir=data_dir(),
+        overlay_file=Path(experiment.config.overlay),
+        address=wish.address,
+        advertised=wish.advertised,
+        newcomer=new,
+        resume=wish.resume,
     )
     status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
     process.leave_process(status)

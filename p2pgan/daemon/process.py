@@ -28,6 +28,7 @@ from p2pgan.config import (
     read_tables,
     to_toml,
 )
+from p2pgan.daemon.joining import Newcomer
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
@@ -39,6 +40,7 @@ from p2pgan.errors import (
     TransportError,
 )
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.node.around import Company
 from p2pgan.node.host import Ended
 from p2pgan.node.kept import Resumption
 from p2pgan.node.roles import neighbors_of, part_of, whole_overlay
@@ -86,6 +88,10 @@ class NodePlan:
     """The overlay with everybody's address."""
     address: str | None = None
     """Where to listen, if not at the overlay's address."""
+    advertised: str | None = None
+    """Where newcomers are told that this node listens, if not there."""
+    newcomer: Newcomer | None = None
+    """What it was told of the run, if it comes later."""
     resume: bool = False
     """Whether it was started before and goes on in its log: a coordinator from its checkpoint, if
     it has one, a worker with what the coordinator gives it."""
@@ -132,6 +138,34 @@ def share_directory(
     if not directory.run_toml.is_file() and not resume:
         _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
+    _check_log(experiment, directory, node, resume=resume)
+    return directory
+
+
+def join_directory(
+    experiment: Experiment, directory: RunDirectory, run: str, node: str, *, resume: bool
+) -> RunDirectory:
+    """The run directory of a newcomer: made, or that of its run, if it lies on this machine.
+
+    Raises:
+        RecordError: as `share_directory`.
+    """
+    if not directory.run_toml.is_file():
+        _write_run_toml(experiment, directory, run)
+    name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
+    if name != run:
+        raise RecordError(
+            expected=f"run `{run}`",
+            got=f"run `{name}`",
+            at=str(directory.run_toml),
+            hint="choose another place with `--out`",
+        )
+    _check_log(experiment, directory, node, resume=resume)
+    return directory
+
+
+def _check_log(experiment: Experiment, directory: RunDirectory, node: str, *, resume: bool) -> None:
+    """A node that goes on has a log, and one that begins has none."""
     log = directory.node_events(node)
     if resume and not log.exists():
         raise RecordError(
@@ -148,7 +182,6 @@ def share_directory(
             at=str(log),
             hint=f"choose another place with `--out`{go_on}",
         )
-    return directory
 
 
 def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> int:
@@ -167,7 +200,7 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
     seat = _seat(plan, experiment, directory, say)
-    part = part_of(experiment, overlay, seat)
+    part = part_of(experiment, overlay, seat, _company(plan, experiment, overlay))
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
     trainer = Trainer(part.make_work, transport.wake)
@@ -192,6 +225,23 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
         trainer.close(TRAINER_CLOSE_S)
         transport.close()
     return _status(ended, plan, say)
+
+
+def _company(plan: NodePlan, experiment: Experiment, overlay: Overlay) -> Company:
+    """Whom the node knows of when it starts."""
+    shared = to_toml(experiment.config)
+    address = plan.advertised or ""
+    new = plan.newcomer
+    if new is None:
+        return Company(base=overlay, config=shared, address=address)
+    return Company(
+        base=new.base,
+        config=shared,
+        members=new.charter.members,
+        address=address,
+        since=new.since,
+        is_new=not plan.resume,
+    )
 
 
 def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
@@ -383,10 +433,14 @@ def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> N
     except RecordError:
         if not _is_in_the_making(directory):
             raise
-    about = {"name": run, "versions": versions(), "commit": commit() or ""}
     overlay_files.write(whole_overlay(experiment), directory.overlay_json)
     if not directory.run_toml.is_file():
-        write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
+        _write_run_toml(experiment, directory, run)
+
+
+def _write_run_toml(experiment: Experiment, directory: RunDirectory, run: str) -> None:
+    about = {"name": run, "versions": versions(), "commit": commit() or ""}
+    write_text_atomic(directory.run_toml, to_toml(experiment.config, **{RUN_TABLE: about}))
 
 
 def _is_in_the_making(directory: RunDirectory) -> bool:

@@ -8,9 +8,10 @@ All of a `Transport` belongs to one thread, but for `wake`.
 """
 
 import contextlib
+import errno
 import math
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,10 +30,11 @@ from p2pgan.node.incoming import answered, received
 from p2pgan.node.outbox import Frames, Outbox
 from p2pgan.node.outgoing import counted, queued
 from p2pgan.node.tallies import Tallies
+from p2pgan.overlay.addresses import check_address
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import SendVector
 from p2pgan.protocol.messages import Message
-from p2pgan.protocol.wire import MAX_FRAME_BYTES, encode
+from p2pgan.protocol.wire import MAX_FRAME_BYTES, decode, encode
 
 LINGER_MS: Final = 1_000
 """How long a closing socket may still send: the last acknowledgments are on their way."""
@@ -57,6 +59,7 @@ class PeerSocket:
     name: str
     dealer: "zmq.Socket[bytes]"
     monitor: "zmq.Socket[bytes]"
+    fd: int
     monitor_fd: int
     outbox: Outbox = field(default_factory=Outbox)
     unsent: Frames | None = None
@@ -118,7 +121,7 @@ class Transport:
             self._router = self._bound(zmq.ROUTER, address)
             self._control = self._bound(zmq.REP, "tcp://127.0.0.1:*")
             for peer, peer_address in neighbors.items():
-                self._peers[peer] = self._dial(peer, peer_address)
+                self.dial(peer, peer_address)
         except TransportError:
             self.close(linger_ms=0)
             raise
@@ -152,6 +155,8 @@ class Transport:
         if ready.pop(self._wake_receive.fileno(), None):
             self._drain_wakes()
         heard |= {self._names[source]: None for source in ready if source in self._names}
+        # Some may have been closed meanwhile: by what the machine said to the last events.
+        heard = {name: None for name in heard if name in self._peers}
         found: list[ev.Event | ControlRequest] = []
         for name in heard:
             found += self._answers(name, self._peers[name])
@@ -173,7 +178,8 @@ class Transport:
         ZMQ_FD).
         """
         touched, self._touched = self._touched, {}
-        return {name: None for name in touched if _has_message(self._peers[name].dealer)}
+        there = (name for name in touched if name in self._peers)
+        return {name: None for name in there if _has_message(self._peers[name].dealer)}
 
     def _flush(self, peer: PeerSocket) -> None:
         """Sends what waits; where the socket does not take all of it, it says when it does."""
@@ -281,32 +287,59 @@ class Transport:
         self._poller.register(bound, zmq.POLLIN)
         return bound
 
-    def _dial(self, peer: str, address: str) -> PeerSocket:
-        dealer = self._context.socket(zmq.DEALER)
-        _configure(dealer, MAX_FRAME_BYTES)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
-        dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
-        monitor = dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        _has_message(monitor)  # it has none: from now on it signals
-        self._touched[peer] = None
+    def dial(self, peer: str, address: str) -> None:
+        """Connects to a peer, in the place of an earlier connection to it if there is one.
+
+        Raises:
+            TransportError: if the address makes no sense.
+        """
+        self.hang_up(peer)
+        self._peers[peer] = self._dialled(peer, check_address(address, f"peer `{peer}`"))
+
+    def has(self, peer: str) -> bool:
+        """Whether there is a connection to a peer, or somebody tries to make one."""
+        return peer in self._peers
+
+    def hang_up(self, peer: str) -> None:
+        """Closes our connection to a peer; what the socket took still leaves."""
+        gone = self._peers.pop(peer, None)
+        if gone is None:
+            return
+        for source in (gone.fd, gone.monitor_fd):
+            self._poller.unregister(source)
+            del self._names[source]
+        if gone.is_watched:
+            self._poller.unregister(gone.dealer)
+        gone.dealer.disable_monitor()
+        gone.monitor.close(linger=0)
+        gone.dealer.close(linger=LINGER_MS)
+
+    def _dialled(self, peer: str, address: str) -> PeerSocket:
+        made: list[zmq.Socket[bytes]] = []
         try:
+            dealer = self._context.socket(zmq.DEALER)
+            made.append(dealer)
+            _configure(dealer, MAX_FRAME_BYTES)
+            dealer.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
+            dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+            dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+            dealer.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+            monitor = dealer.get_monitor_socket(
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            )
+            made.append(monitor)
+            _has_message(monitor)  # it has none: from now on it signals
             dealer.connect(address)
         except zmq.ZMQError as error:
-            dealer.disable_monitor()
-            monitor.close(linger=0)
-            raise TransportError(
-                expected=f"an address of neighbor `{peer}`, such as `tcp://10.0.0.3:5550`",
-                got=f"`{address}`",
-                at=error.strerror or "connect",
-                hint="give every node an address in the overlay file",
-            ) from None
+            for gone in reversed(made):
+                gone.close(linger=0)
+            raise _cannot_connect(peer, address, error) from None
+        self._touched[peer] = None
         fds = _descriptor(dealer), _descriptor(monitor)
         for fd in fds:
             self._poller.register(fd, zmq.POLLIN)
             self._names[fd] = peer
-        return PeerSocket(peer, dealer, monitor, fds[1])
+        return PeerSocket(peer, dealer, monitor, *fds)
 
 
 def ask(address: str, body: bytes, timeout_s: float) -> bytes:
@@ -332,6 +365,40 @@ def ask(address: str, body: bytes, timeout_s: float) -> bytes:
     raise TransportError(
         expected=f"an answer within {timeout_s:g} s", got="none", at=f"control socket `{address}`"
     )
+
+
+@contextlib.contextmanager
+def conversation(address: str, timeout_s: float) -> Iterator[Callable[[Message], Message]]:
+    """A connection to a node that we are no neighbor of: says a message, and returns the answer.
+
+    Raises:
+        TransportError: if the address makes no sense, or no answer comes in time.
+        RemoteProtocolError: if what comes is no message.
+    """
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        _configure(dealer, MAX_FRAME_BYTES)
+        dealer.setsockopt(zmq.LINGER, 0)
+        try:
+            dealer.connect(address)
+        except zmq.ZMQError as error:
+            raise TransportError(
+                expected="the address of a member, such as `tcp://10.0.0.3:5550`",
+                got=error.strerror or str(error),
+                at=f"`{address}`",
+            ) from None
+
+        def say(message: Message) -> Message:
+            dealer.send_multipart(encode(message))
+            if not dealer.poll(round(timeout_s * 1000)):
+                raise TransportError(
+                    expected=f"an answer within {timeout_s:g} s",
+                    got="none",
+                    at=f"`{address}`",
+                    hint="is a node of the run listening there, and does it admit newcomers?",
+                )
+            return decode(_parts(dealer))[0]
+
+        yield say
 
 
 def reserve_ports(count: int) -> tuple[list[socket.socket], list[int]]:
@@ -409,6 +476,20 @@ def _numeric(address: str) -> str:
     with contextlib.suppress(OSError):
         return f"tcp://{socket.gethostbyname(host)}:{port}"
     return address
+
+
+def _cannot_connect(peer: str, address: str, error: zmq.ZMQError) -> TransportError:
+    is_full = error.errno in (errno.EMFILE, errno.ENFILE)
+    return TransportError(
+        expected=f"a free file descriptor for neighbor `{peer}`"
+        if is_full
+        else f"an address of neighbor `{peer}`, such as `tcp://10.0.0.3:5550`",
+        got="none" if is_full else f"`{address}`",
+        at=error.strerror or "connect",
+        hint="raise the limit of open files (`ulimit -n`)"
+        if is_full
+        else "give every node an address in the overlay file",
+    )
 
 
 def _cannot_bind(address: str, error: zmq.ZMQError) -> TransportError:

@@ -6,9 +6,11 @@ and timers; what becomes of an instruction is the same, and is here.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from p2pgan.errors import P2PGanError
 from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
@@ -38,6 +40,15 @@ class Network(Protocol):
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke."""
+
+    def dial(self, peer: str, address: str) -> None:
+        """Connects to a peer, in the place of an earlier connection to it if there is one."""
+
+    def hang_up(self, peer: str) -> None:
+        """Closes our connection to a peer."""
+
+    def has(self, peer: str) -> bool:
+        """Whether we have a connection to a peer, or try to."""
 
 
 class Worker(Protocol):
@@ -141,7 +152,7 @@ class Host:
         self._events.extend(events)
         while self._events and self.ended is None:
             event = self._events.popleft()
-            if isinstance(event, ev.LinkDown):
+            if isinstance(event, ev.LinkDown) and self._around.network.has(event.peer):
                 # Before the machine hears of it: what it sends from then on is for the next link.
                 self._around.network.forget(event.peer)
             for instruction in self._machine.handle(event, self._around.clock()):
@@ -158,6 +169,13 @@ class Host:
                 around.network.reply(instruction.route, instruction.message)
             case do.SendVector() | do.Resend() | do.Forget():
                 self._obey_about_vectors(instruction)
+            case do.Dial():
+                # An address that makes no sense, or a limit of this machine: the peer is not
+                # reached, and missed like any other.
+                with suppress(P2PGanError):
+                    around.network.dial(instruction.peer, instruction.address)
+            case do.HangUp():
+                around.network.hang_up(instruction.peer)
             case do.Mix():
                 around.worker.give(self.complete(instruction))
             case do.Save():

@@ -1,7 +1,7 @@
 """What a node of a run is: a peer, a coordinator or a worker, with its machine and its work."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from p2pgan.mixing.draws import push_targets
 from p2pgan.mixing.federated import asked, count, select
 from p2pgan.mixing.merging import Merging, weighting
 from p2pgan.mixing.moves import first_places, moved, replacement
+from p2pgan.node.around import Company, Views, around_of, timing_of
 from p2pgan.node.federated_work import ModelWork, UpdateWork
 from p2pgan.node.jobs import NodeWork
 from p2pgan.node.kept import Sealed, positions, set_positions
@@ -58,16 +59,19 @@ class Part:
     """Networks that it may send before any work is done."""
 
 
-def part_of(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
+def part_of(
+    experiment: Experiment, overlay: Overlay, seat: Seat, company: Company | None = None
+) -> Part:
     """The part that a node takes.
 
     Args:
         experiment: what is run.
         overlay: its overlay; with a coordinator, that is one of its nodes.
         seat: the node.
+        company: the members that a peer knows of; `None`: they do not watch each other.
     """
     if not experiment.algorithm.has_coordinator:
-        return _peer(experiment, overlay, seat)
+        return _peer(experiment, overlay, seat, company)
     if seat.node == COORDINATOR:
         return _coordinator(experiment, seat)
     return _worker(experiment, seat)
@@ -153,8 +157,15 @@ def _identity(design: Design, seat: Seat) -> Identity:
 # -- gossip ----------------------------------------------------------------------------------------
 
 
-def _peer(experiment: Experiment, overlay: Overlay, seat: Seat) -> Part:
+def _peer(experiment: Experiment, overlay: Overlay, seat: Seat, company: Company | None) -> Part:
     settings = peer_settings(experiment, overlay, seat)
+    timing = timing_of(experiment.config.membership, "lan")
+    if company is not None and timing is not None and settings.neighbors:
+        views = Views(company.base, mend=experiment.config.membership.mend)
+        around = around_of(experiment, seat, company, timing, views)
+        now = views.of(around.membership.members).neighbors[seat.node]
+        neighbors = tuple(node for node in overlay.nodes if node in now)
+        settings = replace(settings, around=around, neighbors=neighbors)
     return Part(
         machine=machine_of(settings),
         neighbors=settings.neighbors,

@@ -103,6 +103,10 @@ class CohortWork(NodeWork):
         """Replaces each network that the arrival carries, with its moments if they travel."""
         for net in arrival.nets:
             self._own(net).copy_(self._vector(arrival, net))
+        if arrival.purpose == "gift":
+            self._iterations = arrival.number
+            if self._experiment.config.train.ema:  # its running mean begins with what it is given
+                self._judged.copy_(self._cohort.vectors["G"][self._index])
         self._follow()
 
     def score(self) -> NodeScores:

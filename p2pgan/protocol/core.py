@@ -18,7 +18,8 @@ from p2pgan.protocol.messages import (
     Nets,
     Purpose,
 )
-from p2pgan.types import LEAST_WEIGHT, Net
+from p2pgan.protocol.views import Around
+from p2pgan.types import LEAST_WEIGHT, NETS, Net
 
 MAX_CLOCK_JUMP: Final = 2**32
 """How far a message may push our clock. A node makes a few records and messages a second, so an
@@ -125,6 +126,9 @@ class NodeSettings:
     """Longest wait for the peers before we close."""
     is_again: bool = False
     """Whether the node was started before: whoever holds its id may be what it was then."""
+    around: Around | None = None
+    """How members know of each other; `None`: nobody comes, and who goes is missed by its neighbors
+    alone."""
 
     def __post_init__(self) -> None:
         names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
@@ -174,6 +178,8 @@ class Settings(NodeSettings):
 
     def groups_for(self, purpose: Purpose) -> tuple[Nets, ...]:
         """Networks that a vector may carry for that purpose; empty: there are no such vectors."""
+        if purpose == "gift":
+            return (NETS,) if self.around is not None and self.around.is_new else ()
         step = self.last_step
         if purpose in PURPOSES["push"] | PURPOSES["mass"] | PURPOSES["pair"]:
             return self.groups if purpose in PURPOSES[self.exchange] else ()

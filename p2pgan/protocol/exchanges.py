@@ -27,7 +27,7 @@ decided, and whoever gets it again says again what it has said before."""
 KEPT: Final[frozenset[Purpose]] = LASTING | {"pair", "answer"}
 """What its sender needs again."""
 
-NAMED: Final[frozenset[Purpose]] = KEPT | {"model", "update", "move", *QUIET}
+NAMED: Final[frozenset[Purpose]] = KEPT | {"gift", "model", "update", "move", *QUIET}
 """What records name; all else is the usual traffic of gossip."""
 
 UNDECIDED: Final = "not_welcomed"
@@ -197,6 +197,15 @@ class Exchanges:
         """A vector to that peer is not waited for any more."""
         self._unanswered[peer].pop(exchange, None)
         return self.outstanding.pop(exchange)
+
+    def meet(self, peer: str) -> None:
+        """The overlay joins us with a peer that we never had to do with."""
+        self._unanswered.setdefault(peer, {})
+        self.traffic.setdefault(peer, Traffic())
+
+    def owes(self, peer: str) -> bool:
+        """Whether a vector of ours to that peer has no answer yet."""
+        return any(out.peer == peer for out in self.outstanding.values()) or peer in self._quiet
 
     def awaits(self, peer: str, exchange: str) -> bool:
         """Whether a vector to that peer has no answer yet."""

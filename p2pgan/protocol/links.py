@@ -65,6 +65,9 @@ class Link:
     """Boots that it had before."""
     left: bool = False
     """It said `Leave`: it still answers, but is chosen no more."""
+    is_attached: bool = True
+    """Whether the overlay as it is now joins the two; else it is kept for what is on its way, or
+    for a peer that may come back."""
     faults: int = 0
     patience_s: float = 0.0
     """How long the next hello waits for an answer."""
@@ -74,13 +77,14 @@ class Link:
     @property
     def is_ready(self) -> bool:
         """Whether a vector may be sent there."""
-        return self.outward is Outward.READY and not self.left
+        return self.outward is Outward.READY and not self.left and self.is_attached
 
     @property
     def is_settled(self) -> bool:
         """Whether waiting for this neighbor is over: vectors can go both ways, or never will."""
         met = self.outward is Outward.READY and self.route is not None
-        return met or self.left or self.outward is Outward.REFUSED
+        gone = self.left or not self.is_attached
+        return met or gone or self.outward is Outward.REFUSED
 
     def is_gone(self, boot: str) -> bool:
         """Whether that boot is a former one, as far as is known without the address's word. It is
@@ -124,9 +128,9 @@ def check_hello(hello: Hello, us: Identity, link: Link | None) -> Refusal | None
         us: what we are.
         link: what is known of the neighbor it claims to be; `None` if there is no such neighbor.
     """
-    disagreement = _disagreement(hello, us)
-    if disagreement is not None:
-        return disagreement
+    unlike = disagreement(hello, us)
+    if unlike is not None:
+        return unlike
     if hello.node == us.node:
         if hello.boot == us.boot:
             return Refusal(code="own_address", text="this node has called itself")
@@ -162,7 +166,8 @@ def leaving(node: str) -> Refusal:
     return Refusal(code="leaving", text=f"`{node}` is about to stop")
 
 
-def _disagreement(hello: Hello, us: Identity) -> Refusal | None:
+def disagreement(hello: Hello, us: Identity) -> Refusal | None:
+    """What keeps two nodes from being of one run; `None`: nothing."""
     if hello.protocol != PROTOCOL_VERSION:
         return Refusal(
             code="protocol", text=f"protocol {PROTOCOL_VERSION} here, {hello.protocol} there"

@@ -19,18 +19,23 @@ from typing import ClassVar, Final
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.attachment import Attachment
+from p2pgan.protocol.charter import answer
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
 from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate, Outgoing
 from p2pgan.protocol.greetings import GREET_TIMER
 from p2pgan.protocol.links import Link, Outward
+from p2pgan.protocol.membership.membership import TIMERS
 from p2pgan.protocol.messages import (
     Chunk,
     Hello,
+    Inquire,
     Leave,
     LeaveAck,
     Message,
     Refuse,
+    Talk,
     VectorAck,
     Welcome,
 )
@@ -121,14 +126,18 @@ class Machine(_Moments, ABC):
     TRANSITIONS: ClassVar[Mapping[Phase, Mapping[Cause, Phase]]]
     """The table of its life."""
 
-    __slots__ = ("_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
-                 "_lonely_rounds", "_malformed", "_neighborhood", "_reason", "_round",
-                 "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
+    __slots__ = ("_attachment", "_awaiting", "_core", "_exchanges", "_failure", "_hint",
+                 "_iterations", "_lonely_rounds", "_malformed", "_neighborhood", "_reason",
+                 "_round", "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
         self._neighborhood = Neighborhood(self._core)
         self._exchanges = Exchanges(self._core, gate, self._unwanted)
+        self._attachment: Attachment | None = None
+        if settings.around is not None:
+            parts = self._neighborhood, self._exchanges
+            self._attachment = Attachment(self._core, settings.around, *parts)
         self.phase = Phase.IDLE
         self._round = 0
         self._iterations = 0
@@ -163,6 +172,7 @@ class Machine(_Moments, ABC):
                 self._on_work(event)
             case _:
                 self._on_wish(event)
+        self._follow()
         self.validate()
         return self._core.take()
 
@@ -218,12 +228,17 @@ class Machine(_Moments, ABC):
         self._core.record(
             "node_started", pid=event.pid, address=event.address, control=event.control
         )
+        if self._attachment is not None:
+            self._attachment.start(event.address or "")
         self._gather()
 
     def _fired(self, name: str) -> None:
         if name == GREET_TIMER:
             if self.phase is not Phase.CLOSED:
                 self._neighborhood.greet_again()
+        elif self._attachment is not None and name in TIMERS:
+            if self.phase is not Phase.CLOSED:
+                self._attachment.membership.fired(name)
         elif name != DRAIN_TIMER:
             self._timer(name)
         elif self.phase is Phase.LEAVING:
@@ -289,6 +304,8 @@ class Machine(_Moments, ABC):
             told = not link.left and self._neighborhood.say_leave(link)
             if told and link.outward is not Outward.DOWN:
                 self._awaiting.add(peer)
+        if self._attachment is not None:
+            self._attachment.leave()
         self._set_timer(DRAIN_TIMER, self._core.settings.drain_s)
         self._close_if_drained()
 
@@ -300,6 +317,8 @@ class Machine(_Moments, ABC):
     def _close(self, cause: Cause) -> None:
         self._enter(cause)
         self._awaiting.clear()
+        if self._attachment is not None:
+            self._attachment.membership.stop()
         self._let_go()
         self._exchanges.close()
         self._core.record(
@@ -309,10 +328,19 @@ class Machine(_Moments, ABC):
 
     # -- peers -------------------------------------------------------------------------------------
 
+    def _follow(self) -> None:
+        """Members may have come or gone."""
+        if self._attachment is None or self.phase in (Phase.LEAVING, Phase.CLOSED):
+            return
+        self._attachment.follow()
+        self._attachment.tidy()
+
     def _on_network(self, event: ev.Event) -> None:
         match event:
             case ev.Received():
                 self._received(event)
+            case ev.Answered() | ev.LinkUp() | ev.LinkDown() if self._is_closed(event.peer):
+                return
             case ev.Answered():
                 self._answered(self._neighborhood.link_of(event.peer), event.message)
             case ev.Malformed():
@@ -325,17 +353,29 @@ class Machine(_Moments, ABC):
                 self._exchanges.lose(event.peer)
                 self._awaiting.discard(event.peer)
                 self._lost(event.peer)
+                if self._attachment is not None:
+                    self._attachment.membership.lost(event.peer)
         if self._neighborhood.routes_lost:
             self._neighborhood.routes_lost = False
             self._exchanges.prune(self._neighborhood.routes)
         self._go_on()
         self._close_if_drained()
 
+    def _is_closed(self, peer: str) -> bool:
+        """Whether we have closed our connection to a peer: word of it was on its way to us."""
+        return self._attachment is not None and not self._attachment.is_dialled(peer)
+
     def _received(self, event: ev.Received) -> None:
-        """What a caller says. Before it is welcomed it can only say hello."""
+        """What a caller says. Before it is welcomed it can only say hello, or ask what run this
+        is."""
         message, route = event.message, event.route
+        if isinstance(message, Inquire):
+            self._inquired(route, message)
+            return
         if isinstance(message, Hello):
             is_leaving = self.phase is Phase.LEAVING
+            if self._attachment is not None and not is_leaving:
+                self._attachment.called(route, message)
             caller = self._neighborhood.answer_hello(
                 route, message, round=self._round, is_leaving=is_leaving
             )
@@ -348,8 +388,11 @@ class Machine(_Moments, ABC):
                 self._exchanges.unwelcome(route, message)
             return
         self._core.observe(message.clock)
+        self._heard(link)
         if isinstance(message, Chunk):
             self._chunk(link, message, event)
+        elif isinstance(message, Talk) and self._attachment is not None:
+            self._attachment.hear(link.peer, message)
         elif isinstance(message, Leave | LeaveAck):
             self._farewell(link, message)
         elif not self._hear(link, message):
@@ -360,10 +403,15 @@ class Machine(_Moments, ABC):
         if link.outward is Outward.DOWN:
             return
         self._core.observe(message.clock)
+        self._heard(link)
         match message:
             case Welcome():
                 if self._neighborhood.welcomed(link, message):
+                    if self._attachment is not None:
+                        self._attachment.welcomed(link, message)
                     self._welcomed(link)
+            case Talk() if self._attachment is not None:
+                self._attachment.hear(link.peer, message)
             case Refuse():
                 self._refused(link, message)
             case VectorAck():
@@ -379,6 +427,21 @@ class Machine(_Moments, ABC):
                 self._farewell(link, message)
             case _:
                 self._neighborhood.blame(link)
+
+    def _heard(self, link: Link) -> None:
+        """Anything that a peer says is a sign of life."""
+        if self._attachment is not None:
+            self._attachment.membership.heard(link.peer)
+
+    def _inquired(self, route: bytes, inquire: Inquire) -> None:
+        """Somebody wants to know what run this is, perhaps to come."""
+        around = self._core.settings.around
+        if around is None or self._attachment is None or self.phase is Phase.LEAVING:
+            return
+        charter = around.charter(self._attachment.membership.rows())
+        if charter:
+            message = answer(inquire, charter, self._core.tick())
+            self._core.emit(do.Reply(route=route, message=message))
 
     def _refused(self, link: Link, refuse: Refuse) -> None:
         """Being refused by one is no reason to stop, but for an id that somebody else holds.
@@ -480,6 +543,8 @@ class Machine(_Moments, ABC):
             assert self.phase is Phase.LEAVING, "waits for leave without leaving"
             assert self._awaiting <= self._neighborhood.links.keys(), "waits for a stranger"
         self._neighborhood.validate()
+        if self._attachment is not None:
+            self._attachment.validate()
         self._exchanges.validate(self._neighborhood.routes)
         if self.phase is Phase.CLOSED:
             assert not self._exchanges.outstanding, "closed with vectors on the way"
@@ -489,6 +554,8 @@ class Machine(_Moments, ABC):
     def validate_all(self) -> None:
         """Asserts them for everything, which takes time for each neighbor and vector."""
         self._neighborhood.validate_all()
+        if self._attachment is not None:
+            self._attachment.validate_all()
         self._exchanges.validate_all(self._neighborhood.routes)
         self.validate()
 

@@ -8,8 +8,9 @@ and number has a bound, each bound a name and a reason.
     Hello, Chunk, Trained, Waits,
     Votes, Holding, Assign, Move,
     Expect, Release, Done,
-    Fetch, Leave, LeaveAck             ->
-                                       <-       Welcome, Refuse, Credit, VectorAck, Leave, LeaveAck
+    Fetch, Inquire, Leave, LeaveAck    ->
+                                       <-       Welcome, Refuse, Credit, VectorAck, Invitation,
+                                                Leave, LeaveAck
     Ping, Pong, Ask, Rumors           <-->      (either way)
 """
 
@@ -58,6 +59,9 @@ MAX_ADDRESS_CHARS: Final = 256
 
 MAX_RUMORS: Final = 8
 """Members in one message: with all their texts full they leave room in a header for the rest."""
+
+MAX_INVITATION_BYTES: Final = 6_000
+"""Of one part: with the other fields it stays below the bound of a header."""
 
 TABLE_DIGEST_BYTES: Final = 8
 """Of a table of members: tells whether two tables are the same, and proves nothing."""
@@ -236,6 +240,25 @@ class Fetch(_Message, frozen=True, kw_only=True, tag="fetch"):
     """The sender has just come and has no networks worth the name: give it yours."""
 
 
+class Inquire(_Message, frozen=True, kw_only=True, tag="inquire"):
+    """What run is this, and who is in it? Anybody may ask, before any hello."""
+
+    protocol: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+    part: Count = 0
+    """Of the answer, which may be long."""
+
+
+class Invitation(_Message, frozen=True, kw_only=True, tag="invitation"):
+    """A part of what somebody has to know who wants to come (`protocol.charter`)."""
+
+    protocol: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+    digest: TableDigest
+    """Of the whole answer: parts of two answers do not belong together."""
+    part: Count
+    parts: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+    data: Annotated[bytes, msgspec.Meta(max_length=MAX_INVITATION_BYTES)]
+
+
 class Ping(_Message, frozen=True, kw_only=True, tag="ping"):
     """Are you there?"""
 
@@ -377,6 +400,8 @@ Message = (
     | Credit
     | VectorAck
     | Fetch
+    | Inquire
+    | Invitation
     | Talk
     | News
     | Orders

@@ -3,6 +3,7 @@
 A part of the peer machine; `links` explains the rules.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from p2pgan.errors import LocalProtocolError
@@ -25,9 +26,14 @@ from p2pgan.protocol.messages import (
     Hello,
     Leave,
     LeaveAck,
+    Member,
+    Message,
     Refuse,
     Welcome,
 )
+
+NOT_YET_S: Final = 5.0
+"""Until we greet somebody again that knows of no edge between us: news may be on its way to it."""
 
 MAX_REFUSALS_RECORDED: Final = 256
 """Different refusals that go to the log; a stranger that knocks for ever does not fill the disk."""
@@ -42,7 +48,7 @@ class Neighborhood:
     """
 
     __slots__ = ("_changed", "_core", "_greetings", "_ready", "_recorded", "_sorted", "_unsettled",
-                 "links", "refusals", "routes", "routes_lost", "strangers")  # fmt: skip
+                 "links", "own", "refusals", "routes", "routes_lost", "strangers")  # fmt: skip
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -62,6 +68,18 @@ class Neighborhood:
         self.strangers = 0
         """Messages from callers that were not welcomed."""
         self._recorded: set[tuple[str, str, str]] = set()
+        self.own: Callable[[], Member] = lambda: Member(node=core.us.node, boot=core.us.boot)
+        """What we say of ourselves."""
+
+    def add(self, peer: str) -> None:
+        """The overlay joins us with a peer that we had no link to."""
+        link = self.links[peer] = Link(peer=peer)
+        self._note(link)
+
+    def attach(self, peer: str, is_attached: bool) -> None:
+        """The overlay joins us with a peer that we have a link to, or does no more."""
+        self.links[peer].is_attached = is_attached
+        self._note(self.links[peer])
 
     def link_of(self, peer: str) -> Link:
         """The link to a neighbor that our own shell names."""
@@ -131,7 +149,7 @@ class Neighborhood:
             link.patience_s = min(2 * link.patience_s, GREET_AGAIN_MAX_S)
 
     def _emit_hello(self, link: Link) -> None:
-        us = self._core.us
+        us, own = self._core.us, self.own()
         hello = Hello(
             clock=self._core.tick(),
             protocol=PROTOCOL_VERSION,
@@ -139,15 +157,18 @@ class Neighborhood:
             node=us.node,
             architecture=us.architecture,
             boot=us.boot,
+            address=own.address,
+            incarnation=own.incarnation,
+            since=own.since,
         )
         self._core.emit(Send(peer=link.peer, message=hello))
 
-    def lose(self, peer: str) -> None:
-        """Our connection broke. The caller's side, if it stands, is left alone."""
+    def lose(self, peer: str, reason: str = "disconnected") -> None:
+        """Our connection broke, or is closed. The caller's side, if it stands, is left alone."""
         link = self.link_of(peer)
         if link.outward is Outward.READY:
-            reason = "left" if link.left else "disconnected"
-            self._core.record("peer_lost", peer=peer, reason=reason)
+            told = "left" if link.left else reason
+            self._core.record("peer_lost", peer=peer, reason=told)
         link.outward = Outward.DOWN
         self._note(link)
         if link.faults < MAX_FAULTS:
@@ -181,9 +202,13 @@ class Neighborhood:
             self._bind(link, route)
             link.meet(hello.boot)
             self._note(link)
-        us = self._core.us
-        clock = self._core.tick()
-        welcome = Welcome(clock=clock, node=us.node, boot=us.boot, round=round)
+        welcome = Welcome(
+            clock=self._core.tick(),
+            node=self._core.us.node,
+            boot=self._core.us.boot,
+            round=round,
+            incarnation=self.own().incarnation,
+        )
         self._core.emit(Reply(route=route, message=welcome))
         if link.outward is Outward.REFUSED:  # it has forgiven us, or the two agree by now
             self.greet(link.peer)
@@ -214,9 +239,12 @@ class Neighborhood:
 
     def refused(self, link: Link, refuse: Refuse) -> None:
         """A neighbor does not take our vectors."""
-        if link.outward is not Outward.DOWN:
-            self._give_up(link)
-            self._record_refusal(link.peer, refuse.code, "them")
+        if link.outward is Outward.DOWN:
+            return
+        self._give_up(link)
+        if refuse.code == "not_neighbor" and link.is_attached:
+            self._greetings.put(link.peer, NOT_YET_S)
+        self._record_refusal(link.peer, refuse.code, "them")
 
     def forgive(self, link: Link) -> None:
         """A whole vector came, which makes up for a fault."""
@@ -259,13 +287,13 @@ class Neighborhood:
 
     def say_leave(self, link: Link) -> bool:
         """Tells a neighbor that we are about to stop; `False` if nothing leads to it."""
-        return self._say(link, Leave(clock=self._core.tick()))
+        return self.say(link, Leave(clock=self._core.tick()))
 
     def say_leave_ack(self, link: Link) -> None:
         """Tells a leaving neighbor that nothing of ours is on the way behind this message."""
-        self._say(link, LeaveAck(clock=self._core.tick()))
+        self.say(link, LeaveAck(clock=self._core.tick()))
 
-    def _say(self, link: Link, message: Leave | LeaveAck) -> bool:
+    def say(self, link: Link, message: Message) -> bool:
         """Over our own connection, behind our vectors; else, having sent none, as an answer."""
         if link.outward is Outward.READY:
             self._core.emit(Send(peer=link.peer, message=message))

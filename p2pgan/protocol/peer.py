@@ -2,7 +2,8 @@
 
 Theory of operation. A peer waits for its neighbors, then repeats rounds: train, send its networks
 to whoever the draw says, mix in what has arrived meanwhile. It never waits for anybody's vector.
-Now and then it saves, and a node that is started again goes on from there.
+Now and then it saves, and a node that is started again goes on from there. One that comes to a run
+that is under way begins with a neighbor's networks (`gifts.py`).
 When its iterations are made it scores, and takes the last step with the others, if there is one
 (`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves, as all machines do
 (`machine.py`). `phases.TRANSITIONS` is the table of its life.
@@ -16,11 +17,12 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.core import Settings
 from p2pgan.protocol.exchanges import KEPT, Outgoing
+from p2pgan.protocol.gifts import FETCH_TIMER, Gifts
 from p2pgan.protocol.last_step import SETTLE_TIMER, LastStep
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
 from p2pgan.protocol.mass import Mass
-from p2pgan.protocol.messages import Message, News
+from p2pgan.protocol.messages import Fetch, Message, News
 from p2pgan.protocol.pairing import Pairs
 from p2pgan.protocol.phases import TRANSITIONS, Cause, Phase
 from p2pgan.protocol.trading import Push, Trade
@@ -43,8 +45,8 @@ class PeerMachine(Machine):
 
     TRANSITIONS = TRANSITIONS
 
-    __slots__ = ("_asked", "_is_due", "_last_step", "_mixing", "_settings", "_trade", "_trained",
-                 "_trained_at_s")  # fmt: skip
+    __slots__ = ("_asked", "_gifts", "_has_trained", "_is_due", "_last_step", "_mixing",
+                 "_settings", "_trade", "_trained", "_trained_at_s")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings)
@@ -58,6 +60,10 @@ class PeerMachine(Machine):
             self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
         trade = TRADES[settings.exchange]
         self._trade = trade(self._core, settings, self._neighborhood, self._exchanges)
+        is_new = settings.around is not None and settings.around.is_new
+        self._gifts = Gifts(self._core, self._neighborhood, self._exchanges, is_wanted=is_new)
+        self._has_trained = False
+        """Whether our shell has networks that can be given away."""
         self._is_due = False
         """Whether a round of the last step waits for the work at hand."""
         self._asked = 0
@@ -76,7 +82,8 @@ class PeerMachine(Machine):
     def _gather(self) -> None:
         settings = self._settings
         sends = settings.groups or settings.last_step
-        if not sends or settings.wait_s <= 0 or self._neighborhood.is_settled():
+        is_settled = self._neighborhood.is_settled() and not self._gifts.is_wanted
+        if not sends or settings.wait_s <= 0 or is_settled:
             self._begin()
         else:
             self._set_timer(GATHER_TIMER, settings.wait_s)
@@ -84,6 +91,8 @@ class PeerMachine(Machine):
     def _timer(self, name: str) -> None:
         if name == GATHER_TIMER and self.phase is Phase.GATHERING:
             self._begin()
+        elif name == FETCH_TIMER and self.phase is Phase.GATHERING:
+            self._gifts.ask()
         elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
             self._begin_if_wait_is_over()
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
@@ -97,12 +106,16 @@ class PeerMachine(Machine):
         self._begin_if_settled()
 
     def _gathered_if_settled(self) -> None:
-        if self.phase is Phase.GATHERING and self._neighborhood.is_settled():
+        waits = self.phase is Phase.GATHERING and not self._gifts.is_wanted
+        if waits and self._neighborhood.is_settled():
             self._core.emit(do.CancelTimer(name=GATHER_TIMER))
             self._begin()
 
     def _begin(self) -> None:
         """A node that had made its iterations before the start has only to take part in the end."""
+        self._gifts.end()
+        if self._attachment is not None:
+            self._attachment.begin()
         if self._is_finished():
             self._score()
         else:
@@ -130,6 +143,8 @@ class PeerMachine(Machine):
                 self._mixing_done(event)
             case Phase.CONCLUDING, ev.JudgingDone():
                 self._judging_done(event)
+            case Phase.ADOPTING, ev.AdoptingDone() if self._gifts.is_wanted:
+                self._gift_adopted()
             case Phase.ADOPTING, ev.AdoptingDone():
                 self._adopting_done()
             case Phase.SCORING, ev.ScoringDone():
@@ -148,6 +163,7 @@ class PeerMachine(Machine):
         if not 0 <= event.iterations <= self._asked:
             raise self._impossible(event)
         self._iterations += event.iterations
+        self._has_trained = self._has_trained or event.iterations > 0
         if self._reason:
             self._save(Cause.HALTED)
             return
@@ -159,6 +175,18 @@ class PeerMachine(Machine):
         self._mix(self._trade.take(self._next_round()))
         if self._mixing is None:
             self._finish_round()
+
+    def _gift_adopted(self) -> None:
+        """We go on where its giver was."""
+        arrival = self._gifts.adopted()
+        self._core.emit(do.CancelTimer(name=GATHER_TIMER))
+        settings = self._settings
+        self._iterations = min(arrival.number, settings.iterations)
+        self._round = -(-self._iterations // settings.exchange_every)
+        if self._reason:
+            self._save(Cause.HALTED)
+        else:
+            self._begin()
 
     def _exchange(self) -> None:
         """Sends networks as they are before mixing, if there is anybody to send them to."""
@@ -329,17 +357,26 @@ class PeerMachine(Machine):
         if self._mixing is not None:
             self._exchanges.discard(self._mixing.came, self._reason)
             self._mixing = None
+        if self._gifts.arrival is not None:
+            self._exchanges.discard((self._gifts.arrival,), self._reason)
+        self._gifts.end()
         self._trade.let_go(now=self.phase is Phase.CLOSED)
         if self._last_step is not None:
             self._last_step.discard("finished")
 
     def _hear(self, link: Link, message: Message) -> bool:
-        """News of the last step."""
+        """News of the last step, and a newcomer's wish."""
+        if isinstance(message, Fetch):
+            if self._has_trained and not self._reason:
+                self._gifts.give(link, round=self._round, iterations=self._iterations)
+            return True
         last = self._last_step
         return last is not None and isinstance(message, News) and last.hear(link, message)
 
     def _welcomed(self, link: Link) -> None:
         self._trade.welcomed(link)
+        if self.phase is Phase.GATHERING:
+            self._gifts.welcomed()
         if self._last_step is not None:
             self._last_step.greeted(link)
 
@@ -352,6 +389,8 @@ class PeerMachine(Machine):
 
     def _unwanted(self, arrival: Arrival) -> str:
         """Who mixes no more gives back what others count on."""
+        if arrival.purpose == "gift":
+            return self._gifts.unwanted(arrival)
         if arrival.purpose not in KEPT:
             return ""
         is_done = bool(self._reason) or self._is_finished()
@@ -366,6 +405,10 @@ class PeerMachine(Machine):
 
     def _take(self, arrival: Arrival, link: Link) -> None:
         del link
+        if arrival.purpose == "gift":
+            self._enter(Cause.GIVEN)
+            self._gifts.take(arrival)
+            return
         if arrival.purpose not in ("judge", "adopt"):
             self._trade.keep(arrival)
             return
@@ -376,7 +419,7 @@ class PeerMachine(Machine):
 
     def _held_bytes(self) -> int:
         judged = self._last_step.held_bytes() if self._last_step is not None else 0
-        return judged + self._trade.held_bytes()
+        return judged + self._gifts.held_bytes() + self._trade.held_bytes()
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""

@@ -50,6 +50,8 @@ class Cause(Enum):
     STARTED = "started"
     GATHERED = "gathered"
     """Vectors can go both ways to all neighbors that do not refuse, or the wait is over."""
+    GIVEN = "given"
+    """A newcomer has got networks to begin with."""
     TRAINED = "trained"
     MIXED = "mixed"
     SCORE_DUE = "score due"
@@ -121,6 +123,7 @@ TRANSITIONS: Final = _table(
         Phase.GATHERING: {
             Cause.GATHERED: Phase.TRAINING,
             Cause.SCORE_DUE: Phase.SCORING,
+            Cause.GIVEN: Phase.ADOPTING,
             **_STOPS,
         },
         Phase.TRAINING: {
@@ -151,6 +154,7 @@ TRANSITIONS: Final = _table(
             **_WORKS,
         },
         Phase.ADOPTING: {
+            Cause.GATHERED: Phase.TRAINING,
             Cause.SCORE_DUE: Phase.SCORING,
             **_WORKS,
         },

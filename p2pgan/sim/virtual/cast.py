@@ -1,6 +1,6 @@
 """Who plays: gives every incarnation of every node its machine and its work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from p2pgan.design import Design
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint, load
 from p2pgan.gan.cohort import Trainees
+from p2pgan.node.around import Company, Views, around_of, timing_of
 from p2pgan.node.kept import Resumption
 from p2pgan.node.roles import part_of, peer_settings
 from p2pgan.node.seat import Seat
@@ -19,6 +20,11 @@ from p2pgan.sim.virtual.world import Role
 from p2pgan.types import COORDINATOR
 
 Write = Callable[[Path, bytes], None]
+
+
+def addresses_of(nodes: Iterable[str]) -> dict[str, str]:
+    """Addresses of nodes that need none: what machines tell each other has its usual length."""
+    return {node: f"tcp://10.0.0.1:{1 + number}" for number, node in enumerate(nodes)}
 
 
 class Peers:
@@ -38,6 +44,9 @@ class Peers:
     def __init__(self, design: Design, cohort: Trainees, directory: RunDirectory, run: str) -> None:
         self._design, self._cohort, self._directory, self._run = design, cohort, directory, run
         self._index = {node: index for index, node in enumerate(design.nodes)}
+        self._timing = timing_of(design.config.membership, "off")
+        self._company = Company(base=design.overlay.with_addresses(addresses_of(design.nodes)))
+        self._views = Views(self._company.base, mend=design.config.membership.mend)
         self._first: dict[str, Checkpoint] = {}
         """What each node began with, of those that have lived."""
 
@@ -50,6 +59,9 @@ class Peers:
         settings = replace(
             peer_settings(self._design, self._design.overlay, seat), is_scored=lambda round_: False
         )
+        if self._timing is not None and settings.neighbors:
+            around = around_of(self._design, seat, self._company, self._timing, self._views)
+            settings = replace(settings, around=around)
         if node not in self._first:
             self._first[node] = work.checkpoint()
         else:

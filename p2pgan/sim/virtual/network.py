@@ -110,7 +110,7 @@ class Passage:
     frames: Frames
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Connection:
     """What a node has to reach one neighbor: a queue, and a session while it stands."""
 
@@ -172,6 +172,8 @@ class Network:
             for caller, callees in neighbors.items()
             for callee in callees
         }
+        self._first = frozenset(self._connections)
+        """Those that every life of a node begins with."""
         self._own: dict[str, list[Connection]] = {node: [] for node in neighbors}
         self._theirs: dict[str, list[Connection]] = {node: [] for node in neighbors}
         for connection in self._connections.values():
@@ -218,6 +220,9 @@ class Network:
                     self._listen(connection)
                 else:
                     self._timeline.at(session.back.last_s, partial(self._down, connection, session))
+        for connection in list(self._own[node]):
+            if (node, connection.callee) not in self._first:
+                self.disconnect(node, connection.callee)
 
     def suspend(self, node: str) -> None:
         """A process stands still; whoever waits for it long enough gives the connection up."""
@@ -281,6 +286,35 @@ class Network:
         return self._passes(caller, callee) and self._passes(callee, caller)
 
     # -- connections -------------------------------------------------------------------------------
+
+    def connect(self, caller: str, callee: str) -> None:
+        """A node wants a connection that it may not have had before."""
+        connection = self._connections.get((caller, callee))
+        if connection is None:
+            connection = self._connections[caller, callee] = Connection(caller, callee)
+        self.disconnect(caller, callee)
+        if connection not in self._own[caller]:
+            self._own[caller].append(connection)
+            self._theirs[callee].append(connection)
+        self._dial(connection, 0.0)
+
+    def disconnect(self, caller: str, callee: str) -> None:
+        """A node wants a connection no more; what it has sent still arrives."""
+        connection = self._connections[caller, callee]
+        session = connection.session
+        if session is not None:
+            self._close(session.back)
+            self._timeline.at(session.forward.last_s, partial(self._forget_route, session))
+        self._end(connection)
+        connection.outbox = Outbox()
+        if connection in self._own[caller]:
+            self._own[caller].remove(connection)
+            self._theirs[callee].remove(connection)
+
+    def has(self, caller: str, callee: str) -> bool:
+        """Whether a node wants that connection."""
+        connection = self._connections.get((caller, callee))
+        return connection is not None and connection in self._own[caller]
 
     def _backoff_s(self) -> float:
         return float(self._rng.uniform(0.0, RECONNECT_MAX_S))
@@ -552,6 +586,19 @@ class Endpoint:
     def send(self, peer: str, message: Message) -> None:
         """Sends over our own connection, behind everything that waits there."""
         self._network.send(self._node, peer, counted(message, self.tallies))
+
+    def dial(self, peer: str, address: str) -> None:
+        """Connects to a peer, in the place of an earlier connection to it if there is one."""
+        del address  # there is one node of that name
+        self._network.connect(self._node, peer)
+
+    def hang_up(self, peer: str) -> None:
+        """Closes our connection to a peer."""
+        self._network.disconnect(self._node, peer)
+
+    def has(self, peer: str) -> bool:
+        """Whether we have a connection to a peer, or try to."""
+        return self._network.has(self._node, peer)
 
     def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""

@@ -1,0 +1,219 @@
+"""Whom a node is joined with: what is known of members, turned into links.
+
+A part of the machine. The overlay is a function of the members that are there
+(`Around.overlay_of`), so that all who know of the same members have the same overlay, and nobody
+has to decide. A connection is made where an edge appears. Where one goes, the peer is chosen no
+more; our connection to it is closed as soon as nothing of ours is on its way there, and what still
+comes from there is taken. A connection to a member that is dead stays: its next sign of life may
+come over it, as when a partition heals.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from p2pgan.protocol.core import Core
+from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.instructions import Dial, HangUp, Reply
+from p2pgan.protocol.links import Link, Outward, disagreement
+from p2pgan.protocol.membership.membership import Change, Membership
+from p2pgan.protocol.messages import Hello, Member, Rumors, Talk, Welcome
+from p2pgan.protocol.neighborhood import Neighborhood
+from p2pgan.protocol.views import Around
+
+GONE: Final = ("dead", "left")
+"""States of members that the overlay does without."""
+
+
+class Attachment:
+    """The links that a node has now.
+
+    Invariants: every neighbor in the overlay has a link; links to others are not attached, and what
+    is attached is dialled, as far as its address is known.
+    """
+
+    __slots__ = ("_around", "_core", "_dialled", "_exchanges", "_has_left", "_is_begun",
+                 "_loose", "_neighborhood", "_view", "membership")  # fmt: skip
+
+    def __init__(
+        self, core: Core, around: Around, neighborhood: Neighborhood, exchanges: Exchanges
+    ) -> None:
+        self._core, self._around = core, around
+        self._neighborhood, self._exchanges = neighborhood, exchanges
+        self._dialled = {*neighborhood.links}
+        """Peers that our shell keeps a connection to, or tries to."""
+        self._loose: set[str] = set()
+        """Those among them that the overlay does not join us with."""
+        self.membership = Membership(core, around.membership, self)
+        self._view = around.overlay_of(self.membership.rows())
+        self._is_begun = False
+        self._has_left = False
+        neighborhood.own = lambda: self.membership.own
+
+    # -- what the membership asks ------------------------------------------------------------------
+
+    def say(self, peer: str, message: Talk) -> bool:
+        """Over whatever connection stands; `False`: none."""
+        link = self._neighborhood.links.get(peer)
+        return link is not None and self._neighborhood.say(link, message)
+
+    def neighbors(self) -> Sequence[str]:
+        """Whom we probe: those that we were joined with last, but for those that nobody has met
+        and that may still start."""
+        return [peer for peer, link in self._neighborhood.links.items() if self._is_due(link)]
+
+    def _is_due(self, link: Link) -> bool:
+        return link.is_attached and (self._is_begun or link.boot is not None)
+
+    def is_dialled(self, peer: str) -> bool:
+        """Whether our shell keeps a connection to a peer, or tries to."""
+        return peer in self._dialled
+
+    def around(self, member: str) -> Collection[str]:
+        """Its neighbors in the overlay as it is now."""
+        return self._view.neighbors.get(member, ())
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def start(self, address: str) -> None:
+        """We are up, and reached there."""
+        self.membership.start(address)
+
+    def begin(self) -> None:
+        """We wait no longer for those that have not started: from now on they are missing."""
+        self._is_begun = True
+
+    def called(self, route: bytes, hello: Hello) -> None:
+        """A caller that agrees with us is a member; one that we thought gone is told so, and will
+        contradict."""
+        us = self._core.us
+        if hello.node == us.node or disagreement(hello, us) is not None:
+            return
+        link = self._neighborhood.links.get(hello.node)
+        if link is not None and link.is_gone(hello.boot):
+            return
+        row = Member(
+            node=hello.node,
+            boot=hello.boot,
+            address=hello.address,
+            incarnation=hello.incarnation,
+            since=hello.since,
+        )
+        if not self.membership.met(row):
+            self._contradict(route, hello.node)
+        self.follow()
+
+    def _contradict(self, route: bytes, node: str) -> None:
+        ours = self.membership.row(node)
+        if ours is not None:
+            message = Rumors(clock=self._core.tick(), rows=(ours,))
+            self._core.emit(Reply(route=route, message=message))
+
+    def welcomed(self, link: Link, welcome: Welcome) -> None:
+        """A peer that we called answers for itself."""
+        ours = self.membership.row(link.peer)
+        row = Member(
+            node=link.peer,
+            boot=welcome.boot,
+            incarnation=welcome.incarnation,
+            since=ours.since if ours is not None else 0,
+        )
+        if not self.membership.met(row) and ours is not None:
+            self._neighborhood.say(link, Rumors(clock=self._core.tick(), rows=(ours,)))
+
+    def hear(self, peer: str, message: Talk) -> None:
+        """A peer says something of members."""
+        self.membership.hear(peer, message)
+
+    def leave(self) -> None:
+        """We are about to stop: nobody's coming and going matters to us any more."""
+        self._has_left = True
+        self.membership.leave()
+
+    def follow(self) -> None:
+        """Has the links follow the members, if some have come or gone."""
+        changes = self.membership.take_changes()
+        if not changes or self._has_left:
+            return
+        for change in changes:
+            self._note(change)
+        if any(_alters(change) for change in changes):
+            self._rejoin()
+
+    def tidy(self) -> None:
+        """Closes connections that the overlay needs no more, unless something is on its way there;
+        a peer that leaves closes them itself, once it has heard all that it waits for."""
+        for peer in sorted(self._loose):
+            row, link = self.membership.row(peer), self._neighborhood.links[peer]
+            state = row.state if row is not None else "alive"
+            is_over = link.outward is Outward.DOWN if state == "left" else state != "dead"
+            if is_over and not self._exchanges.owes(peer):
+                self._core.emit(HangUp(peer=peer))
+                self._neighborhood.lose(peer, "detached")
+                self._loose.discard(peer)
+                self._dialled.discard(peer)
+
+    # -- links -------------------------------------------------------------------------------------
+
+    def _note(self, change: Change) -> None:
+        """A member has gone, or is reached elsewhere."""
+        before, after = change.before, change.after
+        if after.state == "dead" and (before is None or before.state not in GONE):
+            self._core.record("peer_lost", peer=after.node, reason="silent")
+        is_linked = after.node in self._neighborhood.links
+        moved = before is not None and after.address not in ("", before.address)
+        if is_linked and moved and after.state not in GONE:
+            self._neighborhood.lose(after.node)
+            self._exchanges.lose(after.node)
+            self._dial(after)
+
+    def _rejoin(self) -> None:
+        """Members have come or gone: the overlay is another."""
+        before = self._view
+        rows = self.membership.rows()
+        self._view = self._around.overlay_of(rows)
+        if self._view.neighbors == before.neighbors:
+            return
+        ours = self.around(self._core.us.node)
+        for peer, link in self._neighborhood.links.items():
+            if link.is_attached != (peer in ours):
+                self._neighborhood.attach(peer, peer in ours)
+        for peer in sorted({*ours} - self._neighborhood.links.keys()):
+            self._neighborhood.add(peer)
+            self._exchanges.meet(peer)
+        for peer in sorted({*ours} - self._dialled):
+            row = self.membership.row(peer)
+            assert row is not None, f"{peer} is in the overlay, and nobody knows it"
+            self._dial(row)
+        self._loose = self._dialled - {*ours}
+        self._core.record(
+            "overlay_changed",
+            nodes=len(self._view.neighbors),
+            edges=self._view.edges,
+            spectral_gap=self._view.spectral_gap,
+        )
+
+    def _dial(self, row: Member) -> None:
+        """Has our shell connect to a member, once it is known where it is."""
+        if row.address:
+            self._dialled.add(row.node)
+            self._core.emit(Dial(peer=row.node, address=row.address))
+
+    def validate(self) -> None:
+        """Asserts the invariants of the class."""
+        self.membership.validate()
+
+    def validate_all(self) -> None:
+        """Asserts them for every member and link."""
+        self.membership.validate_all()
+        if self._has_left:
+            return
+        ours, links = self.around(self._core.us.node), self._neighborhood.links
+        attached = {peer for peer, link in links.items() if link.is_attached}
+        assert attached == {*ours}, f"joined with {sorted(attached)}, not {sorted(ours)}"
+        assert self._loose == self._dialled - attached, "connections that nobody closes"
+
+
+def _alters(change: Change) -> bool:
+    """Whether the overlay may be another for it."""
+    was_there = change.before is not None and change.before.state not in GONE
+    return was_there != (change.after.state not in GONE)
