@@ -58,7 +58,10 @@ MAX_ADDRESS_CHARS: Final = 256
 """`tcp://`, a port, and a host name that is nearly as long as the 253 characters of the DNS."""
 
 MAX_RUMORS: Final = 8
-"""Members in one message: with all their texts full they leave room in a header for the rest."""
+"""Members in one message; fewer, where a header would not hold their texts."""
+
+MAX_DOUBTERS: Final = 3
+"""Names of those who suspect a member: the first, and two who confirm it."""
 
 MAX_INVITATION_BYTES: Final = 6_000
 """Of one part: with the other fields it stays below the bound of a header."""
@@ -150,6 +153,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     since: Count = 0
     """0: the overlay file has it. Others came later, in this order, equal ones in that of ids."""
     state: MemberState = "alive"
+    by: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_DOUBTERS)] = ()
+    """Who suspects it, each on its own; of more than these the first by name."""
 
 
 Rows = Annotated[tuple[Member, ...], msgspec.Meta(max_length=MAX_RUMORS)]

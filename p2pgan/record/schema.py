@@ -97,6 +97,26 @@ class PeerSuspected(Body, frozen=True, kw_only=True):
 
     peer: str
     """Id of the peer."""
+    by: str | None = None
+    """Who said so first: the node of this record, or whom it heard it from."""
+
+
+class PeerRecovered(Body, frozen=True, kw_only=True):
+    """A peer that was suspected, or taken for dead, is there after all, or again."""
+
+    peer: str
+    """Id of the peer."""
+    state: Literal["suspect", "dead"]
+    """What it was taken for."""
+
+
+class PeerDegraded(Body, frozen=True, kw_only=True):
+    """A peer answers, but does not get on with its training; or does so again."""
+
+    peer: str
+    """Id of the peer."""
+    is_degraded: bool
+    """What it says of itself from now on."""
 
 
 class PeerLost(Body, frozen=True, kw_only=True):
@@ -354,6 +374,8 @@ AnyBody = (
     | NodeStopped
     | PeerJoined
     | PeerSuspected
+    | PeerRecovered
+    | PeerDegraded
     | PeerLost
     | PeerRefused
     | OverlayChanged
