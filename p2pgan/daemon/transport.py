@@ -242,8 +242,9 @@ class Transport:
         return replaced
 
     def forget(self, peer: str) -> None:
-        """Empties what waits for a peer whose connection broke."""
-        self._peers[peer].forget()
+        """Empties what waits for a peer whose connection broke, if it was not closed meanwhile."""
+        if peer in self._peers:
+            self._peers[peer].forget()
 
     def reply(self, route: bytes, message: Message) -> None:
         """Answers a caller, if it is still there and reads."""
@@ -295,10 +296,6 @@ class Transport:
         """
         self.hang_up(peer)
         self._peers[peer] = self._dialled(peer, check_address(address, f"peer `{peer}`"))
-
-    def has(self, peer: str) -> bool:
-        """Whether there is a connection to a peer, or somebody tries to make one."""
-        return peer in self._peers
 
     def hang_up(self, peer: str) -> None:
         """Closes our connection to a peer; what the socket took still leaves."""

@@ -1,7 +1,7 @@
 """What the machine of a gossip run is told of the others: members, the overlay's rule, the run."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
@@ -90,7 +90,7 @@ def timing_of(config: MembershipConfig, auto: Literal["off", "local", "lan"]) ->
         for key in ("probe_s", "timeout_s", "helpers", "suspicion", "rumor_s")
         if (value := getattr(config, key)) is not None
     }
-    return msgspec.structs.replace(PRESETS[preset], **changes)
+    return replace(PRESETS[preset], **changes)
 
 
 def around_of(design: Design, seat: Seat, company: Company, timing: Timing, views: Views) -> Around:
@@ -109,7 +109,7 @@ def around_of(design: Design, seat: Seat, company: Company, timing: Timing, view
         return [peers[index] for index in rng.permutation(len(peers))]
 
     def charter(members: Sequence[Member]) -> bytes:
-        overlay = nodelink.write(company.base)
+        overlay = nodelink.render(company.base).decode()
         return Charter(
             run=seat.run, config=company.config, overlay=overlay, members=tuple(members)
         ).encode()

@@ -39,16 +39,13 @@ class Network(Protocol):
         """Answers a caller, if it is still there and reads."""
 
     def forget(self, peer: str) -> None:
-        """Empties what waits for a peer whose connection broke."""
+        """Empties what waits for a peer whose connection broke, if there still is one."""
 
     def dial(self, peer: str, address: str) -> None:
         """Connects to a peer, in the place of an earlier connection to it if there is one."""
 
     def hang_up(self, peer: str) -> None:
         """Closes our connection to a peer."""
-
-    def has(self, peer: str) -> bool:
-        """Whether we have a connection to a peer, or try to."""
 
 
 class Worker(Protocol):
@@ -152,7 +149,7 @@ class Host:
         self._events.extend(events)
         while self._events and self.ended is None:
             event = self._events.popleft()
-            if isinstance(event, ev.LinkDown) and self._around.network.has(event.peer):
+            if isinstance(event, ev.LinkDown):
                 # Before the machine hears of it: what it sends from then on is for the next link.
                 self._around.network.forget(event.peer)
             for instruction in self._machine.handle(event, self._around.clock()):

@@ -15,7 +15,8 @@ from p2pgan.protocol.core import Core
 from p2pgan.protocol.exchanges import Exchanges
 from p2pgan.protocol.instructions import Dial, HangUp, Reply
 from p2pgan.protocol.links import Link, Outward, disagreement
-from p2pgan.protocol.membership.membership import Change, Membership
+from p2pgan.protocol.membership.membership import Membership
+from p2pgan.protocol.membership.table import Change
 from p2pgan.protocol.messages import Hello, Member, Rumors, Talk, Welcome
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.views import Around
@@ -75,8 +76,8 @@ class Attachment:
     # -- what happens ------------------------------------------------------------------------------
 
     def start(self, address: str) -> None:
-        """We are up, and reached there."""
-        self.membership.start(address)
+        """We are up, and listen there; others may have to reach us elsewhere."""
+        self.membership.start(self.membership.own.address or address)
 
     def begin(self) -> None:
         """We wait no longer for those that have not started: from now on they are missing."""

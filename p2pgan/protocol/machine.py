@@ -13,7 +13,7 @@ they must have.
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from p2pgan.errors import LocalProtocolError
@@ -28,13 +28,18 @@ from p2pgan.protocol.greetings import GREET_TIMER
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.membership.membership import TIMERS
 from p2pgan.protocol.messages import (
+    Ask,
     Chunk,
     Hello,
     Inquire,
     Leave,
     LeaveAck,
+    Member,
     Message,
+    Ping,
+    Pong,
     Refuse,
+    Rumors,
     Talk,
     VectorAck,
     Welcome,
@@ -410,7 +415,7 @@ class Machine(_Moments, ABC):
                     if self._attachment is not None:
                         self._attachment.welcomed(link, message)
                     self._welcomed(link)
-            case Talk() if self._attachment is not None:
+            case Ping() | Pong() | Ask() | Rumors() if self._attachment is not None:
                 self._attachment.hear(link.peer, message)
             case Refuse():
                 self._refused(link, message)
@@ -504,6 +509,11 @@ class Machine(_Moments, ABC):
     def is_ready(self, peer: str) -> bool:
         """Whether a vector may be sent to a neighbor."""
         return self._neighborhood.links[peer].is_ready
+
+    def members(self) -> Sequence[Member]:
+        """Everybody that is known to have been there; empty where members do not watch each
+        other."""
+        return () if self._attachment is None else self._attachment.membership.rows()
 
     @property
     def held_bytes(self) -> int:

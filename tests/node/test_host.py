@@ -48,6 +48,12 @@ class Wire:
     def forget(self, peer: str) -> None:
         raise AssertionError(f"{peer} is forgotten")
 
+    def dial(self, peer: str, address: str) -> None:
+        raise AssertionError(f"{peer} is dialled at {address}")
+
+    def hang_up(self, peer: str) -> None:
+        raise AssertionError(f"{peer} is hung up on")
+
 
 class Jobs:
     """Remembers jobs."""

@@ -36,6 +36,12 @@ class Recorder:
     def forget(self, peer: str) -> None:
         self.asked.append(("forget", peer))
 
+    def dial(self, peer: str, address: str) -> None:
+        self.asked.append(("dial", peer, address))
+
+    def hang_up(self, peer: str) -> None:
+        self.asked.append(("hang up", peer))
+
     def give(self, job: Any) -> None:
         self.asked.append(("job", job))
 

@@ -59,9 +59,7 @@ def test_rubbish_is_no_charter(rubbish: bytes) -> None:
 def test_another_version_is_told_in_one_line() -> None:
     def say(inquire: Inquire) -> Invitation:
         told = answer(inquire, charter().encode(), 1)
-        return Invitation(
-            clock=1, protocol=9, digest=told.digest, part=0, parts=1, data=told.data
-        )
+        return Invitation(clock=1, protocol=9, digest=told.digest, part=0, parts=1, data=told.data)
 
     with pytest.raises(RemoteProtocolError, match="protocol"):
         read(say)

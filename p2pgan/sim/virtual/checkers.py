@@ -17,6 +17,7 @@ from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, Obey, Read, 
 from p2pgan.sim.virtual.invariants.members import Members
 from p2pgan.sim.virtual.invariants.memory import Memory
 from p2pgan.sim.virtual.invariants.vectors import Vectors
+from p2pgan.sim.virtual.invariants.views import Views
 from p2pgan.sim.virtual.invariants.waiting import Waiting
 from p2pgan.sim.virtual.invariants.weather import Weather
 from p2pgan.sim.virtual.outages import Outage
@@ -26,7 +27,9 @@ from p2pgan.sim.virtual.world import Moment, World
 SWEEP_S: Final = 5.0
 """Virtual seconds between two looks at everything: a quarter of a round of twenty."""
 
-STANDARD: Final[tuple[Callable[[Ground], Invariant], ...]] = (Vectors, Waiting, Members, Memory)
+STANDARD: Final[tuple[Callable[[Ground], Invariant], ...]] = (
+    *(Vectors, Waiting, Members, Views, Memory),
+)
 """What can be checked of every gossip run, whatever its networks are."""
 
 

@@ -244,7 +244,7 @@ class Network:
     def heal(self, side: frozenset[str]) -> None:
         """They do again."""
         self._parted.remove(side)
-        for connection in self._connections.values():
+        for connection in list(self._connections.values()):  # what arrives may make others
             if (connection.caller in side) != (connection.callee in side):
                 self._reach(connection)
 
@@ -310,11 +310,6 @@ class Network:
         if connection in self._own[caller]:
             self._own[caller].remove(connection)
             self._theirs[callee].remove(connection)
-
-    def has(self, caller: str, callee: str) -> bool:
-        """Whether a node wants that connection."""
-        connection = self._connections.get((caller, callee))
-        return connection is not None and connection in self._own[caller]
 
     def _backoff_s(self) -> float:
         return float(self._rng.uniform(0.0, RECONNECT_MAX_S))
@@ -595,10 +590,6 @@ class Endpoint:
     def hang_up(self, peer: str) -> None:
         """Closes our connection to a peer."""
         self._network.disconnect(self._node, peer)
-
-    def has(self, peer: str) -> bool:
-        """Whether we have a connection to a peer, or try to."""
-        return self._network.has(self._node, peer)
 
     def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""

@@ -45,7 +45,7 @@ class Members(Invariant):
         is_there = ground.is_awake(peer)
         # Who has been away for long is as good as who was never there, whatever else befalls it.
         settled_s = ground.quiet_s(peer) if is_there else ground.now - ground.weather.last_s(peer)
-        if settled_s <= HEALED_S or self._is_leaving(node) or self._is_leaving(peer):
+        if settled_s <= HEALED_S or is_leaving(ground, node) or is_leaving(ground, peer):
             return
         if machine.is_ready(peer) == is_there or ground.world.network.is_busy(node, peer):
             return
@@ -56,7 +56,8 @@ class Members(Invariant):
             got=f"`{states[peer]}`",
         )
 
-    def _is_leaving(self, node: str) -> bool:
-        """Whether a process is about to end, which is a matter of seconds."""
-        machine = self.ground.member(node).machine
-        return machine is not None and self.ground.world.is_up(node) and machine.phase in LEAVES
+
+def is_leaving(ground: Ground, node: str) -> bool:
+    """Whether a process is about to end, which is a matter of seconds."""
+    machine = ground.member(node).machine
+    return machine is not None and ground.world.is_up(node) and machine.phase in LEAVES

@@ -1,0 +1,79 @@
+"""Everybody knows who is there: tables of members agree with the world, once that is calm."""
+
+from typing import Final
+
+import networkx as nx
+
+from p2pgan.node.around import timing_of
+from p2pgan.protocol.membership.timing import Timing
+from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
+from p2pgan.sim.virtual.invariants.members import HEALED_S, is_leaving
+
+SUSPICIONS: Final = 12
+"""Probe intervals, times the factor of suspicion: six of them are the longest that a suspicion
+takes while nobody confirms it, and our own senses may be dulled."""
+
+NEWS_S: Final = 30.0
+"""For news to go round, and for tables to be compared where some was lost."""
+
+
+class Views(Invariant):
+    """Where members watch each other: after the last disturbance every one of them that is there
+    takes for alive exactly those that are, as far as the overlay joins them."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        timing = timing_of(ground.design.config.membership, "off")
+        self._settled_s = settled_s(timing) if timing is not None else None
+        self._pieces = [frozenset(piece) for piece in _pieces(ground)]
+
+    def sweep(self) -> None:
+        """Every table, once all is calm for long."""
+        ground, settled_s = self.ground, self._settled_s
+        if settled_s is None:
+            return
+        calm_s = max(ground.weather.whole_since_s(), ground.weather.calm_since_s())
+        if ground.now - calm_s <= settled_s:
+            return
+        for piece in self._pieces:
+            if all(self._is_settled(node, settled_s) for node in piece):
+                for node in sorted(piece):
+                    self._check(node, piece)
+
+    def _is_settled(self, node: str, settled_s: float) -> bool:
+        """Whether a node has long been there, or has long been away."""
+        ground = self.ground
+        if ground.is_awake(node):
+            return ground.quiet_s(node) > settled_s and not is_leaving(ground, node)
+        return ground.now - ground.weather.last_s(node) > settled_s
+
+    def _check(self, node: str, piece: frozenset[str]) -> None:
+        ground = self.ground
+        machine = ground.member(node).machine
+        if machine is None or not ground.is_awake(node):
+            return
+        for row in machine.members():
+            if row.node not in piece:
+                continue
+            is_there = ground.is_awake(row.node)
+            if is_there != (row.state == "alive"):
+                ground.fail(
+                    node,
+                    expected=f"`{row.node}` to be {'alive' if is_there else 'gone'} "
+                    f"after {self._settled_s:.0f} s",
+                    got=f"`{row.state}`",
+                )
+
+
+def settled_s(timing: Timing) -> float:
+    """How long it may take until all agree, after the links have healed."""
+    return HEALED_S + SUSPICIONS * timing.suspicion * timing.probe_s + NEWS_S
+
+
+def _pieces(ground: Ground) -> list[set[str]]:
+    """Nodes that news can go round among."""
+    graph = nx.Graph()
+    for node, peers in ground.world.neighbors.items():
+        graph.add_node(node)
+        graph.add_edges_from((node, peer) for peer in peers)
+    return list(nx.connected_components(graph))
