@@ -161,10 +161,12 @@ class Experiment(Design):
 
     def _inputs(self, nodes: Sequence[str]) -> Inputs:
         assert self.config.batch_size is not None
+        batches = self.batches(nodes)
         return Inputs(
-            batches=self.batches(nodes),
+            batches=batches,
             latents=self.latents(nodes),
             batch=self.config.batch_size,
+            samplers=batches.samplers,
         )
 
     def batches(self, nodes: Sequence[str]) -> "ShardBatches":
@@ -302,14 +304,14 @@ class ShardBatches:
     ) -> None:
         self._images = torch.from_numpy(dataset.images).to(device)
         self._labels = torch.from_numpy(dataset.labels).to(device)
-        self._samplers = samplers
+        self.samplers = samplers
         self._pixels_at_once = PIXELS_AT_ONCE * (GPU_AT_ONCE if self._images.is_cuda else 1)
 
     def __call__(self, nodes: Sequence[int], count: int) -> Iterator[Batch]:
         """`count` batches of each of these nodes (by index)."""
         for start in range(0, count, BATCHES_AT_ONCE):
             taken = min(BATCHES_AT_ONCE, count - start)
-            index_KNB = np.stack([self._samplers[node].take(taken) for node in nodes], 1)
+            index_KNB = np.stack([self.samplers[node].take(taken) for node in nodes], 1)
             pixels = index_KNB[0].size * self._images[0].numel()
             index = to_device(index_KNB, self._images.device)
             for part in torch.split(index, max(1, self._pixels_at_once // pixels)):

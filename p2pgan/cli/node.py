@@ -69,7 +69,7 @@ def start(
         bool,
         typer.Option(
             "--resume",
-            help="Go on in the log of an earlier start, a coordinator from its checkpoint.",
+            help="Go on after an earlier start: in its log, and from its checkpoint.",
         ),
     ] = False,
 ) -> None:
@@ -107,12 +107,6 @@ def start(
             at="--algorithm, --role",
         )
     node = _node_id(id, role, overlay.nodes)
-    if resume and not experiment.algorithm.has_coordinator:
-        raise ConfigError(
-            expected="an algorithm with a coordinator, whose nodes can go on",
-            got=f"`{experiment.algorithm.name}`",
-            at="--resume",
-        )
     process.check_addresses(experiment, overlay, node, address)
     name = run or process.run_name(experiment)
     path = out or Path("runs") / name

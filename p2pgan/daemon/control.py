@@ -52,6 +52,10 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     clock: int
     refusals: int
     malformed: int
+    save_problem: str
+    """Why the last checkpoint could not be saved; empty: it could."""
+    records_lost: int
+    """Lines of the log that could not be written."""
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +129,12 @@ def request(address: str, question: Request, timeout_s: float = ANSWER_TIMEOUT_S
 
 
 def status_answer(
-    statistics: PeerMachineStatistics, *, pid: int, address: str, uptime_s: float
+    statistics: PeerMachineStatistics,
+    *,
+    pid: int,
+    address: str,
+    uptime_s: float,
+    records_lost: int = 0,
 ) -> StatusAnswer:
     """A machine's statistics as an answer."""
     peers = statistics.peers
@@ -149,6 +158,8 @@ def status_answer(
         clock=statistics.clock,
         refusals=statistics.refusals,
         malformed=statistics.malformed,
+        save_problem=statistics.save_problem,
+        records_lost=records_lost,
     )
 
 

@@ -58,13 +58,18 @@ class NodeLoop:
         self._begun_s = clock()
         self._pid = 0
         self._wishes: deque[ev.Event] = deque()
+        self._records_lost: Callable[[], int] = lambda: 0
 
     def provide(self, snapshot: Mapping[Net, bytes], seal: Callable[[bytes], bytes]) -> None:
         """As `Host.provide`."""
         self._host.provide(snapshot, seal)
 
-    def wish(self, event: ev.StopRequested | ev.Abort) -> None:
-        """Takes a wish to stop. May be called from a signal handler or another thread."""
+    def count_lost(self, records_lost: Callable[[], int]) -> None:
+        """Takes what counts the records that could not be written, for status pages."""
+        self._records_lost = records_lost
+
+    def wish(self, event: ev.StopRequested | ev.Abort | ev.CheckpointRequested) -> None:
+        """Takes somebody's wish. May be called from a signal handler or another thread."""
         self._wishes.append(event)
         self._transport.wake()
 
@@ -115,6 +120,7 @@ class NodeLoop:
                         pid=self._pid,
                         address=self._transport.address,
                         uptime_s=uptime_s,
+                        records_lost=self._records_lost(),
                     )
                 )
             case control.PeersRequest():

@@ -10,8 +10,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -40,11 +41,12 @@ from p2pgan.errors import (
     TransportError,
 )
 from p2pgan.experiment import Experiment, prepare
+from p2pgan.files import Reached, remove_parts, unwatched
 from p2pgan.node.around import Company
 from p2pgan.node.host import Ended
 from p2pgan.node.kept import Resumption
 from p2pgan.node.roles import neighbors_of, part_of, whole_overlay
-from p2pgan.node.seat import Seat
+from p2pgan.node.seat import Seat, write_checkpoint
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay.graph import Overlay
 from p2pgan.protocol import events as ev
@@ -93,8 +95,8 @@ class NodePlan:
     newcomer: Newcomer | None = None
     """What it was told of the run, if it comes later."""
     resume: bool = False
-    """Whether it was started before and goes on in its log: a coordinator from its checkpoint, if
-    it has one, a worker with what the coordinator gives it."""
+    """Whether it was started before and goes on in its log: from its checkpoint, if it has one, or
+    a worker with what its coordinator gives it."""
 
 
 def check_addresses(
@@ -175,22 +177,24 @@ def _check_log(experiment: Experiment, directory: RunDirectory, node: str, *, re
             hint="start it without `--resume`, or name its run directory with `--out`",
         )
     if log.exists() and not resume:
-        go_on = ", or go on in it with `--resume`" if experiment.algorithm.has_coordinator else ""
         raise RecordError(
             expected=f"no log of node `{node}` yet",
             got="one",
             at=str(log),
-            hint=f"choose another place with `--out`{go_on}",
+            hint="choose another place with `--out`, or go on in it with `--resume`",
         )
 
 
-def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> int:
+def run_node(
+    plan: NodePlan, say: Say, experiment: Experiment | None = None, reached: Reached = unwatched
+) -> int:
     """Runs one node until it is done or stopped; its exit status.
 
     Args:
         plan: what to run.
         say: takes lines for people; a terminal that is gone or a full disk does not stop the node.
         experiment: what `plan.config` stands for, if it was prepared already.
+        reached: told of the points in saving, in the training thread.
     Raises:
         P2PGanError: for whatever keeps it from running, or made it fail.
     """
@@ -199,7 +203,9 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
-    seat = _seat(plan, experiment, directory, say)
+    seat = replace(
+        _seat(plan, experiment, directory, say), write=partial(write_checkpoint, reached=reached)
+    )
     part = part_of(experiment, overlay, seat, _company(plan, experiment, overlay))
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
@@ -218,6 +224,7 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
+            loop.count_lost(lambda: writer.lost)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())
@@ -245,14 +252,16 @@ def _company(plan: NodePlan, experiment: Experiment, overlay: Overlay) -> Compan
 
 
 def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
-    """Workers keep nothing that they could go on from; a coordinator does after its first round."""
+    """Workers of a coordinator keep nothing that they could go on from; all others do."""
     checkpoint = directory.checkpoint(plan.node)
     resumption = None
-    if plan.resume and plan.node == COORDINATOR:
-        if checkpoint.is_file():
-            resumption = Resumption.read(checkpoint, experiment.model)
-        else:
+    if plan.resume and (plan.node == COORDINATOR or not experiment.algorithm.has_coordinator):
+        resumption = Resumption.newest(checkpoint, experiment.model)
+        if resumption is None:
             say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
+        elif resumption.passed_over:
+            say(f"warning: goes on from {resumption.path}: {resumption.passed_over}")
+    remove_parts(checkpoint.parent)
     return Seat(
         node=plan.node,
         run=plan.run,

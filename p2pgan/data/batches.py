@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2pgan.errors import DataError
+from p2pgan.seeds import go_to, position
 
 Indices = npt.NDArray[np.int64]
 
@@ -35,12 +36,35 @@ class BatchSampler:
         self._batch_size = batch_size
         self._rng = rng
         self._left = self._indices[:0]
+        self._pass_at = ""
+        """Where the stream stood before the latest pass was shuffled."""
 
     def take(self, count: int) -> Indices:
         """The next batches, int64, shape `[count, batch_size]`."""
         needed = count * self._batch_size
         passes_missing = -(-max(needed - len(self._left), 0) // len(self._indices))
-        passes = [self._rng.permutation(self._indices) for _ in range(passes_missing)]
+        passes = [self._next_pass() for _ in range(passes_missing)]
         stream = np.concatenate([self._left, *passes])
         self._left = stream[needed:]
         return stream[:needed].reshape(count, self._batch_size)
+
+    @property
+    def position(self) -> str:
+        """Where it stands, as text that `go_to` takes."""
+        left = len(self._left)
+        return f"{left} {self._pass_at if left else position(self._rng)}"
+
+    def go_to(self, position: str) -> None:
+        """Goes on where another sampler of the same shard stood.
+
+        Raises:
+            ValueError: if the text is no `position`.
+        """
+        left, _, where = position.partition(" ")
+        go_to(self._rng, where)
+        whole = self._next_pass() if int(left) else self._indices[:0]
+        self._left = whole[len(whole) - int(left) :]
+
+    def _next_pass(self) -> Indices:
+        self._pass_at = position(self._rng)
+        return self._rng.permutation(self._indices)

@@ -22,10 +22,12 @@ from p2pgan.gan.adam import Adam
 from p2pgan.gan.blocks import Batch, Block, DiscriminatorStep, Feed, Game, Judged
 from p2pgan.gan.latents import LatentSource
 from p2pgan.gan.losses import loss
+from p2pgan.gan.memory import Memory, Sampler, to_bytes, to_tensor
 from p2pgan.gan.models import Model
 from p2pgan.gan.plan import Machine, blocks, threads_of_calls
-from p2pgan.gan.players import Player
+from p2pgan.gan.players import Clock, Player
 from p2pgan.gan.precision import products_in
+from p2pgan.seeds import go_to, position
 from p2pgan.types import NETS, Net
 
 
@@ -38,6 +40,8 @@ class Inputs:
     latents: LatentSource
     batch: int
     """B: images per step."""
+    samplers: Sequence[Sampler] = ()
+    """What the batches of each node are made of, where they can be set back."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,12 @@ class Trainees(Protocol):
 
     def forget(self, nodes: Collection[int] | None = None) -> None:
         """Starts Adam again at every node, or at those with these indices."""
+
+    def remember(self, node: int) -> Memory:
+        """What the training of the node with that index goes on from, beside its networks."""
+
+    def recall(self, node: int, memory: Memory) -> None:
+        """Goes on from there; `ValueError` if it is of another kind of node."""
 
 
 class Cohort:
@@ -188,6 +198,51 @@ class Cohort:
             for of_block, block in self.blocks.items():
                 places = [place for place, node in enumerate(of_block) if node in forgetful]
                 block.forget(places)
+
+    def remember(self, node: int) -> Memory:
+        """What a node's training goes on from, beside its networks; copied."""
+        inputs, moments, clocks = self._inputs, dict[Net, bytes](), dict[Net, Clock]()
+        for net, player, place in self._players(node):
+            parts, clocks[net] = player.remembered(place)
+            if any(part.any() for part in parts):
+                moments[net] = to_bytes(parts)
+        return Memory(
+            moments=moments,
+            steps={net: int(clock.steps) for net, clock in clocks.items()},
+            followed=clocks["G"].followed,
+            streams=tuple(map(position, inputs.latents.streams_of(node))),
+            batches=inputs.samplers[node].position if inputs.samplers else "",
+        )
+
+    def recall(self, node: int, memory: Memory) -> None:
+        """Goes on from there.
+
+        Raises:
+            ValueError: if it is of a node with other networks or streams.
+        """
+        inputs = self._inputs
+        for net, player, place in self._players(node):
+            size, device = player.network.size, self.judged.device
+            told = memory.moments.get(net)
+            both = torch.zeros(2 * size) if told is None else to_tensor(told)
+            if len(both) != 2 * size:
+                raise ValueError(f"{len(both)} moments of a network of {size}")
+            steps = torch.tensor(float(memory.steps.get(net, 0)), device=device)
+            clock = Clock(steps, memory.followed if net == "G" else 0)
+            with torch.inference_mode():
+                player.recall(place, torch.split(both.to(device), size), clock)
+        for stream, where in zip(inputs.latents.streams_of(node), memory.streams, strict=True):
+            go_to(stream, where)
+        if inputs.samplers:
+            inputs.samplers[node].go_to(memory.batches)
+
+    def _players(self, node: int) -> list[tuple[Net, Player, int]]:
+        """Both networks of a node, each with its place among those that it is trained with."""
+        for nodes, block in self.blocks.items():
+            if node in nodes:
+                place = node - nodes.start
+                return [("G", block.generator, place), ("D", block.critics.player, place)]
+        raise AssertionError(f"no node {node}")
 
     def _train_some(
         self, block: Block, nodes: range, trained: Collection[int], iterations: int

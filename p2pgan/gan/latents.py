@@ -77,14 +77,15 @@ class LatentSource:
         rows = [self._streams[node].proportions.random(batch, "f") for node in nodes]
         return to_device(np.stack(rows), self._device).to(self._dtype)
 
+    def streams_of(self, node: int) -> list[np.random.Generator]:
+        """The streams of one node, for whoever saves where they stand."""
+        streams = self._streams[node]
+        return [streams.latents, streams.labels, streams.proportions]
+
     @property
     def generators(self) -> list[np.random.Generator]:
-        """The streams of all nodes, for whoever saves where they stand."""
-        return [
-            generator
-            for streams in self._streams
-            for generator in (streams.latents, streams.labels, streams.proportions)
-        ]
+        """Those of all nodes."""
+        return [stream for node in range(len(self._streams)) for stream in self.streams_of(node)]
 
     def _drawn(self, nodes: Sequence[int], count: int, batch: int) -> Iterator[Latents]:
         """As `draws`, all in memory at a time."""

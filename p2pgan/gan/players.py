@@ -75,6 +75,8 @@ class Player:
         ]
         self._first = next(n for n, placed in enumerate(self._layers) if placed.trained)
         trained = self._views[: network.trained]
+        self._travelling = moments_NP
+        """Moments that lie behind the networks, where they do: all of the two rows."""
         self._moments = [network.views(part)[: network.trained] for part in moments_NP] or [
             [torch.zeros_like(view, memory_format=torch.contiguous_format) for view in trained]
             for _ in range(2)
@@ -170,6 +172,34 @@ class Player:
         self.steps = steps
         for clock in self._clocks:
             clock.followed = steps
+
+    def remembered(self, place: int) -> tuple[list[Tensor], Clock]:
+        """One node's moments, the first `(P,)` and the second, and its clock; copied. Not while it
+        is trained."""
+        clock = self._clocks[place]
+        moments = [part[place].clone() for part in self._travelling] or [
+            self._vector([view[place] for view in views]) for views in self._moments
+        ]
+        return moments, Clock(clock.steps.clone(), clock.followed)
+
+    def recall(self, place: int, moments: Sequence[Tensor], clock: Clock) -> None:
+        """Goes on with one node's moments and clock, as `remembered` has them."""
+        self._part_clocks()
+        self._clocks[place] = clock
+        for part, moment_P in zip(self._travelling, moments, strict=False):
+            part[place].copy_(moment_P)
+        for views, moment_P in zip(self._moments, moments, strict=True):
+            own = self.network.views(moment_P[None])
+            for view, value in zip(views, own[: self.network.trained], strict=True):
+                view[place].copy_(value[0])
+
+    def _vector(self, trained: Sequence[Tensor]) -> Tensor:
+        """What belongs to the trained tensors of one node, `(P,)`; 0 where nothing does."""
+        vector_P = torch.zeros(self.network.size, device=trained[0].device)
+        views = self.network.views(vector_P[None])
+        for view, value in zip(views, trained, strict=False):
+            view[0].copy_(value)
+        return vector_P
 
     def forget(self, places: Sequence[int] | None = None) -> None:
         """Starts Adam again: moments of 0, and no steps so far. Not while it is trained.

@@ -80,6 +80,10 @@ class Averaging:
         """Weights do not add up."""
         del weight
 
+    def recall(self, own: float) -> None:
+        """There is nothing that could have changed."""
+        del own
+
 
 class SumWeights:
     """The weight of one node, of which it gives parts away.
@@ -125,6 +129,10 @@ class SumWeights:
     def take(self, weight: float) -> None:
         """Adds what was merged."""
         self.own += weight
+
+    def recall(self, own: float) -> None:
+        """Goes on with the weight of an earlier start."""
+        self.own = own
 
 
 def weighting(merging: Merging, config: ExchangeConfig) -> Averaging | SumWeights | None:

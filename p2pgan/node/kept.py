@@ -1,7 +1,7 @@
-"""What a coordinator keeps beside its networks, so that it can be started again where it was."""
+"""What a node keeps beside its networks, so that it can be started again where it was."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,7 @@ import numpy as np
 
 from p2pgan.errors import CheckpointError
 from p2pgan.gan.checkpoint import Checkpoint, load
+from p2pgan.gan.memory import Memory
 from p2pgan.gan.models import Model
 from p2pgan.seeds import go_to, position
 
@@ -32,6 +33,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Of Adam."""
     rounds: int = 0
     """Means made."""
+    memory: Memory = Memory()
+    """What a peer's training goes on from, less the moments, which are tensors."""
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)
@@ -39,12 +42,31 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Resumption:
-    """A checkpoint that a coordinator goes on from."""
+    """A checkpoint that a node goes on from."""
 
     path: Path
     checkpoint: Checkpoint
     kept: Kept
     sealed: Sealed
+    passed_over: str = ""
+    """Why it is not the newest; empty: it is."""
+
+    @classmethod
+    def newest(cls, path: Path, model: Model) -> "Resumption | None":
+        """What was saved last, or before that, if the last file cannot be read; `None`: nothing.
+
+        Raises:
+            CheckpointError: if something was saved, and nobody can go on from it.
+        """
+        if not path.is_file() and not previous_of(path).is_file():
+            return None
+        try:
+            return cls.read(path, model)
+        except CheckpointError as error:
+            try:
+                return replace(cls.read(previous_of(path), model), passed_over=str(error))
+            except CheckpointError:
+                raise error from None
 
     @classmethod
     def read(cls, path: Path, model: Model) -> "Resumption":
@@ -53,18 +75,31 @@ class Resumption:
         Raises:
             CheckpointError: if there is no such file, or nobody can go on from it.
         """
-        checkpoint = load(path, model)
+        return cls.of(path, load(path, model))
+
+    @classmethod
+    def of(cls, path: Path, checkpoint: Checkpoint) -> "Resumption":
+        """What was saved, or is to be gone on from as if it had been.
+
+        Raises:
+            CheckpointError: if nobody can go on from it.
+        """
         try:
             kept = msgspec.msgpack.decode(checkpoint.state, type=Kept)
             sealed = msgspec.msgpack.decode(kept.sealed, type=Sealed)
         except msgspec.DecodeError:
             raise CheckpointError(
-                expected="a coordinator's checkpoint, to go on from",
-                got="one without a coordinator's state",
+                expected="a checkpoint to go on from",
+                got="one without a node's state",
                 at=str(path),
-                hint="simulations and other nodes do not keep what a daemon goes on from",
+                hint="simulations and workers do not keep what a daemon goes on from",
             ) from None
         return cls(path=path, checkpoint=checkpoint, kept=kept, sealed=sealed)
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint is that was saved before the one at this path."""
+    return path.with_suffix(f".previous{path.suffix}")
 
 
 def positions(streams: Sequence[np.random.Generator]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -158,7 +158,8 @@ def _identity(design: Design, seat: Seat) -> Identity:
 
 
 def _peer(experiment: Experiment, overlay: Overlay, seat: Seat, company: Company | None) -> Part:
-    settings = peer_settings(experiment, overlay, seat)
+    draws = peer_draws(experiment, seat)
+    settings = peer_settings(experiment, overlay, seat, draws)
     timing = timing_of(experiment.config.membership, "lan")
     if company is not None and timing is not None and settings.neighbors:
         views = Views(company.base, mend=experiment.config.membership.mend)
@@ -170,6 +171,7 @@ def _peer(experiment: Experiment, overlay: Overlay, seat: Seat, company: Company
         machine=machine_of(settings),
         neighbors=settings.neighbors,
         make_work=lambda: CohortWork(experiment, seat, alone(experiment, seat.node)),
+        seal=draws.seal,
     )
 
 
@@ -182,10 +184,30 @@ EXCHANGES: Final[Mapping[Merging, Literal["push", "mass", "pair"]]] = {
 """How vectors get to others, by what is done with them there."""
 
 
-def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
+class PeerDraws(NamedTuple):
+    """What the machine of a node of a gossip run draws from."""
+
+    targets: np.random.Generator
+    judges: np.random.Generator
+
+    def seal(self, state: bytes) -> bytes:
+        """A machine's state, with where they stand."""
+        return Sealed(machine=state, draws=positions(self)).encode()
+
+
+def peer_draws(design: Design, seat: Seat) -> PeerDraws:
+    """A node's draws, where it goes on with them."""
+    seed, node = design.config.seed, seat.node
+    draws = PeerDraws(stream(seed, node, "draws"), stream(seed, node, "judges"))
+    if seat.resumption is not None:
+        set_positions(draws, seat.resumption.sealed.draws)
+    return draws
+
+
+def peer_settings(design: Design, overlay: Overlay, seat: Seat, draws: PeerDraws) -> Settings:
     """What the machine of a node of a gossip run is told."""
     config, exchange = design.config, design.config.exchange
-    rng = stream(config.seed, seat.node, "draws")
+    rng, resumption = draws.targets, seat.resumption
     return Settings(
         identity=_identity(design, seat),
         neighbors=neighbors_of(design, overlay, seat.node),
@@ -198,13 +220,18 @@ def peer_settings(design: Design, overlay: Overlay, seat: Seat) -> Settings:
         weighting=weighting(design.algorithm.merging, exchange),
         is_scored=design.is_scored,
         checkpoint_every=config.daemon.checkpoint_every,
-        last_step=_last_step(design, overlay, seat.node),
+        checkpoint_s=config.daemon.checkpoint_s,
+        state=resumption.sealed.machine if resumption is not None else b"",
+        is_again=resumption is not None,
+        last_step=_last_step(design, overlay, seat.node, draws.judges),
         wait_s=config.daemon.wait_s,
         drain_s=config.daemon.drain_s,
     )
 
 
-def _last_step(design: Design, overlay: Overlay, node: str) -> LastStepSettings | None:
+def _last_step(
+    design: Design, overlay: Overlay, node: str, rng: np.random.Generator
+) -> LastStepSettings | None:
     """The last step of a node that has anybody to take it with."""
     config = design.config
     if config.final == "none" or len(overlay.nodes) == 1:
@@ -221,7 +248,6 @@ def _last_step(design: Design, overlay: Overlay, node: str) -> LastStepSettings 
             round_s=daemon.final_round_s,
         )
     schedule = Schedule(design.rehearsed_rounds)
-    rng = stream(config.seed, node, "judges")
     return LastStepSettings(
         name="agree",
         groups=(NETS,),

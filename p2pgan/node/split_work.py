@@ -19,7 +19,7 @@ from p2pgan.gan.precision import products_in
 from p2pgan.gan.split import Batches, combined, criticise
 from p2pgan.mixing.moves import batches_of
 from p2pgan.node.jobs import Criticised, NodeScores, NodeWork
-from p2pgan.node.kept import Kept, positions, set_positions
+from p2pgan.node.kept import Kept, positions, previous_of, set_positions
 from p2pgan.node.seat import Seat
 from p2pgan.node.work import without_negative_moments
 from p2pgan.parties import Parties
@@ -198,7 +198,8 @@ class CriticWork(NodeWork):
         """Writes the discriminator, unless it has gone to another worker: the machine knows. What
         an earlier start of this worker has saved is then nobody's."""
         if not state:
-            self._seat.checkpoint.unlink(missing_ok=True)
+            for path in (self._seat.checkpoint, previous_of(self._seat.checkpoint)):
+                path.unlink(missing_ok=True)
             return None
         size = self._parties.network(self._slot).size
         checkpoint = Checkpoint(

@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
 from p2pgan.design import Design
+from p2pgan.errors import CheckpointError
 from p2pgan.experiment import Experiment
 from p2pgan.gan.checkpoint import Checkpoint
 from p2pgan.gan.cohort import Losses, Trainees
+from p2pgan.gan.memory import Memory, to_bytes, to_tensor
 from p2pgan.gan.networks import Network
 from p2pgan.mixing.rules import Incoming, merge
 from p2pgan.node.jobs import NodeScores, NodeWork
+from p2pgan.node.kept import Kept
 from p2pgan.node.seat import Seat
 from p2pgan.payloads import words
 from p2pgan.protocol import instructions as do
@@ -47,6 +51,8 @@ class CohortWork(NodeWork):
         """Iterations made before the first round that is as long as all others."""
         self._is_published = False
         """Whether the generator is the one that is judged, for the last step."""
+        if seat.resumption is not None:
+            self.restore(seat.resumption.checkpoint, seat.resumption.kept)
 
     def train(self, iterations: int) -> tuple[float, float]:
         """So many iterations; mean losses of generator and discriminator."""
@@ -129,31 +135,51 @@ class CohortWork(NodeWork):
             self._judged.copy_(self._cohort.vectors["G"][self._index])
 
     def save(self, state: bytes = b"") -> Path:
-        """Writes both networks, and the generator's running mean if there is one."""
-        del state  # nobody goes on from here
-        return self._seat.save(self.checkpoint(), self._experiment.model)
+        """Writes all that the node goes on from."""
+        return self._seat.save(self.checkpoint(state), self._experiment.model)
 
-    def checkpoint(self) -> Checkpoint:
-        """The networks as they are now, copied."""
+    def checkpoint(self, state: bytes = b"") -> Checkpoint:
+        """Both networks as they are now, the generator's running mean if there is one, and what
+        training depends on beside them; copied.
+
+        Args:
+            state: the machine's, sealed; empty: nobody goes on from here.
+        """
         vectors = self._cohort.vectors
+        memory = self._cohort.remember(self._index) if state else Memory()
+        kept = Kept(sealed=state, memory=msgspec.structs.replace(memory, moments={}))
         return Checkpoint(
             vectors={net: vectors[net][self._index].detach().clone() for net in NETS},
             ema=self._judged.clone() if self._experiment.config.train.ema else None,
             run=self._seat.run,
             node=self._node,
             iterations=self._iterations,
+            kept={f"{net}.moments": to_tensor(moments) for net, moments in memory.moments.items()},
+            state=kept.encode() if state else b"",
         )
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Goes on from saved networks. Adam starts again. The streams of batches and latents are
-        the cohort's: they start again in a new process, as a daemon is, and go on in virtual time,
-        where the cohort outlives the node. Only a node that has never ended repeats a run to the
-        bit."""
+    def restore(self, saved: Checkpoint, kept: Kept) -> None:
+        """Goes on from a checkpoint, to the bit.
+
+        Raises:
+            CheckpointError: if it is of another kind of node.
+        """
+        found = {net: saved.kept.get(f"{net}.moments") for net in NETS}
+        moments = {net: to_bytes([part]) for net, part in found.items() if part is not None}
+        memory = msgspec.structs.replace(kept.memory, moments=moments)
         for net in NETS:
             self._cohort.vectors[net][self._index].copy_(saved.vectors[net])
         if self._experiment.config.train.ema:
             self._judged.copy_(saved.generator)
-        self._cohort.forget([self._index])
+        try:
+            self._cohort.recall(self._index, memory)
+        except ValueError as error:
+            raise CheckpointError(
+                expected="optimisers and streams of this run",
+                got=str(error),
+                at=f"checkpoint of node `{saved.node}`",
+                hint="go on with the settings of the run",
+            ) from None
         self._iterations = saved.iterations
 
     @property

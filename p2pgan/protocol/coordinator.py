@@ -27,6 +27,7 @@ from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.deadline import Deadline
 from p2pgan.protocol.exchanges import Outgoing
+from p2pgan.protocol.keeping import decoded
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
 from p2pgan.protocol.messages import Chunk, Done
@@ -384,8 +385,7 @@ class CoordinatorMachine(Machine):
             self._keep_or(cause)
 
     def _keep_or(self, cause: Cause) -> None:
-        every = self._settings.checkpoint_every
-        if every and self._round % every == 0:
+        if self._saves.is_due(self._round, self._core.now):
             self._keep()
         else:
             self._next_round(cause)
@@ -446,12 +446,7 @@ class CoordinatorMachine(Machine):
         )
 
     def _restore(self, data: bytes) -> None:
-        try:
-            state = msgspec.msgpack.decode(data, type=State)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise LocalProtocolError(
-                expected="the state of a coordinator", got=f"`{error}`", at="checkpoint"
-            ) from None
+        state = decoded(data, State)
         if state.round > self._settings.rounds:
             raise LocalProtocolError(
                 expected=f"a run of {state.round} rounds or more",

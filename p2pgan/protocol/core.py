@@ -50,6 +50,9 @@ class Weighting(Protocol):
     def take(self, weight: float) -> None:
         """Arrivals of that weight in all were merged."""
 
+    def recall(self, own: float) -> None:
+        """Goes on with the own weight that an earlier start of the node had."""
+
 
 class Voter(Protocol):
     """The rule by which nodes agree on a pair; `p2pgan.mixing.agreement.Voter` is it."""
@@ -129,6 +132,12 @@ class NodeSettings:
     around: Around | None = None
     """How members know of each other; `None`: nobody comes, and who goes is missed by its neighbors
     alone."""
+    checkpoint_every: int = 0
+    """Rounds between two checkpoints; 0: rounds do not count."""
+    checkpoint_s: float = 0.0
+    """Seconds between two, at the end of a round; 0: time does not count."""
+    state: bytes = b""
+    """`Save.state` of the checkpoint that it goes on from; empty: it begins."""
 
     def __post_init__(self) -> None:
         names = (self.identity.node, self.identity.run, self.identity.boot, *self.neighbors)
@@ -138,6 +147,11 @@ class NodeSettings:
             raise _wrong("distinct neighbors other than the node itself", f"{self.neighbors}")
         if min(self.iterations, self.exchange_every) < 1:
             raise _wrong("at least one iteration and round", f"{self.iterations} iterations")
+
+    @property
+    def rounds(self) -> int:
+        """Rounds in all; the last may be shorter."""
+        return -(-self.iterations // self.exchange_every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,17 +171,11 @@ class Settings(NodeSettings):
     """How much arrivals count; `None`: as much as our own networks."""
     is_scored: Callable[[int], bool] = lambda finished_rounds: False
     """Whether scores are due after so many rounds; at the end they always are."""
-    checkpoint_every: int = 0
-    """Rounds between two checkpoints; 0: only at the end."""
-    iterations_done: int = 0
-    """Made before the start, by what the node goes on from."""
     last_step: LastStepSettings | None = None
     """What is done after the training, with the same draw; `None`: nothing."""
 
     def __post_init__(self) -> None:
         NodeSettings.__post_init__(self)
-        if not 0 <= self.iterations_done <= self.iterations:
-            raise _wrong(f"at most {self.iterations} iterations done", f"{self.iterations_done}")
         for group in {*self.groups, *(self.last_step.groups if self.last_step else ())}:
             total = self.bytes_of(group)
             if not 0 < total <= MAX_VECTOR_BYTES or total % NET_WORD_BYTES:

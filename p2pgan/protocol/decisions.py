@@ -10,7 +10,7 @@ from p2pgan.protocol.windows import REPEATED
 
 
 @dataclass(slots=True)
-class _Latest:
+class Latest:
     """Of one life of a peer."""
 
     prefix: str
@@ -30,7 +30,7 @@ class Decisions:
     to be remembered.
     """
 
-    _latest: dict[str, _Latest] = field(default_factory=dict)
+    latest: dict[str, Latest] = field(default_factory=dict)
 
     def of(self, peer: str, prefix: str, counter: int) -> str | None:
         """Why a vector was refused; empty: it was accepted; `None`: it is new.
@@ -40,7 +40,7 @@ class Decisions:
             prefix: what ids of the sender's present life begin with.
             counter: its own number in that life.
         """
-        latest = self._latest.get(peer)
+        latest = self.latest.get(peer)
         if latest is None or latest.prefix != prefix:
             return None
         if counter == latest.accepted:
@@ -52,9 +52,9 @@ class Decisions:
 
     def decide(self, peer: str, prefix: str, counter: int, reason: str) -> None:
         """Remembers why a vector was refused; an empty reason: that it was accepted."""
-        latest = self._latest.get(peer)
+        latest = self.latest.get(peer)
         if latest is None or latest.prefix != prefix:
-            latest = self._latest[peer] = _Latest(prefix)
+            latest = self.latest[peer] = Latest(prefix)
         if reason:
             latest.refused, latest.reason = counter, reason
         else:

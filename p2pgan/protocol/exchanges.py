@@ -4,17 +4,17 @@ A part of the peer machine. Every vector that is recorded as sent ends in exactl
 acknowledgment (its receiver has recorded it), or a `vector_dropped` with a reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from p2pgan.protocol.chunks import Arrival, Assembler, VectorError
 from p2pgan.protocol.core import Core
-from p2pgan.protocol.decisions import Decisions
+from p2pgan.protocol.decisions import Decisions, Latest
 from p2pgan.protocol.instructions import Reply, SendVector
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Chunk, Nets, Purpose, VectorAck
-from p2pgan.protocol.windows import Window
+from p2pgan.protocol.windows import Met, Window
 
 QUIET: Final[frozenset[Purpose]] = frozenset({"batches", "feedback"})
 """What is sent in every iteration. Only a refusal is recorded, or told to the sender; else the
@@ -142,6 +142,27 @@ class Exchanges:
         """Where chunks have come since then."""
         self._decisions = Decisions()
         """About what is sent again."""
+
+    def recall(self, sent: int, met: Mapping[str, Met], decided: Mapping[str, Latest]) -> None:
+        """Goes on where an earlier start of the node stood."""
+        self._counter = sent
+        self._windows = {peer: Window.of(of_peer) for peer, of_peer in met.items()}
+        self._decisions = Decisions(dict(decided))
+
+    @property
+    def sent(self) -> int:
+        """Vectors that were sent, by earlier starts as well."""
+        return self._counter
+
+    @property
+    def met(self) -> dict[str, Met]:
+        """Which vectors of each sender have come."""
+        return {peer: window.met for peer, window in self._windows.items()}
+
+    @property
+    def decided(self) -> dict[str, Latest]:
+        """What was said about those that their senders repeat."""
+        return self._decisions.latest
 
     def send(self, peer: str, nets: Nets, *, round: int, parcel: Parcel = OWN) -> str:
         """Sends our own networks to a ready peer, to be mixed, or whatever the parcel says; the

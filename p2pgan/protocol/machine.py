@@ -23,8 +23,9 @@ from p2pgan.protocol.attachment import Attachment
 from p2pgan.protocol.charter import answer
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
-from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate, Outgoing
+from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate
 from p2pgan.protocol.greetings import GREET_TIMER
+from p2pgan.protocol.keeping import FINAL_TRIES, Saves
 from p2pgan.protocol.links import Link, Outward
 from p2pgan.protocol.membership.membership import TIMERS
 from p2pgan.protocol.messages import (
@@ -44,6 +45,7 @@ from p2pgan.protocol.messages import (
     VectorAck,
     Welcome,
 )
+from p2pgan.protocol.moments import Moments
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.phases import Cause, Phase
 from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
@@ -51,6 +53,7 @@ from p2pgan.protocol.windows import OVERTAKEN
 
 GATHER_TIMER: Final = "gather"
 DRAIN_TIMER: Final = "drain"
+SAVE_TIMER: Final = "save"
 
 RETURN_S: Final = 20.0
 """Time within which peers must have noticed that our former self has gone; heartbeats end after
@@ -60,64 +63,7 @@ STORY_EVENTS: Final = 16
 """Events that an error of our own shell is told with."""
 
 
-class _Moments:
-    """Moments at which a machine may have something to do of its own; by default it has not."""
-
-    __slots__ = ()
-
-    def _go_on(self) -> None:
-        """Something came from the network, or changed there."""
-
-    def _let_go(self) -> None:
-        """The node leaves: accounts for the vectors that it has in hand."""
-
-    def _hear(self, link: Link, message: Message) -> bool:
-        """A caller says something of its own kind; `False` if it cannot."""
-        del link, message
-        return False
-
-    def _called(self, link: Link) -> None:
-        """A peer said hello, and was welcomed."""
-
-    def _welcomed(self, link: Link) -> None:
-        """A peer takes our vectors."""
-
-    def _left(self, link: Link) -> None:
-        """A peer is about to stop."""
-
-    def _lost(self, peer: str) -> None:
-        """Our connection to a peer broke."""
-
-    def _spoiled(self, link: Link, reason: str) -> None:
-        """A vector could not be taken."""
-
-    def _unwanted(self, arrival: Arrival) -> str:
-        """Why a vector that came whole is not taken now; empty: it is."""
-        del arrival
-        return ""
-
-    def _accepted(self, out: Outgoing) -> None:
-        """A vector of ours was taken."""
-
-    def _returned(self, out: Outgoing, reason: str) -> None:
-        """A vector of ours was refused."""
-
-    def _saved(self) -> None:
-        """The last `Save` is done; the node is about to leave."""
-
-    def _kept(self) -> None:
-        """A `Save` amid the run is done, or has failed; the node goes on."""
-
-    def _state(self) -> bytes:
-        """What goes into a checkpoint beside the networks."""
-        return b""
-
-    def _held_bytes(self) -> int:
-        """Bytes of vectors in hand."""
-        return 0
-
-
-class Machine(_Moments, ABC):
+class Machine(Moments, ABC):
     """One node of a run, without any I/O.
 
     Invariants (`validate` asserts them after every event):
@@ -133,7 +79,8 @@ class Machine(_Moments, ABC):
 
     __slots__ = ("_attachment", "_awaiting", "_core", "_exchanges", "_failure", "_hint",
                  "_iterations", "_lonely_rounds", "_malformed", "_neighborhood", "_reason",
-                 "_round", "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
+                 "_round", "_saves", "_seen_clock", "_started_s", "_story", "_tries",
+                 "phase")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
@@ -143,6 +90,7 @@ class Machine(_Moments, ABC):
         if settings.around is not None:
             parts = self._neighborhood, self._exchanges
             self._attachment = Attachment(self._core, settings.around, *parts)
+        self._saves = Saves(settings.checkpoint_every, settings.checkpoint_s)
         self.phase = Phase.IDLE
         self._round = 0
         self._iterations = 0
@@ -151,6 +99,8 @@ class Machine(_Moments, ABC):
         """Why the node stops, once that is known."""
         self._failure = ""
         self._hint = ""
+        self._tries = 0
+        """To save at the end."""
         self._malformed = 0
         self._lonely_rounds = 0
         self._seen_clock = 0
@@ -219,6 +169,8 @@ class Machine(_Moments, ABC):
                 self._leave(Cause.FAILED)
             case ev.TimerFired():
                 self._fired(event.name)
+            case ev.CheckpointRequested():
+                self._want_checkpoint()
             case ev.VectorReplaced():
                 self._exchanges.replaced(event.peer, event.exchange)
                 self._close_if_drained()
@@ -230,6 +182,7 @@ class Machine(_Moments, ABC):
     def _start(self, event: ev.Started) -> None:
         self._enter(Cause.STARTED)
         self._started_s = self._core.now
+        self._saves.start(self._core.now)
         self._core.record(
             "node_started", pid=event.pid, address=event.address, control=event.control
         )
@@ -244,6 +197,10 @@ class Machine(_Moments, ABC):
         elif self._attachment is not None and name in TIMERS:
             if self.phase is not Phase.CLOSED:
                 self._attachment.membership.fired(name)
+        elif name == SAVE_TIMER and self.phase is Phase.SAVING:
+            self._core.emit(do.Save(state=self._state()))
+        elif name == SAVE_TIMER:
+            self._want_checkpoint()
         elif name != DRAIN_TIMER:
             self._timer(name)
         elif self.phase is Phase.LEAVING:
@@ -265,29 +222,54 @@ class Machine(_Moments, ABC):
                 self._saved()
                 self._leave(Cause.SAVED)
             case Phase.SAVING, ev.SavingFailed():
-                self._failure, self._reason = event.text, "failed"
-                self._leave(Cause.FAILED)
+                self._saving_failed(event)
             case Phase.KEEPING, (ev.SavingDone() | ev.SavingFailed()):
                 self._keeping_done(event)
             case _:
                 self._work_done(event)
 
+    def _want_checkpoint(self) -> None:
+        """Notes the wish, unless the node saves as it is, or is about to."""
+        busy = (Phase.KEEPING, Phase.SAVING, Phase.LEAVING, Phase.CLOSED)
+        if not self._reason and self.phase not in busy:
+            self._saves.is_wanted = True
+            self._save_soon()
+
     def _keep(self) -> None:
         """Saves, and will go on."""
         self._enter(Cause.KEEP_DUE)
+        self._saves.is_wanted = False
         self._core.emit(do.Save(state=self._state()))
 
     def _keeping_done(self, event: ev.SavingDone | ev.SavingFailed) -> None:
         if isinstance(event, ev.SavingDone):
             self._record_saved(event)
         else:
-            self._core.record("checkpoint_failed", reason=event.text)
+            self._record_unsaved(event)
+            if self._saves.retry_s is not None:
+                self._set_timer(SAVE_TIMER, self._saves.retry_s)
         if self._reason:
             self._save(Cause.HALTED)
         else:
             self._kept()
 
+    def _saving_failed(self, event: ev.SavingFailed) -> None:
+        """The last `Save` has failed: there may be room in a moment."""
+        self._tries += 1
+        wait_s = self._core.settings.drain_s / FINAL_TRIES
+        if self._tries < FINAL_TRIES and wait_s > 0:
+            self._record_unsaved(event)
+            self._set_timer(SAVE_TIMER, wait_s)
+        else:
+            self._failure, self._reason = event.text, "failed"
+            self._leave(Cause.FAILED)
+
+    def _record_unsaved(self, event: ev.SavingFailed) -> None:
+        self._saves.failed(event.text, self._core.now)
+        self._core.record("checkpoint_failed", reason=event.text)
+
     def _record_saved(self, event: ev.SavingDone) -> None:
+        self._saves.done(self._core.now)
         if event.path:
             self._core.record("checkpoint_saved", path=event.path, iterations=self._iterations)
 
@@ -538,6 +520,7 @@ class Machine(_Moments, ABC):
             refusals=self._neighborhood.refusals,
             strangers=self._neighborhood.strangers,
             malformed=self._malformed,
+            save_problem=self._saves.problem,
             peers=tuple(
                 PeerStatistics.of(link, exchanges.traffic[peer])
                 for peer, link in self._neighborhood.links.items()

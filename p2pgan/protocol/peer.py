@@ -12,12 +12,16 @@ When its iterations are made it scores, and takes the last step with the others,
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
+from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.core import Settings
 from p2pgan.protocol.exchanges import KEPT, Outgoing
 from p2pgan.protocol.gifts import FETCH_TIMER, Gifts
+from p2pgan.protocol.keeping import State, decoded
 from p2pgan.protocol.last_step import SETTLE_TIMER, LastStep
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.machine import GATHER_TIMER, Machine
@@ -51,10 +55,6 @@ class PeerMachine(Machine):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings)
         self._settings = settings
-        self._iterations = settings.iterations_done
-        self._round = self._iterations // settings.exchange_every
-        if self._is_finished():  # the last round may be shorter
-            self._round = -(-self._iterations // settings.exchange_every)
         self._last_step: LastStep | None = None
         if settings.last_step is not None:
             self._last_step = LastStep(self._core, settings, self._neighborhood, self._exchanges)
@@ -70,6 +70,8 @@ class PeerMachine(Machine):
         self._trained = ev.TrainingDone(iterations=0)
         self._trained_at_s = 0.0
         self._mixing: do.Mix | None = None
+        if settings.state:
+            self._restore(decoded(settings.state, State))
 
     @property
     def weight(self) -> float:
@@ -155,8 +157,9 @@ class PeerMachine(Machine):
     def _train(self, cause: Cause) -> None:
         self._enter(cause)
         settings = self._settings
-        played = self._iterations % settings.exchange_every  # of a round that was cut short
-        self._asked = min(settings.exchange_every - played, settings.iterations - self._iterations)
+        end = min((self._round + 1) * settings.exchange_every, settings.iterations)
+        # Less than a round, of one that was cut short: none, if it had only to be exchanged.
+        self._asked = end - self._iterations
         self._core.emit(do.Train(iterations=self._asked))
 
     def _training_done(self, event: ev.TrainingDone) -> None:
@@ -166,6 +169,9 @@ class PeerMachine(Machine):
         self._has_trained = self._has_trained or event.iterations > 0
         if self._reason:
             self._save(Cause.HALTED)
+            return
+        if event.iterations < self._asked and self._saves.is_wanted:
+            self._keep()
             return
         if event.iterations < self._asked:
             raise self._impossible(event)
@@ -182,7 +188,9 @@ class PeerMachine(Machine):
         self._core.emit(do.CancelTimer(name=GATHER_TIMER))
         settings = self._settings
         self._iterations = min(arrival.number, settings.iterations)
-        self._round = -(-self._iterations // settings.exchange_every)
+        self._round = self._iterations // settings.exchange_every
+        if self._is_finished():  # the last round may be shorter
+            self._round = -(-self._iterations // settings.exchange_every)
         if self._reason:
             self._save(Cause.HALTED)
         else:
@@ -243,14 +251,17 @@ class PeerMachine(Machine):
         self._core.emit(do.Score())
 
     def _keep_or_train(self, cause: Cause) -> None:
-        every = self._settings.checkpoint_every
-        if every and self._round % every == 0:
+        if self._saves.is_due(self._round, self._core.now):
             self._keep()
         else:
             self._train(cause)
 
     def _kept(self) -> None:
         self._train(Cause.KEPT)
+
+    def _save_soon(self) -> None:
+        if self.phase is Phase.TRAINING:
+            self._core.emit(do.StopTraining())
 
     def _scoring_done(self, event: ev.ScoringDone) -> None:
         last = self._last_step
@@ -275,7 +286,7 @@ class PeerMachine(Machine):
             self._keep_or_train(Cause.SCORED)
 
     def _is_finished(self) -> bool:
-        return self._iterations >= self._settings.iterations
+        return self._round >= self._settings.rounds
 
     # -- the last step -----------------------------------------------------------------------------
 
@@ -351,6 +362,42 @@ class PeerMachine(Machine):
         else:
             self._score()
 
+    # -- going on from a checkpoint ----------------------------------------------------------------
+
+    def _state(self) -> bytes:
+        exchanges = self._exchanges
+        return msgspec.msgpack.encode(
+            State(
+                round=self._round,
+                iterations=self._iterations,
+                clock=self._core.clock,
+                lonely_rounds=self._lonely_rounds,
+                weight=self.weight,
+                sent=exchanges.sent,
+                met=exchanges.met,
+                decided=exchanges.decided,
+            )
+        )
+
+    def _restore(self, state: State) -> None:
+        settings = self._settings
+        every, made = settings.exchange_every, state.iterations
+        fits = 0 <= state.round <= settings.rounds and 0 <= made <= settings.iterations
+        begun = min(state.round * every, settings.iterations)
+        if not fits or not begun <= made <= begun + every:
+            raise LocalProtocolError(
+                expected=f"a run of {settings.iterations} iterations in rounds of {every}",
+                got=f"one that has made {made} in {state.round} rounds",
+                at="checkpoint",
+                hint="go on with the settings of the run",
+            )
+        self._round, self._iterations = state.round, made
+        self._core.clock = self._seen_clock = state.clock
+        self._lonely_rounds = state.lonely_rounds
+        if settings.weighting is not None:
+            settings.weighting.recall(state.weight)
+        self._exchanges.recall(state.sent, state.met, state.decided)
+
     # -- the end and the others --------------------------------------------------------------------
 
     def _let_go(self) -> None:
@@ -393,7 +440,7 @@ class PeerMachine(Machine):
             return self._gifts.unwanted(arrival)
         if arrival.purpose not in KEPT:
             return ""
-        is_done = bool(self._reason) or self._is_finished()
+        is_done = bool(self._reason) or self._iterations >= self._settings.iterations
         return "finished" if is_done else self._trade.unwanted(arrival)
 
     def _accepted(self, out: Outgoing) -> None:

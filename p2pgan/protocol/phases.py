@@ -128,6 +128,7 @@ TRANSITIONS: Final = _table(
         },
         Phase.TRAINING: {
             Cause.TRAINED: Phase.MIXING,
+            Cause.KEEP_DUE: Phase.KEEPING,
             **_WORKS,
         },
         Phase.MIXING: {

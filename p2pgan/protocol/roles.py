@@ -115,9 +115,6 @@ class CoordinatorSettings(NodeSettings):
     alone_s: float = 60.0
     """Longest time without any worker, before the coordinator saves and stops."""
     checkpoint_every: int = 1
-    """Rounds between two checkpoints; 0: only at the end."""
-    state: bytes = b""
-    """`Save.state` of the checkpoint that it goes on from; empty: it begins."""
 
     def __post_init__(self) -> None:
         NodeSettings.__post_init__(self)
@@ -130,11 +127,6 @@ class CoordinatorSettings(NodeSettings):
                 raise _wrong("a worker for each discriminator", f"{dict(self.rule.first)}")
             if not workers <= {*self.neighbors}:
                 raise _wrong("discriminators on workers of the run", f"{sorted(workers)}")
-
-    @property
-    def rounds(self) -> int:
-        """Rounds in all; the last may be shorter."""
-        return -(-self.iterations // self.exchange_every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,4 +59,6 @@ class PeerMachineStatistics:
     strangers: int
     """Messages of callers that were not welcomed."""
     malformed: int
+    save_problem: str
+    """Why the last save has failed; empty: it has not."""
     peers: tuple[PeerStatistics, ...]

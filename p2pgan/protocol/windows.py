@@ -8,6 +8,8 @@ number (RFC 4303, section 3.4.3).
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 SPAN: Final = 1024
 """Numbers that are remembered, as many as a sender may have without an answer: what is older was
 given up."""
@@ -17,6 +19,15 @@ OVERTAKEN: Final = "overtaken"
 
 REPEATED: Final = "repeated"
 """Why a vector is dropped that has come before, or may have."""
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """A window, as it is kept."""
+
+    prefix: str
+    latest: int
+    bits: bytes
+    """Little-endian."""
 
 
 @dataclass(slots=True)
@@ -29,6 +40,19 @@ class Window:
     """The highest number so far; those of senders begin at 1."""
     _met: int = 1
     """Bit k: whether the number `latest - k` has come."""
+
+    @property
+    def met(self) -> Met:
+        """All that is known of it."""
+        size = (self._met.bit_length() + 7) // 8
+        bits = self._met.to_bytes(size, "little")
+        return Met(prefix=self.prefix, latest=self.latest, bits=bits)
+
+    @classmethod
+    def of(cls, met: Met) -> "Window":
+        """A window that was kept."""
+        bits = int.from_bytes(met.bits[: SPAN // 8], "little")
+        return cls(met.prefix, met.latest, bits | 1)
 
     def has(self, number: int) -> bool:
         """Whether a number has come, or is too old for anybody to know."""

@@ -335,14 +335,15 @@ class CheckpointSaved(Body, frozen=True, kw_only=True):
 
 
 class CheckpointFailed(Body, frozen=True, kw_only=True):
-    """The node could not save amid its run, and goes on; what it saved before is still there."""
+    """The node could not save, and goes on, or tries again at its end; what it saved before is still
+    there."""
 
     reason: str
     """What the disk said."""
 
 
 class CheckpointRestored(Body, frozen=True, kw_only=True):
-    """The node goes on from saved networks."""
+    """The node goes on from what it has saved."""
 
     path: str
     """File that they were read from."""

@@ -55,6 +55,8 @@ class RecordWriter:
         self._flush_every = flush_every
         self._waiting: list[bytes] = []
         self._failing = False
+        self._is_torn = False
+        """Whether half a line may follow the last whole one."""
         self.lost = 0
         """Records that could not be written."""
         self._next_seq: defaultdict[str, int] = defaultdict(int)
@@ -112,7 +114,7 @@ class RecordWriter:
         except OSError as error:
             self.lost += len(lines)
             with suppress(OSError):
-                os.ftruncate(self._file.fileno(), self._end)
+                self._cut()
             if not self._failing:
                 self._failing = True
                 raise self._error(error) from None
@@ -139,10 +141,19 @@ class RecordWriter:
 
     def _append(self, data: bytes) -> None:
         """All of the data or an error; the system may take less than it was given."""
+        if self._is_torn:
+            self._cut()
+        self._is_torn = True
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
+        self._is_torn = False
         self._end += len(data)
+
+    def _cut(self) -> None:
+        """Cuts off what a failed write has left."""
+        os.ftruncate(self._file.fileno(), self._end)
+        self._is_torn = False
 
     def _continue(self) -> None:
         """Take up a log that is already there, after cutting off a torn last line."""

@@ -20,19 +20,26 @@ from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Final
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from p2pgan.errors import RankLostError
 from p2pgan.experiment import Experiment
-from p2pgan.gan.cohort import Losses, Parts, Trainees
+from p2pgan.gan.cohort import Cohort, Losses, Parts, Trainees
+from p2pgan.gan.memory import Memory
 from p2pgan.gan.plan import even, workers
 from p2pgan.types import NETS, Net
 
 DONE: Final = b"\0"
 FAILED: Final = b"\1"
-"""First byte of a worker's answer: losses follow, or what went wrong."""
+"""First byte of a worker's answer: what was asked for follows, or what went wrong."""
+
+FORGET: Final = 0
+REMEMBER: Final = -1
+RECALL: Final = -2
+"""What an order says in the place of a number of iterations. What is to be recalled follows."""
 
 
 def trainees(experiment: Experiment, nodes: Sequence[str]) -> Trainees:
@@ -77,7 +84,27 @@ class Crew:
 
     def forget(self, nodes: Collection[int] | None = None) -> None:
         """Starts Adam again at every node or at some, as `Cohort.forget`; raises as `train`."""
-        self._everywhere(0, nodes)
+        self._everywhere(FORGET, nodes)
+
+    def remember(self, node: int) -> Memory:
+        """As `Cohort.remember`; raises as `train`."""
+        return msgspec.msgpack.decode(self._at(node, REMEMBER), type=Memory)
+
+    def recall(self, node: int, memory: Memory) -> None:
+        """As `Cohort.recall`; raises as `train`, also for what is of another kind of node."""
+        self._at(node, RECALL, msgspec.msgpack.encode(memory))
+
+    def _at(self, node: int, order: int, *more: bytes) -> bytes:
+        """Has one node's worker do something; what it answers."""
+        index = next(i for i, share in enumerate(self._shares) if node in share)
+        try:
+            self._order(index, order, [node - self._shares[index].start])
+            for part in more:
+                self._channels[index].send_bytes(part)
+            return self._heard(index)
+        except BaseException:
+            self.close()
+            raise
 
     def _everywhere(self, iterations: int, nodes: Collection[int] | None) -> Losses:
         wanted = range(self._shares[-1].stop) if nodes is None else frozenset(nodes)
@@ -127,14 +154,18 @@ class Crew:
         return [answers[channel] for channel in self._channels]
 
     def _answer(self, index: int) -> Losses:
+        d, g = np.frombuffer(self._heard(index), np.float32).reshape(2, -1)
+        return Losses(d=d, g=g)
+
+    def _heard(self, index: int) -> bytes:
+        """A worker's answer, less its first byte."""
         try:
             answer = self._channels[index].recv_bytes()
         except (EOFError, ConnectionResetError):
             raise self._lost(index, "") from None
         if answer[:1] == FAILED:
             raise self._lost(index, answer[1:].decode())
-        d, g = np.frombuffer(answer[1:], np.float32).reshape(2, -1)
-        return Losses(d=d, g=g)
+        return answer[1:]
 
     def _lost(self, index: int, reason: str) -> RankLostError:
         self._workers[index].join(timeout=1)
@@ -178,17 +209,27 @@ def _work(
         cohort = experiment.cohort(nodes, threads=1, rows=rows)
         while True:
             iterations, *trained = np.frombuffer(channel.recv_bytes(), np.int64).tolist()
-            if iterations:
-                losses = cohort.train(iterations, trained)
-            else:
-                cohort.forget(trained)
-                losses = Losses.missing(len(nodes))
-            channel.send_bytes(DONE + losses.d.tobytes() + losses.g.tobytes())
+            channel.send_bytes(DONE + _obey(cohort, iterations, trained, channel))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     # Whatever went wrong has to reach the parent, which would otherwise know a status only.
     except BaseException as error:  # noqa: BLE001
         channel.send_bytes(FAILED + f"{type(error).__name__}: {error}".encode())
+
+
+def _obey(cohort: Cohort, order: int, nodes: Sequence[int], channel: Connection) -> bytes:
+    """Does what an order says; what is answered."""
+    if order == REMEMBER:
+        return msgspec.msgpack.encode(cohort.remember(nodes[0]))
+    if order == RECALL:
+        cohort.recall(nodes[0], msgspec.msgpack.decode(channel.recv_bytes(), type=Memory))
+        return b""
+    losses = Losses.missing(len(cohort.judged))
+    if order == FORGET:
+        cohort.forget(nodes)
+    else:
+        losses = cohort.train(order, nodes)
+    return losses.d.tobytes() + losses.g.tobytes()
 
 
 def _end_with_parent() -> None:

@@ -36,7 +36,7 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [b"", b"garbage", Kept(sealed=b"x").encode()])
 def test_nobody_goes_on_from_a_checkpoint_without_a_state(tmp_path: Path, state: bytes) -> None:
-    with pytest.raises(CheckpointError, match="a coordinator's checkpoint, to go on from"):
+    with pytest.raises(CheckpointError, match="a checkpoint to go on from"):
         Resumption.read(saved(tmp_path / "c", state), DIGITS)
 
 

@@ -27,14 +27,17 @@ from p2pgan.node.roles import (
     check_algorithm,
     neighbors_of,
     part_of,
+    peer_draws,
     peer_settings,
     whole_overlay,
 )
+from p2pgan.node.seat import Seat
 from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.node.work import CohortWork
 from p2pgan.overlay import files as overlay_files
 from p2pgan.parties import Parties
 from p2pgan.protocol.coordinator import CoordinatorMachine
+from p2pgan.protocol.core import Settings
 from p2pgan.protocol.federated_coordinator import FederatedCoordinator
 from p2pgan.protocol.federated_worker import FederatedWorker
 from p2pgan.protocol.peer import PeerMachine
@@ -55,6 +58,10 @@ def part(experiment: Experiment, node: str, resumption: Resumption | None = None
         overlay = overlay.with_hub("coordinator")
     path = Path("checkpoint.safetensors")
     return part_of(experiment, overlay, seat_of(node, path, resumption))
+
+
+def settings_of(experiment: Experiment, seat: Seat) -> Settings:
+    return peer_settings(experiment, experiment.overlay, seat, peer_draws(experiment, seat))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_a_peer_exchanges_as_its_algorithm_says(
 ) -> None:
     """Every node has weights of its own."""
     experiment = experiment_of(tmp_path, algorithm)
-    made = [peer_settings(experiment, experiment.overlay, seat_of(node, tmp_path)) for node in "01"]
+    made = [settings_of(experiment, seat_of(node, tmp_path)) for node in "01"]
     assert {settings.exchange for settings in made} == {exchange}
     assert all(type(settings.weighting) is weighting for settings in made)
     assert made[0].weighting is not made[1].weighting or weighting is NoneType
@@ -100,7 +107,7 @@ def test_a_peer_exchanges_as_its_algorithm_says(
 def test_a_push_is_drawn_with_the_configured_probability(tmp_path: Path) -> None:
     chosen = ExchangeConfig(probability=0.2, fanout=2)
     experiment = experiment_of(tmp_path, "push-sum", exchange=chosen)
-    settings = peer_settings(experiment, experiment.overlay, seat_of("0", tmp_path))
+    settings = settings_of(experiment, seat_of("0", tmp_path))
     drawn = [len(settings.draw(["1", "2", "3"])) for _ in range(500)]
     assert set(drawn) == {0, 2}
     assert 60 < sum(map(bool, drawn)) < 140

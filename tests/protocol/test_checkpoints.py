@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
+from p2pgan.protocol.keeping import State
 
 PartyOf = Callable[..., Any]
 PAIR = [("A", "B")]
@@ -96,18 +98,29 @@ def test_a_coordinator_bears_a_full_disk_as_well(star_of: Callable[..., Any], sy
     assert star.coordinator.kinds("checkpoint_saved")
 
 
+def state(round_: int, iterations: int) -> bytes:
+    """What a peer has saved that has exchanged nothing."""
+    return msgspec.msgpack.encode(State(round=round_, iterations=iterations, clock=9))
+
+
 # -- going on --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("done", "asked", "rounds"),
-    [(0, [2, 2, 2, 1], 4), (2, [2, 2, 1], 4), (3, [1, 2, 1], 4), (6, [1], 4), (7, [], 4)],
+    [
+        (0, [2, 2, 2, 1], 4),
+        (2, [2, 2, 1], 4),
+        (3, [1, 2, 1], 4),
+        (6, [1], 4),
+        (7, [0], 4),
+    ],
 )
 def test_a_peer_goes_on_where_it_was(
     party_of: PartyOf, done: int, asked: list[int], rounds: int
 ) -> None:
     """Rounds keep their length and their numbers, also where one was cut short, or was the last."""
-    party = party_of(PAIR, iterations=7, overrides={"A": {"iterations_done": done}})
+    party = party_of(PAIR, iterations=7, overrides={"A": {"state": state(done // 2, done)}})
     party.start()
     trained: list[int] = []
     work: list[Any] = [None]
@@ -136,7 +149,7 @@ def test_one_that_had_finished_takes_the_last_step_with_the_others(
 ) -> None:
     edges = [("A", "B"), ("B", "C"), ("C", "A")]
     steps = last_step(name, edges, rounds=3)
-    party = party_of(edges, last_step=steps, overrides={"A": {"iterations_done": 6}})
+    party = party_of(edges, last_step=steps, overrides={"A": {"state": state(3, 6)}})
     party.start()
     party.settle()
     party.check_closed()
@@ -145,9 +158,18 @@ def test_one_that_had_finished_takes_the_last_step_with_the_others(
     assert after == [None, name]
 
 
-def test_more_than_all_cannot_be_done(party_of: PartyOf) -> None:
-    with pytest.raises(LocalProtocolError, match="at most 6 iterations done"):
-        party_of(PAIR, iterations_done=7)
+@pytest.mark.parametrize(("round_", "made"), [(3, 7), (4, 6), (1, 1), (0, 3), (-1, 0)])
+def test_what_another_run_has_made_cannot_be_gone_on_from(
+    party_of: PartyOf, round_: int, made: int
+) -> None:
+    with pytest.raises(LocalProtocolError, match="a run of 6 iterations in rounds of 2"):
+        party_of(PAIR, state=state(round_, made))
+
+
+@pytest.mark.parametrize("data", [b"garbage", b"\x80"])
+def test_what_is_no_state_is_refused(party_of: PartyOf, data: bytes) -> None:
+    with pytest.raises(LocalProtocolError, match="the state of such a node"):
+        party_of(PAIR, state=data)
 
 
 def test_one_that_was_started_again_is_not_its_own_double(party_of: PartyOf) -> None:

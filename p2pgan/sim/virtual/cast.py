@@ -6,11 +6,10 @@ from pathlib import Path
 
 from p2pgan.design import Design
 from p2pgan.experiment import Experiment
-from p2pgan.gan.checkpoint import Checkpoint, load
 from p2pgan.gan.cohort import Trainees
 from p2pgan.node.around import Company, Views, around_of, timing_of
 from p2pgan.node.kept import Resumption
-from p2pgan.node.roles import part_of, peer_settings
+from p2pgan.node.roles import part_of, peer_draws, peer_settings
 from p2pgan.node.seat import Seat
 from p2pgan.node.work import CohortWork, Row
 from p2pgan.overlay.graph import Overlay
@@ -30,9 +29,8 @@ def addresses_of(nodes: Iterable[str]) -> dict[str, str]:
 class Peers:
     """Nodes of a gossip run: rows of one cohort.
 
-    A node that starts again goes on from its checkpoint, or from the beginning if it has none. Its
-    samplers and latents go on where they were, since the cohort lives on: another life sees other
-    images. Its machine is a new one, whose draws (of peers, above all) start again, as a daemon's.
+    A node that starts again goes on from its checkpoint to the bit, or from the beginning if it has
+    none: the cohort lives on, but its row, streams and optimisers are set back.
 
     Args:
         design: what is run.
@@ -47,28 +45,36 @@ class Peers:
         self._timing = timing_of(design.config.membership, "off")
         self._company = Company(base=design.overlay.with_addresses(addresses_of(design.nodes)))
         self._views = Views(self._company.base, mend=design.config.membership.mend)
-        self._first: dict[str, Checkpoint] = {}
+        self._first: dict[str, Resumption] = {}
         """What each node began with, of those that have lived."""
 
     def role(self, node: str, boot: str, write: Write) -> Role:
         """What a process that starts now does."""
         path = self._directory.checkpoint(node)
-        seat = Seat(node=node, run=self._run, checkpoint=path, boot=boot, write=write)
+        resumption = self._first.get(node)
+        if resumption is not None:
+            resumption = Resumption.newest(path, self._design.model) or resumption
+        seat = Seat(
+            node=node,
+            run=self._run,
+            checkpoint=path,
+            boot=boot,
+            resumption=resumption,
+            write=write,
+        )
         work = CohortWork(self._design, seat, Row(self._cohort, self._index[node]))
-        # Who looks at the nodes is no node; scores at the end are each node's own.
+        draws = peer_draws(self._design, seat)
+        if resumption is None:
+            self._first[node] = Resumption.of(path, work.checkpoint(draws.seal(b"")))
         settings = replace(
-            peer_settings(self._design, self._design.overlay, seat), is_scored=lambda round_: False
+            peer_settings(self._design, self._design.overlay, seat, draws),
+            is_scored=lambda round_: False,  # who looks at the nodes is no node
+            checkpoint_s=0.0,  # only rounds count, so that equal seeds save alike
         )
         if self._timing is not None and settings.neighbors:
             around = around_of(self._design, seat, self._company, self._timing, self._views)
             settings = replace(settings, around=around)
-        if node not in self._first:
-            self._first[node] = work.checkpoint()
-        else:
-            saved = load(path, self._design.model) if path.is_file() else self._first[node]
-            work.restore(saved)
-            settings = replace(settings, iterations_done=saved.iterations, is_again=True)
-        return Role(machine=machine_of(settings), work=work)
+        return Role(machine=machine_of(settings), work=work, seal=draws.seal)
 
 
 class Everybody:

@@ -20,6 +20,7 @@ from p2pgan.design import DEFAULT_EXCHANGE_EVERY, DISTANCE, Design, overlay_of
 from p2pgan.errors import ConfigError
 from p2pgan.gan.cohort import Losses
 from p2pgan.gan.layers import Linear, Reshape
+from p2pgan.gan.memory import Memory
 from p2pgan.gan.models import Model
 from p2pgan.gan.networks import Network
 from p2pgan.gan.scores import Scores
@@ -116,6 +117,14 @@ class StandInCohort:
 
     def forget(self, nodes: Collection[int] | None = None) -> None:
         """There is nothing to forget."""
+
+    def remember(self, node: int) -> Memory:
+        """Nothing: training draws nothing, and has no optimiser."""
+        del node
+        return Memory()
+
+    def recall(self, node: int, memory: Memory) -> None:
+        """There is nothing to recall."""
 
 
 def stand_in(config: RunConfig) -> StandIn:
