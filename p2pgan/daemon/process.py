@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ from p2pgan.config import (
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
+from p2pgan.daemon.watchers import watchers
 from p2pgan.errors import (
     ConfigError,
     P2PGanError,
@@ -55,6 +56,10 @@ from p2pgan.types import COORDINATOR
 
 EXIT_DONE: Final = 0
 EXIT_INTERRUPTED: Final = 130
+"""Of a node that was told to stop at once; one that has stopped in good order is done."""
+
+ABORTED: Final = "aborted"
+"""Why a node stopped that was told so twice."""
 
 TRAINER_CLOSE_S: Final = 1.0
 """How long an ending node waits for its training thread, which is done unless it was aborted."""
@@ -86,6 +91,8 @@ class NodePlan:
     """The overlay with everybody's address."""
     address: str | None = None
     """Where to listen, if not at the overlay's address."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The process's variables, as far as whoever has started it speaks through them."""
     resume: bool = False
     """Whether it was started before and goes on in its log: a coordinator from its checkpoint, if
     it has one, a worker with what the coordinator gives it."""
@@ -170,28 +177,43 @@ def run_node(plan: NodePlan, say: Say, experiment: Experiment | None = None) -> 
     part = part_of(experiment, overlay, seat)
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
-    trainer = Trainer(part.make_work, transport.wake)
+    trainer = Trainer(part.make_work, transport.wake, plan.config.daemon.stalled_s)
     start_s = time.monotonic()
+    ended: Ended | None = None
     try:
-        with RecordWriter(
-            directory.node_events(plan.node),
-            plan.run,
-            plan.node,
-            wall=lambda: datetime.now(UTC),
-            time_s=lambda: time.monotonic() - start_s,
-        ) as writer:
+        with (
+            watchers(plan.config.daemon.http, plan.environment, say) as told,
+            RecordWriter(
+                directory.node_events(plan.node),
+                plan.run,
+                plan.node,
+                wall=lambda: datetime.now(UTC),
+                time_s=lambda: time.monotonic() - start_s,
+            ) as writer,
+        ):
             log = Log(writer, directory, say)
             writer.write(log.beginning(experiment, seat.resumption))
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
+            for watcher in told:
+                loop.watch(watcher)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())
     finally:
+        _close(trainer, transport, ended)
+    return _status(ended, plan, say)
+
+
+def _close(trainer: Trainer, transport: Transport, ended: Ended | None) -> None:
+    """Whoever insists waits neither for the training thread nor for what is still to be sent."""
+    if ended is not None and ended.reason == ABORTED:
+        trainer.close(0.0)
+        transport.close(linger_ms=0)
+    else:
         trainer.close(TRAINER_CLOSE_S)
         transport.close()
-    return _status(ended, plan, say)
 
 
 def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
@@ -320,7 +342,7 @@ def _signals(loop: NodeLoop) -> Iterator[None]:
         del frame
         interrupted = number == signal.SIGINT
         if interrupted and stopping:
-            loop.wish(ev.Abort(reason="interrupted"))
+            loop.wish(ev.Abort(reason=ABORTED))
         elif not stopping:
             loop.wish(ev.StopRequested(reason="interrupted" if interrupted else "terminated"))
         stopping = True
@@ -373,7 +395,7 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
         raise TransportError(
             expected="a run that goes on", got=ended.failure, at=at, hint=ended.hint
         )
-    return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
+    return EXIT_INTERRUPTED if ended.reason == ABORTED else EXIT_DONE
 
 
 def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> None:

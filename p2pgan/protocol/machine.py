@@ -36,7 +36,11 @@ from p2pgan.protocol.messages import (
 )
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.phases import Cause, Phase
-from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+from p2pgan.protocol.statistics import (
+    PeerMachineStatistics,
+    PeerStatistics,
+    ScoreStatistics,
+)
 from p2pgan.protocol.windows import OVERTAKEN
 
 GATHER_TIMER: Final = "gather"
@@ -92,6 +96,14 @@ class _Moments:
     def _returned(self, out: Outgoing, reason: str) -> None:
         """A vector of ours was refused."""
 
+    def _objection(self, wish: ev.Event) -> str:
+        """Why a wish that a running node could grant cannot be; empty: it can."""
+        del wish
+        return "only a node of a run without a coordinator can do that"
+
+    def _grant(self, wish: ev.Event) -> None:
+        """Does what somebody wishes, now or as soon as can be."""
+
     def _saved(self) -> None:
         """The last `Save` is done; the node is about to leave."""
 
@@ -105,6 +117,14 @@ class _Moments:
     def _held_bytes(self) -> int:
         """Bytes of vectors in hand."""
         return 0
+
+    def _is_paused(self) -> bool:
+        """Whether somebody wants it to train no more for now."""
+        return False
+
+    def _scores(self) -> ScoreStatistics | None:
+        """The latest ones, if there are any."""
+        return None
 
 
 class Machine(_Moments, ABC):
@@ -121,9 +141,9 @@ class Machine(_Moments, ABC):
     TRANSITIONS: ClassVar[Mapping[Phase, Mapping[Cause, Phase]]]
     """The table of its life."""
 
-    __slots__ = ("_awaiting", "_core", "_exchanges", "_failure", "_hint", "_iterations",
-                 "_lonely_rounds", "_malformed", "_neighborhood", "_reason", "_round",
-                 "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
+    __slots__ = ("_awaiting", "_core", "_exchanges", "_failure", "_hint", "_is_degraded",
+                 "_iterations", "_lonely_rounds", "_malformed", "_neighborhood", "_reason",
+                 "_round", "_seen_clock", "_started_s", "_story", "phase")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
@@ -138,6 +158,8 @@ class Machine(_Moments, ABC):
         self._failure = ""
         self._hint = ""
         self._malformed = 0
+        self._is_degraded = False
+        """Whether the work shows no sign of life."""
         self._lonely_rounds = 0
         self._seen_clock = 0
         self._started_s = 0.0
@@ -207,10 +229,28 @@ class Machine(_Moments, ABC):
             case ev.VectorReplaced():
                 self._exchanges.replaced(event.peer, event.exchange)
                 self._close_if_drained()
+            case ev.WorkStalled():
+                self._stalled(event)
+            case ev.PauseRequested() | ev.ResumeRequested() | ev.ScoresRequested():
+                if not self.objection(event):
+                    self._grant(event)
             case ev.Abort():
                 pass
             case _:
                 raise self._impossible(event)
+
+    def objection(self, wish: ev.Event) -> str:
+        """Why a wish to pause, to go on, to score or to save would be in vain; empty: it is not."""
+        ends = (Phase.SAVING, Phase.LEAVING, Phase.CLOSED)
+        if self.phase is Phase.IDLE:
+            return "it is not up yet"
+        return "it is about to end" if self._reason or self.phase in ends else self._objection(wish)
+
+    def _stalled(self, event: ev.WorkStalled) -> None:
+        """Takes note; whoever hangs cannot be helped from here, but others can be told."""
+        if self.phase is not Phase.CLOSED and event.is_stalled != self._is_degraded:
+            self._is_degraded = event.is_stalled
+            self._core.record("node_degraded", is_degraded=event.is_stalled)
 
     def _start(self, event: ev.Started) -> None:
         self._enter(Cause.STARTED)
@@ -465,6 +505,9 @@ class Machine(_Moments, ABC):
             refusals=self._neighborhood.refusals,
             strangers=self._neighborhood.strangers,
             malformed=self._malformed,
+            is_paused=self._is_paused(),
+            is_degraded=self._is_degraded,
+            scores=self._scores(),
             peers=tuple(
                 PeerStatistics.of(link, exchanges.traffic[peer])
                 for peer, link in self._neighborhood.links.items()

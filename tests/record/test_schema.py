@@ -40,6 +40,7 @@ CONTRACTED = {
 
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(),
+    bool: st.booleans(),
     int: st.integers(-(2**63), 2**63 - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     types.NoneType: st.none(),
