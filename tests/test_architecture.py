@@ -19,7 +19,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "p2pgan"
 
 BOTTOM = {
-    *("errors", "types", "seeds", "ranges", "distributions", "virtual", "config", "files"),
+    *(
+        "errors",
+        "types",
+        "seeds",
+        "ranges",
+        "distributions",
+        "virtual",
+        "daemons",
+        "config",
+        "files",
+    ),
     "__init__",
 }
 SIBLINGS = {"protocol", "gan", "mixing", "overlay", "data", "compression"}
@@ -60,6 +70,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "networkx": ("overlay/",),
     "safetensors": ("gan/",),
     "PIL": ("data/",),
+    "prometheus_client": ("daemon/http.py",),
 }
 """Third-party packages and the only places that may import them."""
 

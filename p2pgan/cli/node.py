@@ -1,5 +1,6 @@
 """`p2pgan node`: one daemon in the foreground, and questions to running ones."""
 
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -32,6 +33,17 @@ ControlOption = Annotated[
     str | None, typer.Option("--control", help="Control address of one node, as it printed it.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+HttpOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Answer /healthz, /readyz and /metrics there.  [daemon.http: nowhere]",
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Where to listen, such as tcp://0.0.0.0:5550.  [the overlay's]"),
+]
 
 
 @app.command()
@@ -47,10 +59,8 @@ def start(
         Role,
         typer.Option(help="coordinator, worker (any other node), or auto: what the id says."),
     ] = Role.auto,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Where to listen, such as tcp://0.0.0.0:5550.  [the overlay's]"),
-    ] = None,
+    http: HttpOption = None,
+    address: AddressOption = None,
     advertise: Annotated[
         str | None,
         typer.Option(help="Where others reach it, if not there, such as tcp://10.0.0.3:5550."),
@@ -73,7 +83,8 @@ def start(
         ),
     ] = False,
 ) -> None:
-    """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order.
+    """Run one daemon in the foreground until it is done; Ctrl-C stops it in good order, a second
+    one at once.
 
     With --join, settings come from the run, and weights from a neighbor.
 
@@ -89,14 +100,18 @@ def start(
                 at="--join",
                 hint="the member says what run it is",
             )
-        _join(sources, join, Newcomer(id, address, advertise, out, resume))
+        _join(sources, join, Newcomer(id, address, advertise, out, resume, http))
         return
     config = sources.config()
+    from msgspec.structs import replace
+
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import process
     from p2pgan.experiment import prepare
     from p2pgan.node import roles
 
+    if http is not None:
+        config = replace(config, daemon=replace(config.daemon, http=http))
     experiment = prepare(config, data_dir())
     roles.check_algorithm(experiment)
     overlay = roles.whole_overlay(experiment)
@@ -120,6 +135,7 @@ def start(
         overlay_file=directory.overlay_json,
         address=address,
         advertised=advertise,
+        environment=dict(os.environ),
         resume=resume,
     )
     status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
@@ -134,10 +150,13 @@ class Newcomer(NamedTuple):
     advertised: str | None
     out: Path | None
     resume: bool
+    http: str | None
 
 
 def _join(sources: Sources, member: str, wish: Newcomer) -> None:
     """Comes to a run that is under way."""
+    from msgspec.structs import replace
+
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import joining, process
     from p2pgan.experiment import prepare
@@ -153,6 +172,8 @@ def _join(sources: Sources, member: str, wish: Newcomer) -> None:
     new = joining.newcomer(charter, wish.id)
     directory = joining.own_folder(wish.out, charter)
     config = sources.config((joining.settings_of(charter), f"the run at {member}"))
+    if wish.http is not None:
+        config = replace(config, daemon=replace(config.daemon, http=wish.http))
     experiment = prepare(joining.settle(config, directory, new), data_dir())
     process.join_directory(experiment, directory, charter.run, new.node, resume=wish.resume)
     plan = process.NodePlan(
@@ -166,6 +187,7 @@ def _join(sources: Sources, member: str, wish: Newcomer) -> None:
         advertised=wish.advertised,
         newcomer=new,
         resume=wish.resume,
+        environment=dict(os.environ),
     )
     status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
     process.leave_process(status)
@@ -207,14 +229,18 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
 
     answers = _ask_all(_controls(run, control), StatusRequest())
     columns = ("node", "phase", "round", "iterations", "peers_ready", "sent", "received", "dropped")
-    _print(answers, columns, as_json=json)
+    rows = [
+        {**answer, "phase": f"{answer['phase']}, degraded"} if answer.get("is_degraded") else answer
+        for answer in answers
+    ]
+    _print(answers, columns, as_json=json, rows=rows)
 
 
 @app.command()
 def peers(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
     """The links of nodes to their neighbors.
 
-    Example: p2pgan node peers --control tcp://127.0.0.1:40001
+    Example: p2pgan node peers --control ipc:///run/user/1000/p2pgan/4711-0a1b2c3d.sock
     """
     from p2pgan.daemon.control import PeersRequest
 
@@ -229,6 +255,60 @@ def peers(run: RunOption = None, control: ControlOption = None, json: JsonOption
 
 
 @app.command()
+def scores(
+    run: RunOption = None,
+    control: ControlOption = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Have them score again; ask later for what came of it.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What the generators of nodes were worth when they were scored last.
+
+    Example: p2pgan node scores --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import ScoresRequest
+
+    answers = _ask_all(_controls(run, control), ScoresRequest(now=now))
+    _print(answers, ("node", "round", "iterations", "fid", "ms", "samples"), as_json=json)
+
+
+@app.command()
+def pause(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
+    """Have nodes train no more for now; they go on answering, and take vectors.
+
+    Example: p2pgan node pause --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import PauseRequest
+
+    _wish(_controls(run, control), PauseRequest(), "pauses", as_json=json)
+
+
+@app.command()
+def resume(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
+    """Have nodes that pause go on where they were.
+
+    Example: p2pgan node resume --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import ResumeRequest
+
+    _wish(_controls(run, control), ResumeRequest(), "goes on", as_json=json)
+
+
+@app.command()
+def checkpoint(
+    run: RunOption = None, control: ControlOption = None, json: JsonOption = False
+) -> None:
+    """Have nodes save soon, and go on.
+
+    Example: p2pgan node checkpoint --run runs/gossip-digits-n5-s0
+    """
+    from p2pgan.daemon.control import CheckpointRequest
+
+    _wish(_controls(run, control), CheckpointRequest(), "saves soon", as_json=json)
+
+
+@app.command()
 def stop(run: RunOption = None, control: ControlOption = None, json: JsonOption = False) -> None:
     """Ask nodes to stop in good order: they save and leave.
 
@@ -236,10 +316,15 @@ def stop(run: RunOption = None, control: ControlOption = None, json: JsonOption 
     """
     from p2pgan.daemon.control import StopRequest
 
-    answers = _ask_all(_controls(run, control), StopRequest())
+    _wish(_controls(run, control), StopRequest(), "stops", as_json=json)
+
+
+def _wish(controls: dict[str, str], wish: "Request", granted: str, *, as_json: bool) -> None:
+    """Tells nodes what is wanted of them; shows what they make of it."""
+    answers = _ask_all(controls, wish)
     for answer in answers:
-        answer.setdefault("answer", "stops")
-    _print(answers, ("node", "answer"), as_json=json)
+        answer.setdefault("answer", granted)
+    _print(answers, ("node", "answer"), as_json=as_json)
 
 
 def _controls(run: Path | None, control: str | None) -> dict[str, str]:
@@ -276,7 +361,8 @@ def _logged_controls(run: Path | None) -> dict[str, str]:
 
 
 def _ask_all(controls: dict[str, str], question: "Request") -> list[dict[str, Any]]:
-    """The answers, all asked side by side; a node that does not answer has an `error`."""
+    """The answers, all asked side by side; a node that does not answer, or cannot do what is wanted
+    of it, has an `error`."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=16) as pool:
@@ -289,13 +375,16 @@ def _ask_all(controls: dict[str, str], question: "Request") -> list[dict[str, An
 def _ask(node: str, address: str, question: "Request") -> dict[str, Any]:
     import msgspec
 
-    from p2pgan.daemon.control import request
+    from p2pgan.daemon.control import Declined, request
 
     try:
         answer: Answer = request(address, question)
     except (TransportError, ProtocolError) as error:
         return {"node": node, "control": address, "answer": "no answer", "error": str(error)}
-    told: dict[str, Any] = msgspec.to_builtins(answer)
+    if isinstance(answer, Declined):
+        told = {"node": answer.node, "control": address, "answer": "declined"}
+        return {**told, "error": f"node `{answer.node}` cannot: {answer.reason}"}
+    told = msgspec.to_builtins(answer)
     told.pop("type")
     return {"control": address, **told}
 
@@ -332,6 +421,6 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     for row in rows:
         shown = [row.get(column, "") for column in columns]
         if "error" in row:
-            shown = [row["node"] or row["control"], "no answer", *[""] * (len(columns) - 2)]
+            shown = [row["node"] or row["control"], row["answer"], *[""] * (len(columns) - 2)]
         table.add_row(*(escape(str(value)) for value in shown))
     Console().print(table)

@@ -1,14 +1,16 @@
 """What the control socket of a node is asked, and what it answers: typed JSON of bounded size.
 
-The socket listens on 127.0.0.1 only. Whoever has an account on the machine can ask and stop.
+Only the user that a node runs as can ask it anything (`local_socket.py`).
 """
 
-from typing import Annotated, Final
+from dataclasses import asdict
+from typing import Annotated, Final, get_args
 
 import msgspec
 
 from p2pgan.daemon.transport import ask
 from p2pgan.errors import RemoteProtocolError
+from p2pgan.protocol import events as ev
 from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 
 ANSWER_TIMEOUT_S: Final = 3.0
@@ -23,11 +25,31 @@ class PeersRequest(msgspec.Struct, frozen=True, tag="peers"):
     """How are its links?"""
 
 
+class ScoresRequest(msgspec.Struct, frozen=True, tag="scores"):
+    """What was its generator worth?"""
+
+    now: bool = False
+    """Whether it should be scored again."""
+
+
+class PauseRequest(msgspec.Struct, frozen=True, tag="pause"):
+    """Train no more for now."""
+
+
+class ResumeRequest(msgspec.Struct, frozen=True, tag="resume"):
+    """Go on training."""
+
+
+class CheckpointRequest(msgspec.Struct, frozen=True, tag="checkpoint"):
+    """Save soon."""
+
+
 class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
     """Stop in good order, as with SIGTERM."""
 
 
-Request = StatusRequest | PeersRequest | StopRequest
+Wish = PauseRequest | ResumeRequest | CheckpointRequest | StopRequest
+Request = StatusRequest | PeersRequest | ScoresRequest | Wish
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
@@ -56,6 +78,8 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     """Why the last checkpoint could not be saved; empty: it could."""
     records_lost: int
     """Lines of the log that could not be written."""
+    is_paused: bool
+    is_degraded: bool
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +105,31 @@ class PeersAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="peers"):
     peers: list[PeerRow]
 
 
-class StopAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+class ScoresAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="scores"):
+    """What a node's generator was worth when it was scored last; nothing but the node's name, if it
+    was not."""
+
+    node: str
+    round: int | None = None
+    iterations: int | None = None
+    fid: float | None = None
+    ms: float | None = None
+    samples: int | None = None
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True, tag="granted"):
     """It will."""
 
     node: str
+    phase: str
+    """Where it stands now."""
+
+
+class Declined(msgspec.Struct, frozen=True, kw_only=True, tag="declined"):
+    """It cannot."""
+
+    node: str
+    reason: str
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
@@ -93,7 +138,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     error: Annotated[str, msgspec.Meta(max_length=500)]
 
 
-Answer = StatusAnswer | PeersAnswer | StopAnswer | Refused
+Answer = StatusAnswer | PeersAnswer | ScoresAnswer | Granted | Declined | Refused
+
+NAMES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
+"""What can be asked."""
 
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
@@ -105,14 +153,14 @@ def decode_request(body: bytes) -> Request | Refused:
     try:
         return _requests.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Refused(error="expected a request: `status`, `peers` or `stop`")
+        return Refused(error=f"expected a request: {', '.join(f'`{name}`' for name in NAMES)}")
 
 
 def request(address: str, question: Request, timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
     """Asks a node.
 
     Raises:
-        TransportError: if it does not answer in time.
+        TransportError: if it is gone, or does not answer in time.
         RemoteProtocolError: if it answers something else.
     """
     try:
@@ -160,12 +208,33 @@ def status_answer(
         malformed=statistics.malformed,
         save_problem=statistics.save_problem,
         records_lost=records_lost,
+        is_paused=statistics.is_paused,
+        is_degraded=statistics.is_degraded,
     )
 
 
 def peers_answer(statistics: PeerMachineStatistics) -> PeersAnswer:
     """A machine's links as an answer."""
     return PeersAnswer(node=statistics.node, peers=[_row(peer) for peer in statistics.peers])
+
+
+def scores_answer(statistics: PeerMachineStatistics) -> ScoresAnswer:
+    """A machine's latest scores as an answer."""
+    known = {} if statistics.scores is None else asdict(statistics.scores)
+    return ScoresAnswer(node=statistics.node, **known)
+
+
+def event_of(wish: Wish) -> ev.Event:
+    """What a wish is to the machine."""
+    match wish:
+        case PauseRequest():
+            return ev.PauseRequested()
+        case ResumeRequest():
+            return ev.ResumeRequested()
+        case CheckpointRequest():
+            return ev.CheckpointRequested()
+        case StopRequest():
+            return ev.StopRequested(reason="stopped")
 
 
 def _row(peer: PeerStatistics) -> PeerRow:

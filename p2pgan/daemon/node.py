@@ -1,7 +1,8 @@
 """The loop of a daemon: sockets, timers and the training thread around one machine.
 
 One thread runs it, and only that thread touches the sockets and the machine. Whatever happens
-becomes an event; whatever the machine says is done at once, in order (`p2pgan.node.host`).
+becomes an event; whatever the machine says is done at once, in order (`p2pgan.node.host`). About
+once a second the loop looks whether the training thread still lives, and tells how the node is.
 """
 
 import time
@@ -10,15 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pgan.daemon import control
+from p2pgan.daemon.health import Health, Observed, Watcher
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.node.host import Ended, Host, Recorder, Surroundings
 from p2pgan.protocol import events as ev
+from p2pgan.protocol.instructions import Record
 from p2pgan.protocol.machine import Machine
 from p2pgan.types import Net
 
 POLL_MAX_S: Final = 1.0
 """The loop looks up at least so often; signals and the trainer wake it earlier."""
+
+
+HEALTH_S: Final = 0.5
+"""Health is told so often at the most, unless the phase changes."""
 
 
 class NodeLoop:
@@ -50,10 +57,14 @@ class NodeLoop:
             network=transport,
             worker=trainer,
             timers=self._timers,
-            record=record,
+            record=self._write,
             clock=clock,
             chunk_bytes=chunk_bytes,
         )
+        self._record, self._observed = record, Observed()
+        self._watchers: list[Watcher] = []
+        self._told: Health | None = None
+        self._is_stalled = False
         self._machine, self._host = machine, Host(machine, around)
         self._begun_s = clock()
         self._pid = 0
@@ -68,8 +79,12 @@ class NodeLoop:
         """Takes what counts the records that could not be written, for status pages."""
         self._records_lost = records_lost
 
-    def wish(self, event: ev.StopRequested | ev.Abort | ev.CheckpointRequested) -> None:
-        """Takes somebody's wish. May be called from a signal handler or another thread."""
+    def watch(self, watcher: Watcher) -> None:
+        """Has somebody told how the node is, from now on until its end."""
+        self._watchers.append(watcher)
+
+    def wish(self, event: ev.Event) -> None:
+        """Takes a wish, such as to stop. May be called from a signal handler or another thread."""
         self._wishes.append(event)
         self._transport.wake()
 
@@ -80,6 +95,7 @@ class NodeLoop:
             pid=pid, address=self._transport.address, control=self._transport.control
         )
         self._host.feed([started])
+        self._tell()
         while self._host.ended is None:
             found = self._poll()
             self._host.feed(found)
@@ -88,7 +104,33 @@ class NodeLoop:
             self._host.feed(self._due())
             while self._wishes:
                 self._host.feed([self._wishes.popleft()])
+            self._look_at_trainer()
+            self._tell()
         return self._host.ended
+
+    def _look_at_trainer(self) -> None:
+        """Tells the machine when the training begins to hang, and when it goes on."""
+        is_stalled = self._trainer.is_stalled
+        if is_stalled != self._is_stalled:
+            self._is_stalled = is_stalled
+            self._host.feed([ev.WorkStalled(is_stalled=is_stalled)])
+
+    def _tell(self) -> None:
+        """Tells all watchers how the node is, if that is news."""
+        now, told = self._clock(), self._told
+        if not self._watchers:
+            return
+        is_new = told is None or told.statistics.phase != self._machine.phase.value
+        if told is not None and not is_new and now < told.at_s + HEALTH_S:
+            return
+        statistics = self._machine.statistics()
+        self._told = self._observed.health(statistics, now=now, begun_s=self._begun_s)
+        for watcher in self._watchers:
+            watcher(self._told)
+
+    def _write(self, record: Record) -> None:
+        self._observed.note(record, self._clock())
+        self._record(record)
 
     def _poll(self) -> list[ev.Event]:
         due = [at_s - self._clock() for at_s in self._timers.values()]
@@ -125,8 +167,21 @@ class NodeLoop:
                 )
             case control.PeersRequest():
                 return control.encode(control.peers_answer(statistics))
-            case control.StopRequest():
-                self._wishes.append(ev.StopRequested(reason="stopped"))
-                return control.encode(control.StopAnswer(node=statistics.node))
+            case control.ScoresRequest():
+                if question.now and (reason := self._take(ev.ScoresRequested())):
+                    return control.encode(control.Declined(node=statistics.node, reason=reason))
+                return control.encode(control.scores_answer(statistics))
             case control.Refused():
                 return control.encode(question)
+            case _:
+                if reason := self._take(control.event_of(question)):
+                    return control.encode(control.Declined(node=statistics.node, reason=reason))
+                granted = control.Granted(node=statistics.node, phase=statistics.phase)
+                return control.encode(granted)
+
+    def _take(self, wish: ev.Event) -> str:
+        """Takes a wish of the owner's, unless it is in vain; then why."""
+        reason = "" if isinstance(wish, ev.StopRequested) else self._machine.objection(wish)
+        if not reason:
+            self._wishes.append(wish)
+        return reason

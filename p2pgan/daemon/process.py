@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from p2pgan.daemon.joining import Newcomer
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import THREAD_NAME, Trainer
 from p2pgan.daemon.transport import Transport
+from p2pgan.daemon.watchers import watchers
 from p2pgan.errors import (
     ConfigError,
     P2PGanError,
@@ -59,6 +60,10 @@ from p2pgan.types import COORDINATOR
 
 EXIT_DONE: Final = 0
 EXIT_INTERRUPTED: Final = 130
+"""Of a node that was told to stop at once; one that has stopped in good order is done."""
+
+ABORTED: Final = "aborted"
+"""Why a node stopped that was told so twice."""
 
 TRAINER_CLOSE_S: Final = 1.0
 """How long an ending node waits for its training thread, which is done unless it was aborted."""
@@ -94,6 +99,8 @@ class NodePlan:
     """Where newcomers are told that this node listens, if not there."""
     newcomer: Newcomer | None = None
     """What it was told of the run, if it comes later."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The process's variables, as far as whoever has started it speaks through them."""
     resume: bool = False
     """Whether it was started before and goes on in its log: from its checkpoint, if it has one, or
     a worker with what its coordinator gives it."""
@@ -209,29 +216,44 @@ def run_node(
     part = part_of(experiment, overlay, seat, _company(plan, experiment, overlay))
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
     transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
-    trainer = Trainer(part.make_work, transport.wake)
+    trainer = Trainer(part.make_work, transport.wake, plan.config.daemon.stalled_s)
     start_s = time.monotonic()
+    ended: Ended | None = None
     try:
-        with RecordWriter(
-            directory.node_events(plan.node),
-            plan.run,
-            plan.node,
-            wall=lambda: datetime.now(UTC),
-            time_s=lambda: time.monotonic() - start_s,
-        ) as writer:
+        with (
+            watchers(plan.config.daemon.http, plan.environment, say) as told,
+            RecordWriter(
+                directory.node_events(plan.node),
+                plan.run,
+                plan.node,
+                wall=lambda: datetime.now(UTC),
+                time_s=lambda: time.monotonic() - start_s,
+            ) as writer,
+        ):
             log = Log(writer, directory, say)
             writer.write(log.beginning(experiment, seat.resumption))
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
             loop.count_lost(lambda: writer.lost)
+            for watcher in told:
+                loop.watch(watcher)
             say(_ready_line(plan, transport))
             with _signals(loop):
                 ended = loop.run(os.getpid())
     finally:
+        _close(trainer, transport, ended)
+    return _status(ended, plan, say)
+
+
+def _close(trainer: Trainer, transport: Transport, ended: Ended | None) -> None:
+    """Whoever insists waits neither for the training thread nor for what is still to be sent."""
+    if ended is not None and ended.reason == ABORTED:
+        trainer.close(0.0)
+        transport.close(linger_ms=0)
+    else:
         trainer.close(TRAINER_CLOSE_S)
         transport.close()
-    return _status(ended, plan, say)
 
 
 def _company(plan: NodePlan, experiment: Experiment, overlay: Overlay) -> Company:
@@ -379,7 +401,7 @@ def _signals(loop: NodeLoop) -> Iterator[None]:
         del frame
         interrupted = number == signal.SIGINT
         if interrupted and stopping:
-            loop.wish(ev.Abort(reason="interrupted"))
+            loop.wish(ev.Abort(reason=ABORTED))
         elif not stopping:
             loop.wish(ev.StopRequested(reason="interrupted" if interrupted else "terminated"))
         stopping = True
@@ -432,7 +454,7 @@ def _status(ended: Ended, plan: NodePlan, say: Say) -> int:
         raise TransportError(
             expected="a run that goes on", got=ended.failure, at=at, hint=ended.hint
         )
-    return EXIT_INTERRUPTED if ended.reason == "interrupted" else EXIT_DONE
+    return EXIT_INTERRUPTED if ended.reason == ABORTED else EXIT_DONE
 
 
 def _make_shared(experiment: Experiment, directory: RunDirectory, run: str) -> None:

@@ -3,14 +3,19 @@
 The loop owns sockets and the machine; this thread owns the networks. A job goes in, an outcome
 comes back: an event for the machine, and where networks are sent as they are, a snapshot of them,
 taken here, so that nobody reads them while they change.
+
+The thread gives a sign of life whenever it begins or ends something, and after each slice. Who
+looks at the signs is the loop: a thread that hangs cannot say so. One that hangs in foreign code
+without giving up the interpreter's lock stops the loop as well; then only those outside notice.
 """
 
+import math
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from p2pgan.node.jobs import Job, JobDone, NodeWork, perform
 from p2pgan.protocol import events as ev
@@ -21,8 +26,20 @@ SLICE_S: Final = 0.5
 
 THREAD_NAME: Final = "trainer"
 
+OTHER_WORK: Final = 12
+"""So many times as long as a slice of training may any other job take, building the networks for
+the first one included: scoring takes seconds, and none of it is sliced."""
+
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
+
+
+class Sign(NamedTuple):
+    """That the thread lived, and what it was about to do."""
+
+    at_s: float
+    patience: int
+    """How many times as long as amid training its next sign may take."""
 
 
 class Trainer:
@@ -31,10 +48,18 @@ class Trainer:
     Args:
         make_work: builds the networks; called in the thread, which is theirs.
         wake: called (in the thread) when an outcome is there.
+        stalled_s: seconds between two signs, amid training, that are too many.
     """
 
-    def __init__(self, make_work: Callable[[], NodeWork], wake: Callable[[], None]) -> None:
-        self._make_work, self._wake = make_work, wake
+    def __init__(
+        self,
+        make_work: Callable[[], NodeWork],
+        wake: Callable[[], None],
+        stalled_s: float = math.inf,
+    ) -> None:
+        self._make_work, self._wake, self._stalled_s = make_work, wake, stalled_s
+        self._sign: Sign | None = None
+        """The latest, replaced as a whole; `None`: there is nothing to do."""
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[JobDone] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -50,6 +75,14 @@ class Trainer:
     def stop_training(self) -> None:
         """Lets the running `Train` end after its current slice."""
         self._stop.set()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the thread has something to do and has not been heard of for too long."""
+        sign = self._sign
+        if sign is None:
+            return False
+        return time.monotonic() - sign.at_s > sign.patience * self._stalled_s
 
     def outcomes(self) -> list[JobDone]:
         """Jobs that have ended since the last call."""
@@ -68,6 +101,8 @@ class Trainer:
     def _run(self) -> None:
         work: NodeWork | None = None
         while (job := self._jobs.get()) is not None:
+            is_training = work is not None and isinstance(job, do.Train)
+            self._sign = Sign(time.monotonic(), 1 if is_training else OTHER_WORK)
             try:
                 work = work or self._make_work()
                 outcome = (
@@ -77,6 +112,7 @@ class Trainer:
             # death of this thread would leave a node that answers and never trains.
             except BaseException as error:  # noqa: BLE001
                 outcome = JobDone(event=ev.WorkFailed(text=_in_a_line(error)), error=error)
+            self._sign = None
             self._outcomes.put(outcome)
             self._wake()
 
@@ -86,6 +122,7 @@ class Trainer:
         while done < job.iterations and not self._stop.is_set():
             count = min(self._slice, job.iterations - done)
             slice_s = time.monotonic()
+            self._sign = Sign(slice_s, 1)
             loss_g, loss_d = work.train(count)
             losses = (losses[0] + count * loss_g, losses[1] + count * loss_d)
             done += count

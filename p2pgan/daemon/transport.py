@@ -18,6 +18,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from p2pgan.daemon import local_socket
 from p2pgan.errors import TransportError
 from p2pgan.node.connection import (
     HEARTBEAT_MS,
@@ -89,7 +90,7 @@ class PeerSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlRequest:
-    """Somebody on this machine asks something; `Transport.answer_control` must follow."""
+    """The owner of the process asks something; `Transport.answer_control` must follow."""
 
     body: bytes
 
@@ -117,9 +118,12 @@ class Transport:
         """Answers to callers that were gone or did not read."""
         self.tallies = Tallies()
         """What was sent and received."""
+        self.control = local_socket.new_address()
+        """Where the user of this process asks and commands."""
         try:
             self._router = self._bound(zmq.ROUTER, address)
-            self._control = self._bound(zmq.REP, "tcp://127.0.0.1:*")
+            self._control = self._bound(zmq.REP, self.control)
+            local_socket.protect(self.control)
             for peer, peer_address in neighbors.items():
                 self.dial(peer, peer_address)
         except TransportError:
@@ -133,11 +137,6 @@ class Transport:
     def address(self) -> str:
         """Where neighbors call us, with the port that was really bound."""
         return _endpoint(self._router)
-
-    @property
-    def control(self) -> str:
-        """Where this machine's users ask and command."""
-        return _endpoint(self._control)
 
     # -- in ----------------------------------------------------------------------------------------
 
@@ -267,6 +266,7 @@ class Transport:
             peer.dealer.disable_monitor()
             peer.monitor.close(linger=0)
         self._context.destroy(linger=linger_ms)
+        local_socket.remove(self.control)
         self._wake_receive.close()
         self._wake_send.close()
 
@@ -343,8 +343,9 @@ def ask(address: str, body: bytes, timeout_s: float) -> bytes:
     """One question to a node's control socket, and its answer.
 
     Raises:
-        TransportError: if nobody answers in time.
+        TransportError: if nobody answers in time, or nobody can.
     """
+    local_socket.check_alive(address)
     with zmq.Context() as context, context.socket(zmq.REQ) as asking:
         _configure(asking, CONTROL_MAX_BYTES)
         asking.setsockopt(zmq.LINGER, 0)
@@ -355,7 +356,7 @@ def ask(address: str, body: bytes, timeout_s: float) -> bytes:
                 return asking.recv()
         except zmq.ZMQError as error:
             raise TransportError(
-                expected="a control address, such as `tcp://127.0.0.1:40001`",
+                expected="a control address, as a node has printed it",
                 got=error.strerror or str(error),
                 at=f"`{address}`",
             ) from None

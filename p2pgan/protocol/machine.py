@@ -48,7 +48,10 @@ from p2pgan.protocol.messages import (
 from p2pgan.protocol.moments import Moments
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.phases import Cause, Phase
-from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+from p2pgan.protocol.statistics import (
+    PeerMachineStatistics,
+    PeerStatistics,
+)
 from p2pgan.protocol.windows import OVERTAKEN
 
 GATHER_TIMER: Final = "gather"
@@ -78,9 +81,9 @@ class Machine(Moments, ABC):
     """The table of its life."""
 
     __slots__ = ("_attachment", "_awaiting", "_core", "_exchanges", "_failure", "_hint",
-                 "_iterations", "_lonely_rounds", "_malformed", "_neighborhood", "_reason",
-                 "_round", "_saves", "_seen_clock", "_started_s", "_story", "_tries",
-                 "phase")  # fmt: skip
+                 "_is_degraded", "_iterations", "_lonely_rounds", "_malformed",
+                 "_neighborhood", "_reason", "_round", "_saves", "_seen_clock", "_started_s",
+                 "_story", "_tries", "phase")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, gate: Gate) -> None:
         self._core = Core(settings)
@@ -102,6 +105,8 @@ class Machine(Moments, ABC):
         self._tries = 0
         """To save at the end."""
         self._malformed = 0
+        self._is_degraded = False
+        """Whether the work shows no sign of life."""
         self._lonely_rounds = 0
         self._seen_clock = 0
         self._started_s = 0.0
@@ -174,10 +179,28 @@ class Machine(Moments, ABC):
             case ev.VectorReplaced():
                 self._exchanges.replaced(event.peer, event.exchange)
                 self._close_if_drained()
+            case ev.WorkStalled():
+                self._stalled(event)
+            case ev.PauseRequested() | ev.ResumeRequested() | ev.ScoresRequested():
+                if not self.objection(event):
+                    self._grant(event)
             case ev.Abort():
                 pass
             case _:
                 raise self._impossible(event)
+
+    def objection(self, wish: ev.Event) -> str:
+        """Why a wish to pause, to go on, to score or to save would be in vain; empty: it is not."""
+        ends = (Phase.SAVING, Phase.LEAVING, Phase.CLOSED)
+        if self.phase is Phase.IDLE:
+            return "it is not up yet"
+        return "it is about to end" if self._reason or self.phase in ends else self._objection(wish)
+
+    def _stalled(self, event: ev.WorkStalled) -> None:
+        """Takes note; whoever hangs cannot be helped from here, but others can be told."""
+        if self.phase is not Phase.CLOSED and event.is_stalled != self._is_degraded:
+            self._is_degraded = event.is_stalled
+            self._core.record("node_degraded", is_degraded=event.is_stalled)
 
     def _start(self, event: ev.Started) -> None:
         self._enter(Cause.STARTED)
@@ -521,6 +544,9 @@ class Machine(Moments, ABC):
             strangers=self._neighborhood.strangers,
             malformed=self._malformed,
             save_problem=self._saves.problem,
+            is_paused=self._is_paused(),
+            is_degraded=self._is_degraded,
+            scores=self._scores(),
             peers=tuple(
                 PeerStatistics.of(link, exchanges.traffic[peer])
                 for peer, link in self._neighborhood.links.items()

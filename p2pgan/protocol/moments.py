@@ -1,9 +1,11 @@
 """What a machine may do of its own at the moments of every life."""
 
+from p2pgan.protocol import events as ev
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.protocol.exchanges import Outgoing
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.messages import Message
+from p2pgan.protocol.statistics import ScoreStatistics
 
 
 class Moments:
@@ -48,6 +50,14 @@ class Moments:
     def _returned(self, out: Outgoing, reason: str) -> None:
         """A vector of ours was refused."""
 
+    def _objection(self, wish: ev.Event) -> str:
+        """Why a wish that a running node could grant cannot be; empty: it can."""
+        del wish
+        return "only a node of a run without a coordinator can do that"
+
+    def _grant(self, wish: ev.Event) -> None:
+        """Does what somebody wishes, now or as soon as can be."""
+
     def _saved(self) -> None:
         """The last `Save` is done; the node is about to leave."""
 
@@ -64,3 +74,11 @@ class Moments:
     def _held_bytes(self) -> int:
         """Bytes of vectors in hand."""
         return 0
+
+    def _is_paused(self) -> bool:
+        """Whether somebody wants it to train no more for now."""
+        return False
+
+    def _scores(self) -> ScoreStatistics | None:
+        """The latest ones, if there are any."""
+        return None

@@ -3,13 +3,15 @@
 Theory of operation. A peer waits for its neighbors, then repeats rounds: train, send its networks
 to whoever the draw says, mix in what has arrived meanwhile. It never waits for anybody's vector.
 Now and then it saves, and a node that is started again goes on from there. One that comes to a run
-that is under way begins with a neighbor's networks (`gifts.py`).
+that is under way begins with a neighbor's networks (`gifts.py`). Somebody may have it pause, or
+score, amid a round; that goes on afterwards where it was cut short.
 When its iterations are made it scores, and takes the last step with the others, if there is one
 (`last_step.py`). Then, or when somebody wants it to stop, it saves and leaves, as all machines do
 (`machine.py`). `phases.TRANSITIONS` is the table of its life.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Final
 
 import msgspec
@@ -29,6 +31,7 @@ from p2pgan.protocol.mass import Mass
 from p2pgan.protocol.messages import Fetch, Message, News
 from p2pgan.protocol.pairing import Pairs
 from p2pgan.protocol.phases import TRANSITIONS, Cause, Phase
+from p2pgan.protocol.statistics import ScoreStatistics
 from p2pgan.protocol.trading import Push, Trade
 
 ROUND_TIMER: Final = "round"
@@ -49,8 +52,9 @@ class PeerMachine(Machine):
 
     TRANSITIONS = TRANSITIONS
 
-    __slots__ = ("_asked", "_gifts", "_has_trained", "_is_due", "_last_step", "_mixing",
-                 "_settings", "_trade", "_trained", "_trained_at_s")  # fmt: skip
+    __slots__ = ("_asked", "_gifts", "_has_trained", "_is_cut", "_is_due", "_last_scores",
+                 "_last_step", "_mixing", "_settings", "_trade", "_trained", "_trained_at_s",
+                 "_wants_pause", "_wants_scores")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings)
@@ -67,7 +71,13 @@ class PeerMachine(Machine):
         self._is_due = False
         """Whether a round of the last step waits for the work at hand."""
         self._asked = 0
+        self._is_cut = False
+        """Whether the training at hand was told to end early."""
+        self._wants_pause = False
+        self._wants_scores = False
+        self._last_scores: ScoreStatistics | None = None
         self._trained = ev.TrainingDone(iterations=0)
+        """What was trained of the round so far."""
         self._trained_at_s = 0.0
         self._mixing: do.Mix | None = None
         if settings.state:
@@ -129,11 +139,46 @@ class PeerMachine(Machine):
             self._save(Cause.HALTED)
         elif self.phase is Phase.TRAINING:
             self._core.emit(do.StopTraining())
+        elif self.phase is Phase.PAUSED:
+            self._save(Cause.HALTED)
         elif self.phase is Phase.SETTLING:
             self._core.emit(do.CancelTimer(name=SETTLE_TIMER))
             self._save(Cause.HALTED)
         elif self.phase is Phase.CONCLUDING:
             self._go_on_concluding()
+
+    # -- wishes ------------------------------------------------------------------------------------
+
+    def _objection(self, wish: ev.Event) -> str:
+        trains = isinstance(wish, ev.PauseRequested | ev.ScoresRequested)
+        return "it has made its iterations" if trains and self._is_finished() else ""
+
+    def _grant(self, wish: ev.Event) -> None:
+        match wish:
+            case ev.PauseRequested():
+                self._wants_pause = True
+                self._cut()
+            case ev.ResumeRequested():
+                self._wants_pause = False
+                if self.phase is Phase.PAUSED:
+                    self._train(Cause.RESUMED)
+            case ev.ScoresRequested() if self.phase is Phase.PAUSED:
+                self._score()
+            case ev.ScoresRequested() if self.phase is not Phase.SCORING:
+                self._wants_scores = True
+                self._cut()
+
+    def _cut(self) -> None:
+        """Ends the training at hand early, if there is any; the round goes on later."""
+        if self.phase is Phase.TRAINING and not self._is_cut:
+            self._is_cut = True
+            self._core.emit(do.StopTraining())
+
+    def _is_paused(self) -> bool:
+        return self._wants_pause
+
+    def _scores(self) -> ScoreStatistics | None:
+        return self._last_scores
 
     # -- rounds ------------------------------------------------------------------------------------
 
@@ -155,7 +200,15 @@ class PeerMachine(Machine):
                 raise self._impossible(event)
 
     def _train(self, cause: Cause) -> None:
+        """Trains, unless somebody wants something else."""
+        if self._wants_scores:
+            self._score()
+            return
+        if self._wants_pause:
+            self._enter(Cause.PAUSED)
+            return
         self._enter(cause)
+        self._is_cut = False
         settings = self._settings
         end = min((self._round + 1) * settings.exchange_every, settings.iterations)
         # Less than a round, of one that was cut short: none, if it had only to be exchanged.
@@ -167,6 +220,7 @@ class PeerMachine(Machine):
             raise self._impossible(event)
         self._iterations += event.iterations
         self._has_trained = self._has_trained or event.iterations > 0
+        self._trained = _joined(self._trained, event)
         if self._reason:
             self._save(Cause.HALTED)
             return
@@ -174,9 +228,12 @@ class PeerMachine(Machine):
             self._keep()
             return
         if event.iterations < self._asked:
-            raise self._impossible(event)
+            if not self._is_cut:
+                raise self._impossible(event)
+            self._train(Cause.RESUMED)
+            return
         self._enter(Cause.TRAINED)
-        self._trained, self._trained_at_s = event, self._core.now
+        self._trained_at_s = self._core.now
         self._exchange()
         self._mix(self._trade.take(self._next_round()))
         if self._mixing is None:
@@ -236,6 +293,7 @@ class PeerMachine(Machine):
             train_s=self._trained.train_s,
             exchange_s=self._core.now - self._trained_at_s,
         )
+        self._trained = ev.TrainingDone(iterations=0)
         if self._reason:
             self._save(Cause.HALTED)
             return
@@ -247,6 +305,7 @@ class PeerMachine(Machine):
             self._keep_or_train(Cause.MIXED)
 
     def _score(self) -> None:
+        self._wants_scores = False
         self._enter(Cause.SCORE_DUE)
         self._core.emit(do.Score())
 
@@ -266,15 +325,14 @@ class PeerMachine(Machine):
     def _scoring_done(self, event: ev.ScoringDone) -> None:
         last = self._last_step
         after = last.settings.name if last is not None and last.is_over else None
-        self._core.record(
-            "scores",
-            after=after,
+        self._last_scores = ScoreStatistics(
             round=self._round + (last.round if last is not None else 0),
             iterations=self._iterations,
             fid=event.fid,
             ms=event.ms,
             samples=event.samples,
         )
+        self._core.record("scores", after=after, **asdict(self._last_scores))
         if self._reason:
             self._save(Cause.HALTED)
         elif self._is_finished() and last is not None and not last.is_over:
@@ -476,8 +534,29 @@ class PeerMachine(Machine):
         assert self._round * settings.exchange_every < settings.iterations + settings.exchange_every
         mixes = self.phase in (Phase.MIXING, Phase.CONCLUDING)
         assert self._mixing is None or mixes, "arrivals are held without mixing"
+        assert self.phase is not Phase.PAUSED or self._wants_pause, "pauses though nobody wants it"
         self._trade.validate()
         last = self._last_step
         if last is not None:
             last.validate()
             assert not last.judging or self.phase is Phase.CONCLUDING, "judges at another time"
+
+
+def _joined(first: ev.TrainingDone, second: ev.TrainingDone) -> ev.TrainingDone:
+    """Two parts of a round as one: mean losses over both, and the time of both."""
+    iterations = first.iterations + second.iterations
+    if not first.iterations or not second.iterations:
+        return first if first.iterations else second
+
+    def mean(a: float | None, b: float | None) -> float | None:
+        if a is None or b is None:
+            return None
+        return (first.iterations * a + second.iterations * b) / iterations
+
+    spent = (first.train_s, second.train_s)
+    return ev.TrainingDone(
+        iterations=iterations,
+        loss_g=mean(first.loss_g, second.loss_g),
+        loss_d=mean(first.loss_d, second.loss_d),
+        train_s=None if None in spent else sum(s for s in spent if s is not None),
+    )

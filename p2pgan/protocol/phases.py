@@ -17,6 +17,8 @@ class Phase(Enum):
     GATHERING = "gathering"
     """Waits for its neighbors."""
     TRAINING = "training"
+    PAUSED = "paused"
+    """Somebody wants it to train no more for now; it answers and takes vectors."""
     MIXING = "mixing"
     SCORING = "scoring"
     SETTLING = "settling"
@@ -54,6 +56,10 @@ class Cause(Enum):
     """A newcomer has got networks to begin with."""
     TRAINED = "trained"
     MIXED = "mixed"
+    PAUSED = "paused"
+    """Somebody wants the node to train no more for now."""
+    RESUMED = "resumed"
+    """Somebody wants it to go on, or the round that was cut short goes on."""
     SCORE_DUE = "score due"
     SCORED = "scored"
     FINISHED = "finished"
@@ -122,6 +128,7 @@ TRANSITIONS: Final = _table(
         Phase.IDLE: {Cause.STARTED: Phase.GATHERING},
         Phase.GATHERING: {
             Cause.GATHERED: Phase.TRAINING,
+            Cause.PAUSED: Phase.PAUSED,
             Cause.SCORE_DUE: Phase.SCORING,
             Cause.GIVEN: Phase.ADOPTING,
             **_STOPS,
@@ -129,22 +136,38 @@ TRANSITIONS: Final = _table(
         Phase.TRAINING: {
             Cause.TRAINED: Phase.MIXING,
             Cause.KEEP_DUE: Phase.KEEPING,
+            Cause.PAUSED: Phase.PAUSED,
+            Cause.RESUMED: Phase.TRAINING,
+            Cause.SCORE_DUE: Phase.SCORING,
             **_WORKS,
+        },
+        Phase.PAUSED: {
+            Cause.RESUMED: Phase.TRAINING,
+            Cause.SCORE_DUE: Phase.SCORING,
+            Cause.KEEP_DUE: Phase.KEEPING,
+            **_STOPS,
         },
         Phase.MIXING: {
             Cause.MIXED: Phase.TRAINING,
+            Cause.PAUSED: Phase.PAUSED,
             Cause.SCORE_DUE: Phase.SCORING,
             Cause.KEEP_DUE: Phase.KEEPING,
             **_WORKS,
         },
         Phase.SCORING: {
             Cause.SCORED: Phase.TRAINING,
+            Cause.PAUSED: Phase.PAUSED,
             Cause.KEEP_DUE: Phase.KEEPING,
             Cause.LAST_STEP: Phase.SETTLING,
             Cause.FINISHED: Phase.SAVING,
             **_WORKS,
         },
-        Phase.KEEPING: {Cause.KEPT: Phase.TRAINING, **_WORKS},
+        Phase.KEEPING: {
+            Cause.KEPT: Phase.TRAINING,
+            Cause.PAUSED: Phase.PAUSED,
+            Cause.SCORE_DUE: Phase.SCORING,
+            **_WORKS,
+        },
         Phase.SETTLING: {
             Cause.BEGUN: Phase.CONCLUDING,
             **_STOPS,

@@ -37,6 +37,17 @@ class PeerStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreStatistics:
+    """What the generator was worth when it was scored last."""
+
+    round: int
+    iterations: int
+    fid: float | None
+    ms: float | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerMachineStatistics:
     """What a status page shows of a node."""
 
@@ -61,4 +72,10 @@ class PeerMachineStatistics:
     malformed: int
     save_problem: str
     """Why the last save has failed; empty: it has not."""
+    is_paused: bool
+    """Whether somebody wants it to train no more for now; its phase may not say so yet."""
+    is_degraded: bool
+    """Whether its work shows no sign of life."""
+    scores: ScoreStatistics | None
+    """The latest; `None`: it was not scored yet."""
     peers: tuple[PeerStatistics, ...]

@@ -85,6 +85,13 @@ class NodeStopped(Body, frozen=True, kw_only=True):
     """Rounds that it finished."""
 
 
+class NodeDegraded(Body, frozen=True, kw_only=True):
+    """A node's work shows no sign of life, or shows one again; the node answers all the same."""
+
+    is_degraded: bool
+    """Whether it hangs from here on."""
+
+
 class PeerJoined(Body, frozen=True, kw_only=True):
     """A peer was accepted after its handshake."""
 
@@ -373,6 +380,7 @@ AnyBody = (
     RunStarted
     | NodeStarted
     | NodeStopped
+    | NodeDegraded
     | PeerJoined
     | PeerSuspected
     | PeerRecovered

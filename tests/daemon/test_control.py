@@ -1,5 +1,6 @@
 """Questions to a node, as bytes."""
 
+import dataclasses
 import json
 
 import pytest
@@ -8,25 +9,29 @@ from hypothesis import strategies as st
 
 from p2pgan.daemon import control
 from p2pgan.errors import RemoteProtocolError
-from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
+from tests.daemon.statistics import STATISTICS
 
-STATISTICS = PeerMachineStatistics(
-    node="A", run="run", phase="training", round=3, iterations=60, iterations_total=100, clock=9,
-    unacknowledged=1, waiting=2, held_bytes=0, lonely_rounds=0, refusals=0, strangers=0,
-    malformed=4, save_problem="",
-    peers=tuple(
-        PeerStatistics(peer=peer, state=state, greeted_us=True, faults=0, sent=5, sent_bytes=50,
-                       received=3, received_bytes=30, mixed=2, judged=4, dropped=1)
-        for peer, state in (("B", "ready"), ("C", "left"))
-    ),
-)  # fmt: skip
+QUESTIONS: list[control.Request] = [
+    control.StatusRequest(),
+    control.PeersRequest(),
+    control.ScoresRequest(now=True),
+    control.PauseRequest(),
+    control.ResumeRequest(),
+    control.CheckpointRequest(),
+    control.StopRequest(),
+]
 
 
-@pytest.mark.parametrize(
-    "question", [control.StatusRequest(), control.PeersRequest(), control.StopRequest()]
-)
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_questions_travel(question: control.Request) -> None:
     assert control.decode_request(control.encode(question)) == question
+
+
+def test_a_refusal_names_what_can_be_asked() -> None:
+    refused = control.decode_request(b"{}")
+    assert isinstance(refused, control.Refused)
+    assert len(control.NAMES) == len(QUESTIONS)
+    assert all(f"`{name}`" in refused.error for name in control.NAMES)
 
 
 @given(body=st.binary(max_size=200))
@@ -52,6 +57,13 @@ def test_the_links_one_by_one() -> None:
         ("B", "ready", 50),
         ("C", "left", 50),
     ]
+
+
+def test_scores_that_are_not_known_yet_are_left_out() -> None:
+    known = control.scores_answer(STATISTICS)
+    assert (known.round, known.iterations, known.fid, known.ms) == (2, 40, 9.5, 4.0)
+    unknown = control.scores_answer(dataclasses.replace(STATISTICS, scores=None))
+    assert unknown == control.ScoresAnswer(node="A")
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ def test_a_node_is_asked_and_stopped_through_its_control_socket(
     assert isinstance(peers, control.PeersAnswer)
     assert [row.peer for row in peers.peers] == ["B"]
     assert b"refused" in ask(address, b"nonsense", 30.0)
-    assert control.request(address, control.StopRequest(), 30.0) == control.StopAnswer(node="A")
+    stopped = control.request(address, control.StopRequest(), 30.0)
+    assert isinstance(stopped, control.Granted)
     until(lambda: a.ended)
     assert a.ended == Ended(reason="stopped")
     assert b.ended is None

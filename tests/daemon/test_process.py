@@ -83,11 +83,11 @@ def test_a_node_runs_logs_scores_and_saves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("signals", "status", "reason", "is_saved"),
     [
-        ([signal.SIGINT], 130, "interrupted", True),
+        ([signal.SIGINT], 0, "interrupted", True),
         ([signal.SIGTERM], 0, "terminated", True),
         ([signal.SIGTERM, signal.SIGTERM], 0, "terminated", True),
-        ([signal.SIGINT, signal.SIGINT], 130, "interrupted", False),
-        ([signal.SIGTERM, signal.SIGINT], 130, "interrupted", False),
+        ([signal.SIGINT, signal.SIGINT], 130, "aborted", False),
+        ([signal.SIGTERM, signal.SIGINT], 130, "aborted", False),
     ],
 )
 def test_signals(

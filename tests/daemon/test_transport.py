@@ -1,9 +1,11 @@
 """Two transports over real sockets of this machine, and strangers that misbehave."""
 
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,8 +269,17 @@ def test_silence_is_an_error(open_party: Callable[..., Party]) -> None:
         ask("nonsense", b"question", 0.05)
 
 
-def test_the_control_socket_is_for_this_machine_only(open_party: Callable[..., Party]) -> None:
-    assert open_party().transport.control.startswith("tcp://127.0.0.1:")
+def test_the_control_socket_is_for_its_owner_only_and_does_not_outlive_it(
+    open_party: Callable[..., Party],
+) -> None:
+    transport = open_party().transport
+    path = Path(transport.control.removeprefix("ipc://"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    transport.close(0)
+    assert not path.exists()
+    with pytest.raises(TransportError, match="one that is gone"):
+        ask(transport.control, b"question", 30.0)
 
 
 # -- strangers ------------------------------------------------------------------------------------
