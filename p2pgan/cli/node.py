@@ -13,7 +13,10 @@ from p2pgan.cli.options import Sources, with_sources
 from p2pgan.errors import ConfigError, ProtocolError, TransportError, unknown_name
 
 if TYPE_CHECKING:
+    from p2pgan.config import RunConfig
     from p2pgan.daemon.control import Answer, Request
+    from p2pgan.daemon.process import NodePlan
+    from p2pgan.experiment import Experiment
 
 app = typer.Typer(no_args_is_help=True, help="Run one daemon, or talk to running ones.")
 
@@ -92,40 +95,56 @@ def start(
 
     Example: p2pgan node start --join tcp://10.0.0.3:5550 --address tcp://10.0.0.9:5550
     """
-    if join is not None:
-        if role is not Role.auto or run is not None:
-            raise ConfigError(
-                expected="a member's address alone",
-                got="`--run` or `--role` beside it",
-                at="--join",
-                hint="the member says what run it is",
-            )
-        _join(sources, join, Newcomer(id, address, advertise, out, resume, http))
-        return
-    config = sources.config()
-    from msgspec.structs import replace
+    wish = Wish(id, role, address, advertise, run, out, resume=resume, http=http)
+    plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
+    from p2pgan.daemon import process
 
+    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
+    process.leave_process(status)
+
+
+class Wish(NamedTuple):
+    """What the command line says of a node that starts."""
+
+    id: str | None
+    role: Role
+    address: str | None
+    advertised: str | None
+    run: str | None
+    out: Path | None
+    resume: bool
+    http: str | None
+
+    def local(self, config: "RunConfig") -> "RunConfig":
+        """The configuration with what this node has for itself."""
+        from msgspec.structs import replace
+
+        if self.http is None:
+            return config
+        return replace(config, daemon=replace(config.daemon, http=self.http))
+
+
+def _plan(sources: Sources, wish: Wish) -> "tuple[NodePlan, Experiment]":
+    """A node of the overlay."""
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import process
     from p2pgan.experiment import prepare
     from p2pgan.node import roles
 
-    if http is not None:
-        config = replace(config, daemon=replace(config.daemon, http=http))
-    experiment = prepare(config, data_dir())
+    experiment = prepare(wish.local(sources.config()), data_dir())
     roles.check_algorithm(experiment)
     overlay = roles.whole_overlay(experiment)
-    if role is Role.coordinator and not experiment.algorithm.has_coordinator:
+    if wish.role is Role.coordinator and not experiment.algorithm.has_coordinator:
         raise ConfigError(
             expected="an algorithm with a coordinator, `fl-gan` or `md-gan`",
             got=f"`{experiment.algorithm.name}`",
             at="--algorithm, --role",
         )
-    node = _node_id(id, role, overlay.nodes)
-    process.check_addresses(experiment, overlay, node, address)
-    name = run or process.run_name(experiment)
-    path = out or Path("runs") / name
-    directory = process.share_directory(experiment, path, name, node, resume=resume)
+    node = _node_id(wish.id, wish.role, overlay.nodes)
+    process.check_addresses(experiment, overlay, node, wish.address)
+    name = wish.run or process.run_name(experiment)
+    path = wish.out or Path("runs") / name
+    directory = process.share_directory(experiment, path, name, node, resume=wish.resume)
     plan = process.NodePlan(
         config=experiment.config,
         node=node,
@@ -133,34 +152,27 @@ def start(
         directory=directory.path,
         data_dir=data_dir(),
         overlay_file=directory.overlay_json,
-        address=address,
-        advertised=advertise,
+        address=wish.address,
+        advertised=wish.advertised,
         environment=dict(os.environ),
-        resume=resume,
+        resume=wish.resume,
     )
-    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
-    process.leave_process(status)
+    return plan, experiment
 
 
-class Newcomer(NamedTuple):
-    """What the command line says of a node that comes."""
-
-    id: str | None
-    address: str | None
-    advertised: str | None
-    out: Path | None
-    resume: bool
-    http: str | None
-
-
-def _join(sources: Sources, member: str, wish: Newcomer) -> None:
-    """Comes to a run that is under way."""
-    from msgspec.structs import replace
-
+def _joining(sources: Sources, member: str, wish: Wish) -> "tuple[NodePlan, Experiment]":
+    """A node that comes to a run that is under way."""
     from p2pgan.cli.paths import data_dir
     from p2pgan.daemon import joining, process
     from p2pgan.experiment import prepare
 
+    if wish.role is not Role.auto or wish.run is not None:
+        raise ConfigError(
+            expected="a member's address alone",
+            got="`--run` or `--role` beside it",
+            at="--join",
+            hint="the member says what run it is",
+        )
     if wish.address is None:
         raise ConfigError(
             expected="where to listen",
@@ -172,9 +184,7 @@ def _join(sources: Sources, member: str, wish: Newcomer) -> None:
     new = joining.newcomer(charter, wish.id)
     directory = joining.own_folder(wish.out, charter)
     config = sources.config((joining.settings_of(charter), f"the run at {member}"))
-    if wish.http is not None:
-        config = replace(config, daemon=replace(config.daemon, http=wish.http))
-    experiment = prepare(joining.settle(config, directory, new), data_dir())
+    experiment = prepare(joining.settle(wish.local(config), directory, new), data_dir())
     process.join_directory(experiment, directory, charter.run, new.node, resume=wish.resume)
     plan = process.NodePlan(
         config=experiment.config,
@@ -186,11 +196,10 @@ def _join(sources: Sources, member: str, wish: Newcomer) -> None:
         address=wish.address,
         advertised=wish.advertised,
         newcomer=new,
-        resume=wish.resume,
         environment=dict(os.environ),
+        resume=wish.resume,
     )
-    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
-    process.leave_process(status)
+    return plan, experiment
 
 
 def _node_id(id: str | None, role: Role, nodes: Sequence[str]) -> str:
