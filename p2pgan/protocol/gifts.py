@@ -27,7 +27,8 @@ class Gifts:
     Invariants: only who has nothing asks; what came is held until it is adopted.
     """
 
-    __slots__ = ("_asked", "_core", "_exchanges", "_neighborhood", "arrival", "is_wanted")
+    __slots__ = ("_asked", "_core", "_exchanges", "_neighborhood", "_owed", "arrival",
+                 "is_wanted")  # fmt: skip
 
     def __init__(
         self, core: Core, neighborhood: Neighborhood, exchanges: Exchanges, *, is_wanted: bool
@@ -37,6 +38,8 @@ class Gifts:
         """Whether we have no networks worth the name, and wait for somebody's."""
         self._asked: list[str] = []
         """Those that were asked in this time round, the latest last."""
+        self._owed: set[str] = set()
+        """Newcomers that asked before our own connection to them was made."""
         self.arrival: Arrival | None = None
         """What came, while it is adopted."""
 
@@ -60,11 +63,19 @@ class Gifts:
         if not self._asked:
             self.ask()
 
+    def owes(self, link: Link) -> bool:
+        """Whether a newcomer still waits for ours."""
+        return link.peer in self._owed
+
     def give(self, link: Link, *, round: int, iterations: int) -> None:
-        """A newcomer asks for ours, which are those of so many iterations."""
+        """A newcomer asks for ours, which are those of so many iterations; it gets them as soon as
+        it can."""
         if link.is_ready:
+            self._owed.discard(link.peer)
             parcel = Parcel(purpose="gift", number=iterations)
             self._exchanges.send(link.peer, NETS, round=round, parcel=parcel)
+        else:
+            self._owed.add(link.peer)
 
     def unwanted(self, arrival: Arrival) -> str:
         """Why a gift is not taken; empty: it is."""

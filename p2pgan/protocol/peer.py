@@ -239,6 +239,11 @@ class PeerMachine(Machine):
         if self._mixing is None:
             self._finish_round()
 
+    def _give(self, link: Link) -> None:
+        """A newcomer wants networks, which we have once we have trained."""
+        if self._has_trained and not self._reason:
+            self._gifts.give(link, round=self._round, iterations=self._iterations)
+
     def _gift_adopted(self) -> None:
         """We go on where its giver was."""
         arrival = self._gifts.adopted()
@@ -472,14 +477,15 @@ class PeerMachine(Machine):
     def _hear(self, link: Link, message: Message) -> bool:
         """News of the last step, and a newcomer's wish."""
         if isinstance(message, Fetch):
-            if self._has_trained and not self._reason:
-                self._gifts.give(link, round=self._round, iterations=self._iterations)
+            self._give(link)
             return True
         last = self._last_step
         return last is not None and isinstance(message, News) and last.hear(link, message)
 
     def _welcomed(self, link: Link) -> None:
         self._trade.welcomed(link)
+        if self._gifts.owes(link):
+            self._give(link)
         if self.phase is Phase.GATHERING:
             self._gifts.welcomed()
         if self._last_step is not None:
