@@ -158,12 +158,15 @@ def _known_end(graph: nx.Graph, end: object, at: str) -> str:
     return node
 
 
+def is_id(text: str) -> bool:
+    """Whether a node can be named so."""
+    fits = text.isprintable() and not _ID_REFUSED.search(text)
+    return fits and 1 <= len(text) <= ID_LENGTH_MAX
+
+
 def _checked_id(given: object, at: str) -> str:
-    if type(given) is not bool and isinstance(given, str | Real):
-        node = str(given)
-        fits = node.isprintable() and not _ID_REFUSED.search(node)
-        if fits and 1 <= len(node) <= ID_LENGTH_MAX:
-            return node
+    if type(given) is not bool and isinstance(given, str | Real) and is_id(str(given)):
+        return str(given)
     raise OverlayError(
         expected=f"a node id of 1 to {ID_LENGTH_MAX} printable characters, "
         "no slash and no dot or space at its start",

@@ -36,8 +36,9 @@ TIMERS: Final = frozenset({PROBE_TIMER, ANSWER_TIMER, SUSPICION_TIMER, RUMOR_TIM
 """Names of all timers of the membership."""
 
 MAX_JUMP: Final = 2**32
-"""How much higher than known an incarnation may be. Honest ones go up by one; a hostile peer would
-need 2^30 messages to use up those of a member, who could then refute nothing any more."""
+"""How far a row may raise an incarnation; what is above counts as that much. Honest ones go up by
+one; a hostile peer would need 2^30 messages to use up those of a member, who could then refute
+nothing any more."""
 
 MAX_HERD: Final = 16
 """Neighbors of a suspect up to which each of them probes it out of turn, to confirm or refute; of
@@ -74,7 +75,7 @@ class Membership:
         self._touched: set[str] = set()
         """Members whose rows have changed since they were last validated."""
         self.refused = 0
-        """Rows of strangers that were not let in, or of incarnations that cannot be."""
+        """Rows of strangers that were not let in, and what they said."""
         assert self._table.row(core.us.node) is not None, "we are no member"
 
     # -- what others see ---------------------------------------------------------------------------
@@ -122,7 +123,6 @@ class Membership:
     def start(self, address: str) -> None:
         """We are up, and others reach us there."""
         self._is_running = True
-        self._news.begin()
         self._probes.begin()
         for row in self._table.rows():
             if row.state == "suspect":
@@ -145,7 +145,7 @@ class Membership:
         elif name == RUMOR_TIMER:
             greeting, self._greeting = self._greeting, {}
             for peer in greeting:
-                self._probes.probe(peer)
+                self._probes.greet(peer)
             self._news.flush()
 
     def set_degraded(self, is_degraded: bool) -> None:
@@ -249,28 +249,28 @@ class Membership:
 
     def _take(self, told: Member, teller: str, *, is_table: bool = False) -> None:
         """Somebody says something of a member: joins it with what we know, and tells it on."""
-        told = joined(told, told)  # as everybody writes it
         before = self._table.row(told.node)
-        if not self._may_take(told, before):
+        if before is None and not self._may_come(told):
             self.refused += 1
             return
+        highest = MAX_JUMP + (0 if before is None else before.incarnation)
+        row = replace(told, incarnation=min(told.incarnation, highest))
+        row = joined(row, row)  # as everybody writes it
         if told.node == self._core.us.node:
-            self._hear_of_us(told)
+            self._hear_of_us(row)
         else:
-            row = _doubted(told, teller) if is_table and before is not None else told
-            after = row if before is None else joined(before, row)
+            doubted = _doubted(row, teller) if is_table and before is not None else row
+            after = doubted if before is None else joined(before, doubted)
             if after != before:
                 self._put(after, teller)
         after = self._known(told.node)
-        if joined(told, after) != told:
+        if joined(row, after) != row:
             self._news.owe(teller, told.node)
         elif after == told:
             self._news.knows(teller, told.node)
 
-    def _may_take(self, told: Member, before: Member | None) -> bool:
-        if before is not None:
-            return told.incarnation <= before.incarnation + MAX_JUMP
-        is_let_in = self._settings.admits and told.since > 0 and told.incarnation <= MAX_JUMP
+    def _may_come(self, stranger: Member) -> bool:
+        is_let_in = self._settings.admits and stranger.since > 0
         return is_let_in and len(self._table) < MAX_MEMBERS
 
     def _hear_of_us(self, told: Member) -> None:
@@ -281,7 +281,8 @@ class Membership:
             return
         if told.state in ("suspect", "dead") and told.boot in ("", own.boot):
             self._probes.health.worse()
-        self._put(replace(own, incarnation=told.incarnation + 1))
+        since = max(own.since, told.since)  # others cannot lower it any more
+        self._put(replace(own, incarnation=told.incarnation + 1, since=since))
 
     def _suspect(self, peer: str) -> None:
         row = self._known(peer)

@@ -30,8 +30,8 @@ PARTS_AT_ONCE: Final = 4
 """Messages of a kind to one neighbor at a time: they do not fill the queue of a connection."""
 
 RESTLESS_PROBES: Final = 10
-"""Probe intervals between two tables to the same neighbor, while ours has changed within the last
-one: differences are then mostly news under way."""
+"""Probe intervals between two tables to the same neighbor, and before the first, while ours changes
+within each."""
 
 MAX_ROWS_BYTES: Final = 4_096
 """Of all rows in a message: half a header. The longest row alone takes less."""
@@ -50,8 +50,9 @@ class News:
     set.
     """
 
-    __slots__ = ("_began_s", "_changed_s", "_core", "_is_armed", "_last_s", "_news", "_order",
-                 "_synced_s", "_table", "_tables", "_timing", "_voice", "_wanting")  # fmt: skip
+    __slots__ = ("_changed_s", "_core", "_is_armed", "_last_s", "_news", "_order",
+                 "_restless_s", "_synced_s", "_table", "_tables", "_timing", "_voice",
+                 "_wanting")  # fmt: skip
 
     def __init__(
         self, core: Core, settings: MembershipSettings, voice: Voice, table: Table
@@ -68,24 +69,27 @@ class News:
         """Whose table we want in return for ours."""
         self._synced_s: dict[str, float] = {}
         """When somebody was last given our table."""
-        self._began_s = core.now
         self._changed_s = -math.inf
+        self._restless_s = -math.inf
+        """Since when our table has changed at least once in every probe interval."""
         self._last_s = -math.inf
         """When the timer has fired last."""
         self._is_armed = False
 
     # -- what is to be told ------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """The machine is up."""
-        self._began_s = self._core.now
-
     def tell(self, node: str, teller: str = "") -> None:
         """A member's row has changed, by what `teller` said; empty: by our own word."""
+        quiet_s = self._core.now - self._changed_s
+        if quiet_s >= self._timing.probe_s:
+            self._restless_s = self._core.now
         self._changed_s = self._core.now
-        peers = [peer for peer in self._voice.neighbors() if peer not in (teller, node)]
-        if self._table.state(node) != "alive" and node in self._voice.neighbors():
-            peers.append(node)  # it may refute it
+        is_doubted = self._table.state(node) != "alive"  # then it is told, and may refute it
+        peers = [
+            peer
+            for peer in self._voice.neighbors()
+            if peer != teller and (peer != node or is_doubted)
+        ]
         if teller:
             near = frozenset(self._voice.around(teller))
             spare = [peer for peer in peers if peer in near and peer != node]
@@ -134,9 +138,10 @@ class News:
         return since_s >= self._timing.probe_s
 
     def _is_restless(self, peer: str) -> bool:
-        since_s = self._core.now - self._synced_s.get(peer, self._began_s)
-        is_changing = self._core.now - self._changed_s < self._timing.probe_s
-        return is_changing and since_s < RESTLESS_PROBES * self._timing.probe_s
+        """Whether differences are mostly news under way: not for ever, if it never ends."""
+        probe_s, now = self._timing.probe_s, self._core.now
+        last_s = max(self._restless_s, self._synced_s.get(peer, -math.inf))
+        return now - self._changed_s < probe_s and now - last_s < RESTLESS_PROBES * probe_s
 
     def _give_table(self, peer: str) -> None:
         self._synced_s[peer] = self._core.now

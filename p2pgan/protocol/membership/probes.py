@@ -3,7 +3,7 @@
 Theory of operation. One neighbor after the other is probed, in an order that is drawn anew each
 time round; out of turn whoever seems to be in trouble. A probe goes through
 
-    pinged --no answer in time--> helped --still none--> silent
+    pinged --no answer in time--> helped, pinged again --still none--> silent
     pinged --answer, or any message--> over
     helped --answer to us or to a helper, or any message--> over
 
@@ -145,10 +145,21 @@ class Probes:
     def probe(self, peer: str) -> None:
         """Asks a neighbor whether it is there; by helpers if nothing leads there."""
         if self._is_due(peer):
-            number = self._send(Probe(peer=peer, sent_s=self._core.now))
-            self._under[peer] = number
+            number = self._begin(peer)
             if not self._open[number].is_pinged:
                 self._seek_help(number)
+
+    def greet(self, peer: str) -> None:
+        """Asks a peer that we have just met; if nothing leads there yet, that says nothing."""
+        if peer in self._voice.neighbors() and self._is_due(peer):
+            number = self._begin(peer)
+            if not self._open[number].is_pinged:
+                self._close(number)
+
+    def _begin(self, peer: str) -> int:
+        number = self._send(Probe(peer=peer, sent_s=self._core.now))
+        self._under[peer] = number
+        return number
 
     def rescue(self, peer: str) -> None:
         """A connection to a neighbor broke: helpers are asked at once."""
@@ -168,20 +179,26 @@ class Probes:
         self._number += 1
         number, peer = self._number, probe.peer
         self._open[number] = probe
+        probe.is_pinged = self._say_ping(peer, number)
+        if probe.is_pinged:
+            self._pinged[peer] = (number, self._core.now)
+        self._alarms.put(number, self._limit_s(peer) if probe.is_pinged else 0.0)
+        return number
+
+    def _say_ping(self, peer: str, number: int) -> bool:
         ping = Ping(
             clock=self._core.tick(),
             number=number,
             digest=self._table.digest,
             rumors=self._news.take(peer),
         )
-        probe.is_pinged = self._voice.say(peer, ping)
-        if probe.is_pinged:
-            self._pinged[peer] = (number, self._core.now)
-        self._alarms.put(number, self._limit_s(peer) if probe.is_pinged else 0.0)
-        return number
+        return self._voice.say(peer, ping)
 
     def _seek_help(self, number: int) -> None:
+        """Asks helpers, and once more ourselves: the first ping may have been lost."""
         probe = self._open[number]
+        if probe.sent_s < self._core.now:
+            probe.is_pinged = self._say_ping(probe.peer, number) or probe.is_pinged
         around = frozenset(self._voice.around(probe.peer))
         common = [peer for peer in self._voice.neighbors() if peer in around]
         asked: list[str] = []

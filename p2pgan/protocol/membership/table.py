@@ -1,8 +1,9 @@
 """The table of members: one row each, and the order by which the newer of two rows is told.
 
-Rows of one member join: of two incarnations the higher is all that counts; within one, every field
-takes the larger value, whoever says it and in whatever order it comes. So all who have heard the
-same have the same table, and equal digests say so.
+Rows of one member join: of two incarnations the higher counts; within one, every field takes the
+larger value, whoever says it and in whatever order it comes. The place in the order of arrival is
+the member's whatever its incarnation. So all who have heard the same have the same table, and equal
+digests say so.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from p2pgan.protocol.messages import MAX_DOUBTERS, TABLE_DIGEST_BYTES, Member, MemberState
 
@@ -38,7 +40,8 @@ class Change:
 def joined(a: Member, b: Member) -> Member:
     """What is known of a member by two rows."""
     if a.incarnation != b.incarnation:
-        return max(a, b, key=lambda row: row.incarnation)
+        newer = max(a, b, key=lambda row: row.incarnation)
+        return joined(newer, replace(newer, since=max(a.since, b.since)))
     state = max(a.state, b.state, key=RANKS.__getitem__)
     doubters = {name for row in (a, b) if row.state == state == "suspect" for name in row.by}
     return Member(
