@@ -60,6 +60,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "networkx": ("overlay/",),
     "safetensors": ("gan/",),
     "PIL": ("data/",),
+    "xxhash": ("protocol/chunks.py",),
 }
 """Third-party packages and the only places that may import them."""
 

@@ -13,7 +13,7 @@ from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Message
+from p2pgan.protocol.messages import Chunk, Credit, Message, VectorAck
 from p2pgan.types import Net
 
 Recorder = Callable[[do.Record], None]
@@ -28,13 +28,17 @@ class Network(Protocol):
         """What was sent and received."""
 
     def send(self, peer: str, message: Message) -> None:
-        """Sends over our own connection, behind everything that waits there."""
+        """Sends over our own connection, behind everything that waits there; but what members say
+        of each other goes ahead of it."""
 
     def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
 
     def reply(self, route: bytes, message: Message) -> None:
         """Answers a caller, if it is still there and reads."""
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        """A peer says that a chunk or a whole vector has come: more may be sent there."""
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke."""
@@ -92,6 +96,25 @@ class Machinery(Protocol):
         """As `Machine.handle`."""
 
 
+def carry(event: ev.Event, network: Network) -> bool:
+    """Does what an event means to whoever carries vectors, before any machine hears of it.
+
+    Returns:
+        Whether that was all: credit is nothing to machines.
+    """
+    match event:
+        case ev.Received(message=Chunk(asks=True) as chunk):
+            came = Credit(clock=chunk.clock, exchange=chunk.exchange, bytes=chunk.end)
+            network.reply(event.route, came)
+        case ev.Answered(message=Credit() | VectorAck() as answer):
+            network.credit(event.peer, answer)
+            return isinstance(answer, Credit)
+        case ev.LinkDown():
+            # What the machine sends from now on is for the next link.
+            network.forget(event.peer)
+    return False
+
+
 class Host:
     """Runs one machine until it says `Close`.
 
@@ -141,9 +164,8 @@ class Host:
         self._events.extend(events)
         while self._events and self.ended is None:
             event = self._events.popleft()
-            if isinstance(event, ev.LinkDown):
-                # Before the machine hears of it: what it sends from then on is for the next link.
-                self._around.network.forget(event.peer)
+            if carry(event, self._around.network):
+                continue
             for instruction in self._machine.handle(event, self._around.clock()):
                 self._obey(instruction)
 
