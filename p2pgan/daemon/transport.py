@@ -230,7 +230,7 @@ class Transport:
 
     def _requests(self) -> Iterator[ControlRequest]:
         try:
-            yield ControlRequest(body=_parts(self._control)[0])
+            yield ControlRequest(body=bytes(_parts(self._control)[0]))
         except zmq.ZMQError:  # nothing there, or the asker vanished in the middle
             return
 
@@ -391,7 +391,7 @@ def _has_message(source: "zmq.Socket[bytes]") -> bool:
     return bool(events & zmq.POLLIN)
 
 
-def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
+def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes | memoryview]]:
     """Messages that are there, so many that other sockets have their turn soon."""
     for _ in range(MESSAGES_AT_ONCE):
         try:
@@ -400,18 +400,22 @@ def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
             return
 
 
+COPIED_BYTES: Final = 16_384
+"""Below, a copy costs less than to keep what ZeroMQ has allocated."""
+
 PARTS_KEPT: Final = 4
 """A route, a header, a payload, and one that proves that there are too many."""
 
 
-def _parts(source: "zmq.Socket[bytes]") -> list[bytes]:
-    """The parts of one message; of one with too many, the first few."""
-    parts = [source.recv(zmq.NOBLOCK)]
-    while source.getsockopt(zmq.RCVMORE):
-        part = source.recv(zmq.NOBLOCK)
+def _parts(source: "zmq.Socket[bytes]") -> list[bytes | memoryview]:
+    """The parts of one message; of one with too many, the first few. Large ones are not copied."""
+    parts: list[bytes | memoryview] = []
+    while True:
+        part = source.recv(zmq.NOBLOCK, copy=False)
         if len(parts) < PARTS_KEPT:
-            parts.append(part)
-    return parts
+            parts.append(part.buffer if len(part) >= COPIED_BYTES else part.bytes)
+        if not part.more:
+            return parts
 
 
 def _endpoint(bound: "zmq.Socket[bytes]") -> str:

@@ -13,7 +13,7 @@ from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Chunk, Credit, Message, VectorAck
+from p2pgan.protocol.messages import Chunk, Credit, Message, Nets, VectorAck
 from p2pgan.types import Net
 
 Recorder = Callable[[do.Record], None]
@@ -129,6 +129,8 @@ class Host:
         self._seal: Callable[[bytes], bytes] = lambda state: state
         self._events: deque[ev.Event] = deque()
         self._snapshot: Mapping[Net, bytes] = {}
+        self._joined: dict[Nets, bytes] = {}
+        """Networks of the snapshot as they are sent, to whomever they go."""
         self._kept: dict[str, Kept] = {}
         self._error: BaseException | None = None
         """What the latest job raised; a save amid the run may have, and ends nothing."""
@@ -143,6 +145,7 @@ class Host:
             seal: adds to a state that is saved what the machine cannot know of.
         """
         self._snapshot, self._seal = snapshot, seal
+        self._joined.clear()
 
     @property
     def snapshot(self) -> Mapping[Net, bytes]:
@@ -155,7 +158,9 @@ class Host:
 
     def take(self, done: JobDone) -> None:
         """What has come of a job: the networks as they are sent from now on, and an event."""
-        self._snapshot = done.snapshot or self._snapshot
+        if done.snapshot:
+            self._snapshot = done.snapshot
+            self._joined.clear()
         self._error = done.error
         self._events.append(done.event)
 
@@ -221,7 +226,7 @@ class Host:
     def _obey_about_vectors(self, instruction: do.SendVector | do.Resend | do.Forget) -> None:
         match instruction:
             case do.SendVector():
-                data = instruction.data or b"".join(self._snapshot[net] for net in instruction.nets)
+                data = instruction.data or self._own(instruction.nets)
                 if instruction.keep:
                     self._kept[instruction.exchange] = Kept(instruction, data)
                 self._send_vector(instruction, data)
@@ -230,6 +235,12 @@ class Host:
                 self._send_vector(replace(order, clock=instruction.clock), data)
             case do.Forget():
                 del self._kept[instruction.exchange]
+
+    def _own(self, nets: Nets) -> bytes:
+        """Our own networks, one after the other."""
+        if nets not in self._joined:
+            self._joined[nets] = b"".join(self._snapshot[net] for net in nets)
+        return self._joined[nets]
 
     def _send_vector(self, order: do.SendVector, data: bytes) -> None:
         around = self._around
