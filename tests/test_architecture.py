@@ -71,6 +71,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "safetensors": ("gan/",),
     "PIL": ("data/",),
     "prometheus_client": ("daemon/http.py",),
+    "xxhash": ("protocol/chunks.py",),
 }
 """Third-party packages and the only places that may import them."""
 

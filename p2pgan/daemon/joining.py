@@ -117,9 +117,9 @@ def grown(newcomer: Newcomer) -> Overlay:
     joined = {row.node: row.since for row in rows.values() if row.since}
     if newcomer.since:
         joined[newcomer.node] = newcomer.since
-    graph = overlay_now(newcomer.base, sorted((since, node) for node, since in joined.items()), ())
+    order = sorted((since, node) for node, since in joined.items())
     addresses = {row.node: row.address for row in rows.values() if row.address}
-    return Overlay(newcomer.base.name, graph).with_addresses(addresses)
+    return overlay_now(newcomer.base, order, ()).with_addresses(addresses)
 
 
 def own_folder(out: Path | None, charter: Charter) -> RunDirectory:

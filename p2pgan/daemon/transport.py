@@ -11,6 +11,7 @@ import contextlib
 import errno
 import math
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,12 +30,12 @@ from p2pgan.node.connection import (
 )
 from p2pgan.node.incoming import answered, received
 from p2pgan.node.outbox import Frames, Outbox
-from p2pgan.node.outgoing import counted, queued
+from p2pgan.node.outgoing import post, queued
 from p2pgan.node.tallies import Tallies
 from p2pgan.overlay.addresses import check_address
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import SendVector
-from p2pgan.protocol.messages import Message
+from p2pgan.protocol.messages import Credit, Message, VectorAck
 from p2pgan.protocol.wire import MAX_FRAME_BYTES, decode, encode
 
 LINGER_MS: Final = 1_000
@@ -72,9 +73,9 @@ class PeerSocket:
         """Empties the queue: the connection that it was meant for is gone."""
         self.outbox, self.unsent = Outbox(), None
 
-    def flush(self) -> None:
-        """Sends until nothing waits or the socket takes no more."""
-        while (frames := self.unsent or self.outbox.next()) is not None:
+    def flush(self, now: float) -> None:
+        """Sends until nothing waits, there is no credit, or the socket takes no more."""
+        while (frames := self.unsent or self.outbox.next(now)) is not None:
             self.unsent = frames
             try:
                 self.dealer.send_multipart(frames, zmq.NOBLOCK)
@@ -84,8 +85,8 @@ class PeerSocket:
 
     @property
     def has_more(self) -> bool:
-        """Whether something waits for the socket."""
-        return self.unsent is not None or bool(self.outbox.items)
+        """Whether something waits, for the socket or for credit."""
+        return self.unsent is not None or self.outbox.has_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +102,18 @@ class Transport:
     Args:
         address: where neighbors call us, `tcp://HOST:PORT` (`*` for any port) or `ipc://PATH`.
         neighbors: address of each neighbor.
+        clock: monotonic seconds.
     Raises:
         TransportError: if an address cannot be bound or makes no sense.
     """
 
-    def __init__(self, address: str, neighbors: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        address: str,
+        neighbors: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._wake_receive, self._wake_send = socket.socketpair()
@@ -149,7 +157,7 @@ class Transport:
         for peer in self._peers.values():
             self._flush(peer)
         heard = self._half_heard()
-        wait_s = 0.0 if heard else max(0.0, timeout_s)
+        wait_s = 0.0 if heard else max(0.0, min(timeout_s, self._held_s()))
         ready = dict(self._poller.poll(math.ceil(wait_s * 1000)))
         if ready.pop(self._wake_receive.fileno(), None):
             self._drain_wakes()
@@ -183,14 +191,20 @@ class Transport:
     def _flush(self, peer: PeerSocket) -> None:
         """Sends what waits; where the socket does not take all of it, it says when it does."""
         if peer.has_more:
-            peer.flush()
+            peer.flush(self._clock())
             self._touched[peer.name] = None
-        if peer.has_more != peer.is_watched:
-            peer.is_watched = peer.has_more
+        is_refused = peer.unsent is not None
+        if is_refused != peer.is_watched:
+            peer.is_watched = is_refused
             if peer.is_watched:
                 self._poller.register(peer.dealer, zmq.POLLOUT)
             else:
                 self._poller.unregister(peer.dealer)
+
+    def _held_s(self) -> float:
+        """How long vectors wait for credit at most."""
+        waiting = [peer.outbox.resumes_s for peer in self._peers.values() if peer.unsent is None]
+        return min((at_s - self._clock() for at_s in waiting if at_s is not None), default=math.inf)
 
     def wake(self) -> None:
         """Ends a `poll`. May be called from any thread and from signal handlers."""
@@ -221,15 +235,16 @@ class Transport:
 
     def _requests(self) -> Iterator[ControlRequest]:
         try:
-            yield ControlRequest(body=_parts(self._control)[0])
+            yield ControlRequest(body=bytes(_parts(self._control)[0]))
         except zmq.ZMQError:  # nothing there, or the asker vanished in the middle
             return
 
     # -- out ---------------------------------------------------------------------------------------
 
     def send(self, peer: str, message: Message) -> None:
-        """Sends over our own connection, behind everything that waits there."""
-        self._peers[peer].outbox.push(counted(message, self.tallies))
+        """Sends over our own connection, behind everything that waits there; but what members say
+        of each other goes ahead of it."""
+        post(message, self._peers[peer].outbox, self.tallies)
         self._flush(self._peers[peer])
 
     def send_vector(self, order: SendVector, data: bytes, chunk_bytes: int) -> str | None:
@@ -239,6 +254,11 @@ class Transport:
         replaced = peer.outbox.push_vector(vector)
         self._flush(peer)
         return replaced
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        """A peer says that a chunk or a whole vector has come: more may be sent there."""
+        self._peers[peer].outbox.credit(answer, self._clock())
+        self._flush(self._peers[peer])
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke, if it was not closed meanwhile."""
@@ -436,7 +456,7 @@ def _has_message(source: "zmq.Socket[bytes]") -> bool:
     return bool(events & zmq.POLLIN)
 
 
-def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
+def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes | memoryview]]:
     """Messages that are there, so many that other sockets have their turn soon."""
     for _ in range(MESSAGES_AT_ONCE):
         try:
@@ -445,18 +465,22 @@ def _messages(source: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
             return
 
 
+COPIED_BYTES: Final = 16_384
+"""Below, a copy costs less than to keep what ZeroMQ has allocated."""
+
 PARTS_KEPT: Final = 4
 """A route, a header, a payload, and one that proves that there are too many."""
 
 
-def _parts(source: "zmq.Socket[bytes]") -> list[bytes]:
-    """The parts of one message; of one with too many, the first few."""
-    parts = [source.recv(zmq.NOBLOCK)]
-    while source.getsockopt(zmq.RCVMORE):
-        part = source.recv(zmq.NOBLOCK)
+def _parts(source: "zmq.Socket[bytes]") -> list[bytes | memoryview]:
+    """The parts of one message; of one with too many, the first few. Large ones are not copied."""
+    parts: list[bytes | memoryview] = []
+    while True:
+        part = source.recv(zmq.NOBLOCK, copy=False)
         if len(parts) < PARTS_KEPT:
-            parts.append(part)
-    return parts
+            parts.append(part.buffer if len(part) >= COPIED_BYTES else part.bytes)
+        if not part.more:
+            return parts
 
 
 def _endpoint(bound: "zmq.Socket[bytes]") -> str:

@@ -64,13 +64,13 @@ class Views:
         return view
 
     def _seen(self, joined: Sequence[tuple[int, str]], gone: Collection[str]) -> View:
-        graph = overlay_now(self._base, joined, gone, mend=self._mend)
+        overlay = overlay_now(self._base, joined, gone, mend=self._mend)
         gap = None
-        if 1 < len(graph) <= GAP_NODES_MAX:
-            gap = spectral_gap(metropolis_hastings(Overlay("now", graph)))
+        if 1 < len(overlay.nodes) <= GAP_NODES_MAX:
+            gap = spectral_gap(metropolis_hastings(overlay))
         return View(
-            neighbors={node: frozenset(graph[node]) for node in graph},
-            edges=graph.number_of_edges(),
+            neighbors={node: frozenset(overlay.neighbors(node)) for node in overlay.nodes},
+            edges=overlay.graph.number_of_edges(),
             spectral_gap=gap,
         )
 

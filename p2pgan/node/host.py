@@ -15,7 +15,7 @@ from p2pgan.node.jobs import Job, JobDone
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Message
+from p2pgan.protocol.messages import Chunk, Credit, Message, Nets, VectorAck
 from p2pgan.types import Net
 
 Recorder = Callable[[do.Record], None]
@@ -30,13 +30,17 @@ class Network(Protocol):
         """What was sent and received."""
 
     def send(self, peer: str, message: Message) -> None:
-        """Sends over our own connection, behind everything that waits there."""
+        """Sends over our own connection, behind everything that waits there; but what members say
+        of each other goes ahead of it."""
 
     def send_vector(self, order: do.SendVector, data: bytes, chunk_bytes: int) -> str | None:
         """Sends a vector in chunks; the exchange id of the one whose place it took, if any."""
 
     def reply(self, route: bytes, message: Message) -> None:
         """Answers a caller, if it is still there and reads."""
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        """A peer says that a chunk or a whole vector has come: more may be sent there."""
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke, if there still is one."""
@@ -100,6 +104,25 @@ class Machinery(Protocol):
         """As `Machine.handle`."""
 
 
+def carry(event: ev.Event, network: Network) -> bool:
+    """Does what an event means to whoever carries vectors, before any machine hears of it.
+
+    Returns:
+        Whether that was all: credit is nothing to machines.
+    """
+    match event:
+        case ev.Received(message=Chunk(asks=True) as chunk):
+            came = Credit(clock=chunk.clock, exchange=chunk.exchange, bytes=chunk.end)
+            network.reply(event.route, came)
+        case ev.Answered(message=Credit() | VectorAck() as answer):
+            network.credit(event.peer, answer)
+            return isinstance(answer, Credit)
+        case ev.LinkDown():
+            # What the machine sends from now on is for the next link.
+            network.forget(event.peer)
+    return False
+
+
 class Host:
     """Runs one machine until it says `Close`.
 
@@ -114,6 +137,8 @@ class Host:
         self._seal: Callable[[bytes], bytes] = lambda state: state
         self._events: deque[ev.Event] = deque()
         self._snapshot: Mapping[Net, bytes] = {}
+        self._joined: dict[Nets, bytes] = {}
+        """Networks of the snapshot as they are sent, to whomever they go."""
         self._kept: dict[str, Kept] = {}
         self._error: BaseException | None = None
         """What the latest job raised; a save amid the run may have, and ends nothing."""
@@ -128,6 +153,7 @@ class Host:
             seal: adds to a state that is saved what the machine cannot know of.
         """
         self._snapshot, self._seal = snapshot, seal
+        self._joined.clear()
 
     @property
     def snapshot(self) -> Mapping[Net, bytes]:
@@ -140,7 +166,9 @@ class Host:
 
     def take(self, done: JobDone) -> None:
         """What has come of a job: the networks as they are sent from now on, and an event."""
-        self._snapshot = done.snapshot or self._snapshot
+        if done.snapshot:
+            self._snapshot = done.snapshot
+            self._joined.clear()
         self._error = done.error
         self._events.append(done.event)
 
@@ -149,9 +177,8 @@ class Host:
         self._events.extend(events)
         while self._events and self.ended is None:
             event = self._events.popleft()
-            if isinstance(event, ev.LinkDown):
-                # Before the machine hears of it: what it sends from then on is for the next link.
-                self._around.network.forget(event.peer)
+            if carry(event, self._around.network):
+                continue
             for instruction in self._machine.handle(event, self._around.clock()):
                 self._obey(instruction)
 
@@ -214,7 +241,7 @@ class Host:
     def _obey_about_vectors(self, instruction: do.SendVector | do.Resend | do.Forget) -> None:
         match instruction:
             case do.SendVector():
-                data = instruction.data or b"".join(self._snapshot[net] for net in instruction.nets)
+                data = instruction.data or self._own(instruction.nets)
                 if instruction.keep:
                     self._kept[instruction.exchange] = Kept(instruction, data)
                 self._send_vector(instruction, data)
@@ -223,6 +250,12 @@ class Host:
                 self._send_vector(replace(order, clock=instruction.clock), data)
             case do.Forget():
                 del self._kept[instruction.exchange]
+
+    def _own(self, nets: Nets) -> bytes:
+        """Our own networks, one after the other."""
+        if nets not in self._joined:
+            self._joined[nets] = b"".join(self._snapshot[net] for net in nets)
+        return self._joined[nets]
 
     def _send_vector(self, order: do.SendVector, data: bytes) -> None:
         around = self._around

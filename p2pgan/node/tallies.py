@@ -62,7 +62,7 @@ def kind_of(message: Message) -> str:
 def _add(counts: dict[str, Tally], message: Message, frames: Frames) -> None:
     kind = kind_of(message)
     before = counts.get(kind) or Tally(messages=0, payload_bytes=0, bytes=0)
-    is_whole = not isinstance(message, Chunk) or message.index == message.count - 1
+    is_whole = not isinstance(message, Chunk) or message.is_last
     counts[kind] = Tally(
         messages=before.messages + is_whole,
         payload_bytes=before.payload_bytes + sum(len(frame) for frame in frames[1:]),

@@ -351,7 +351,7 @@ class Exchanges:
         if self._rejected.get(link.peer) == chunk.exchange:
             return True
         window, assembler = self._window(link), self._assemblers.get(key)
-        if not chunk.index or (assembler is not None and assembler.exchange == chunk.exchange):
+        if not chunk.begin or (assembler is not None and assembler.exchange == chunk.exchange):
             return False
         counter = _counter(chunk.exchange, window.prefix)
         return chunk.purpose not in LASTING and counter is not None and window.has(counter)
@@ -395,7 +395,7 @@ class Exchanges:
         """Whether a piece is of a vector that was decided about; if so, its sender is told again
         when all of it has come."""
         reason = self._decision(link, chunk)
-        if reason is not None and chunk.index == chunk.count - 1:
+        if reason is not None and chunk.is_last:
             self._ack(route, chunk.exchange, reason)
         return reason is not None
 
@@ -409,7 +409,7 @@ class Exchanges:
         """Whether a chunk begins what is sent until it is decided about, with another coming in
         that is not: of those that last, a sender has one on its way."""
         may_last = chunk.purpose in LASTING and former.head.purpose not in LASTING
-        return may_last and not chunk.index and self._decision(link, chunk) is None
+        return may_last and not chunk.begin and self._decision(link, chunk) is None
 
     def _decide(self, link: Link, exchange: str, purpose: Purpose, reason: str) -> None:
         """Remembers what was said about a vector that may come again."""
@@ -420,7 +420,7 @@ class Exchanges:
 
     def unwelcome(self, route: bytes, chunk: Chunk) -> None:
         """Tells a caller that was not welcomed (or no longer is) that its vector is lost."""
-        if chunk.index == chunk.count - 1:
+        if chunk.is_last:
             self._ack(route, chunk.exchange, UNDECIDED)
 
     def keep(self, arrival: Arrival) -> None:
@@ -435,7 +435,7 @@ class Exchanges:
         """The vector that the chunk continues, or a new one."""
         assembler = self._assemblers.get(key)
         if assembler is not None and assembler.exchange == chunk.exchange:
-            if chunk.purpose not in LASTING or chunk.index or not assembler.held_bytes:
+            if chunk.purpose not in LASTING or chunk.begin or not assembler.held_bytes:
                 return assembler
             self._give_up(key)  # it is sent again, its rest having vanished on the way
             assembler = None
@@ -444,7 +444,7 @@ class Exchanges:
             raise VectorError(
                 "order",
                 expected=f"the rest of `{assembler.exchange}`",
-                got=f"chunk {chunk.index} of `{chunk.exchange}`",
+                got=f"byte {chunk.begin} of `{chunk.exchange}`",
                 at=f"peer `{link.peer}`",
             )
         assembler = Assembler(link.peer, chunk, expected_bytes=expected_bytes)

@@ -39,8 +39,8 @@ exact size that its layout expects."""
 MAX_CHUNK_BYTES: Final = 524_288
 """Upper end of `daemon.chunk_bytes`; with the header it stays below the transport's 1 MiB."""
 
-DIGEST_BYTES: Final = 32
-"""BLAKE2b-256."""
+DIGEST_BYTES: Final = 16
+"""XXH3-128."""
 
 MAX_NETS: Final = 2
 """A vector carries G, D or both."""
@@ -206,11 +206,12 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     """Networks that it carries; none where it carries images or what is said of them."""
     round: Count
     """The sender's round; of batches and feedback the global iteration."""
-    index: Count
-    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+    begin: Count
+    end: Annotated[int, msgspec.Meta(ge=1, le=MAX_VECTOR_BYTES)]
+    """Where its bytes lie in the vector; `end` is behind the last one."""
     total_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_VECTOR_BYTES)]
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
-    """BLAKE2b-256 of the whole vector."""
+    """XXH3-128 of the whole vector."""
     purpose: Purpose = "mix"
     origin: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
     """Who has trained the networks; empty where they are to be mixed."""
@@ -222,6 +223,13 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
     """How much its networks count, where weights travel with them; 0 where none do."""
     answers: Annotated[str, msgspec.Meta(max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)] = ""
     """Exchange id of the vector that this one answers; empty where it answers none."""
+    asks: bool = False
+    """Whether the sender wants to be told, by a `Credit`, that it has come."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether a vector is whole with it."""
+        return self.end == self.total_bytes
 
 
 class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
@@ -234,7 +242,8 @@ class VectorAck(_Message, frozen=True, kw_only=True, tag="vector_ack"):
 
 
 class Credit(_Message, frozen=True, kw_only=True, tag="credit"):
-    """So much of a vector has come: more may be sent."""
+    """So much of a vector has come: more may be sent. It is the shells' talk, of which machines
+    hear nothing: its clock is that of the chunk that asked."""
 
     exchange: ExchangeId
     bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_VECTOR_BYTES)]

@@ -12,7 +12,7 @@ from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
-from p2pgan.protocol.messages import Message
+from p2pgan.protocol.messages import Credit, Message, VectorAck
 
 
 class Script:
@@ -44,6 +44,9 @@ class Wire:
 
     def reply(self, route: bytes, message: Message) -> None:
         raise AssertionError(f"an answer to {route!r}: {message}")
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        raise AssertionError(f"credit of {peer}: {answer}")
 
     def forget(self, peer: str) -> None:
         raise AssertionError(f"{peer} is forgotten")

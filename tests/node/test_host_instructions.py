@@ -11,7 +11,14 @@ from p2pgan.node.outgoing import counted
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Leave, Message
+from p2pgan.protocol.messages import (
+    DIGEST_BYTES,
+    Chunk,
+    Credit,
+    Leave,
+    Message,
+    VectorAck,
+)
 
 
 class Recorder:
@@ -32,6 +39,9 @@ class Recorder:
 
     def reply(self, route: bytes, message: Message) -> None:
         self.asked.append(("reply", route, message))
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        self.asked.append(("credit", peer, answer))
 
     def forget(self, peer: str) -> None:
         self.asked.append(("forget", peer))
@@ -188,3 +198,34 @@ def test_traffic_follows_a_round_and_precedes_the_last_word() -> None:
 def test_an_instruction_that_nobody_knows_is_a_fault_of_ours() -> None:
     with pytest.raises(AssertionError, match="without an arm"):
         Around([do.Instruction()]).feed(EVENT)
+
+
+def chunk(*, asks: bool) -> Chunk:
+    return Chunk(clock=7, exchange="b.x.1", nets=("G",), round=1, begin=4, end=8, total_bytes=12,
+                 digest=bytes(DIGEST_BYTES), asks=asks)  # fmt: skip
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_chunk_that_asks_is_answered_whatever_becomes_of_it(asks: bool) -> None:
+    around = Around()
+    event = ev.Received(route=b"r", message=chunk(asks=asks), payload=bytes(4))
+    came = ("reply", b"r", Credit(clock=7, exchange="b.x.1", bytes=8))
+    assert around.feed(event) == [came] * asks
+    assert around.machine.heard == [(event, 42.0)]
+
+
+def test_credit_is_for_the_network_and_acknowledgments_for_both() -> None:
+    around = Around()
+    credit = Credit(clock=1, exchange="a.x.1", bytes=4)
+    ack = VectorAck(clock=1, exchange="a.x.1", accepted=True)
+    events = [ev.Answered(peer="b", message=message) for message in (credit, ack)]
+    assert around.feed(*events) == [("credit", "b", credit), ("credit", "b", ack)]
+    assert around.machine.heard == [(events[1], 42.0)]
+
+
+def test_a_caller_that_speaks_of_credit_makes_no_sense() -> None:
+    """Vectors go to whoever we call: the machine hears of it, and blames the caller."""
+    around = Around()
+    event = ev.Received(route=b"r", message=Credit(clock=1, exchange="a.x.1", bytes=4))
+    assert around.feed(event) == []
+    assert around.machine.heard == [(event, 42.0)]

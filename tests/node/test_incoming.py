@@ -18,8 +18,8 @@ def chunk(payload: bytes) -> Chunk:
         exchange="a.x.1",
         nets=("G",),
         round=1,
-        index=0,
-        count=1,
+        begin=0,
+        end=len(payload),
         total_bytes=len(payload),
         digest=bytes(DIGEST_BYTES),
     )

@@ -248,7 +248,7 @@ def listener(party_of: Callable[..., Any]) -> Any:
 
 def tell_part(party: Any, boot: str, counter: int, index: int) -> None:
     """One half of a vector."""
-    message = chunk(boot, counter, index=index, count=2)
+    message = chunk(boot, counter, begin=16 * index, end=16 * index + 16)
     party.tell("A", ev.Received(route=b"B", message=message, payload=bytes(16)))
 
 
@@ -267,7 +267,7 @@ def hello(boot: str) -> Hello:
 
 def chunk(boot: str, counter: int, data: bytes = bytes(32), **changes: Any) -> Chunk:
     """Of a vector of B's, whole if nothing else is said."""
-    fields = {"index": 0, "count": 1, "digest": digest_of(data), "total_bytes": 32, **changes}
+    fields = {"begin": 0, "end": 32, "digest": digest_of(data), "total_bytes": 32, **changes}
     exchange = f"B.{boot[:8]}.{counter}"
     return Chunk(clock=1, exchange=exchange, nets=("G", "D"), round=1, **fields)
 
@@ -303,9 +303,9 @@ def rubbish_of(kind: str, counter: int) -> ev.Event:
     if kind == "malformed":
         return ev.Malformed(route=b"B")
     messages: dict[str, Message] = {
-        "digest": chunk(boot, counter, digest=b"\0" * 32),
-        "order": chunk(boot, counter, index=1),
-        "begun": chunk(boot, counter, count=3),
+        "digest": chunk(boot, counter, digest=b"\0" * 16),
+        "order": chunk(boot, counter, begin=16),
+        "begun": chunk(boot, counter, end=12),
         "repeated": chunk(boot, 0),
         "welcome": Welcome(clock=1, node="B", boot=boot, round=0),
     }
@@ -333,7 +333,7 @@ WHOLE = bytes(range(32))
 late = st.sampled_from(
     [
         hello(OLD),
-        chunk(OLD, 1, index=1, count=2),
+        chunk(OLD, 1, begin=16, end=32),
         chunk(OLD, 2, WHOLE),
         Leave(clock=1),
         LeaveAck(clock=1),
@@ -394,7 +394,7 @@ def met_old(party: Any) -> None:
     party.tell("A", ev.Answered(peer="B", message=welcome))
     party.tell("A", ev.Received(route=b"old", message=hello(OLD)))
     party.settle(until=lambda: bool(party.members["A"].kinds("vector_sent")))
-    first = chunk(OLD, 1, count=2)
+    first = chunk(OLD, 1, end=16)
     party.tell("A", ev.Received(route=b"old", message=first, payload=bytes(16)))
     assert party.members["A"].machine.statistics().held_bytes == 16
 
@@ -403,7 +403,7 @@ def say_late(party: Any, message: Message) -> None:
     """Over the connection that the former boot had made."""
     payload = b""
     if isinstance(message, Chunk):
-        payload = WHOLE if message.count == 1 else bytes(16)
+        payload = WHOLE[message.begin : message.end]
     party.tell("A", ev.Received(route=b"old", message=message, payload=payload))
 
 

@@ -127,7 +127,7 @@ small = st.integers(0, 5)
 nodes = st.sampled_from(["coordinator", "w0", "w1", "w9"])
 chunks = st.builds(
     lambda size, **said: Chunk(
-        clock=1, index=0, count=1, total_bytes=size, digest=digest_of(bytes(size)), **said
+        clock=1, begin=0, end=size, total_bytes=size, digest=digest_of(bytes(size)), **said
     ),
     size=st.sampled_from(SIZES),
     exchange=st.sampled_from(["w1.*.", "coordinator.*."]).flatmap(

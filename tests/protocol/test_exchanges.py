@@ -331,7 +331,7 @@ def test_a_piece_that_is_sent_again_ends_what_has_lost_its_rest(
         assert push(lasting, 6, REST)
         assert answers(core) == ["vector_received", "accepted"]
     else:
-        with pytest.raises(VectorError, match="chunk 1 of"):
+        with pytest.raises(VectorError, match="byte 4 of"):
             push(lasting, 6, REST)
         assert answers(core) == ["vector_dropped", "order"]
         assert push(lasting, 7, REST, purpose="average")

@@ -286,8 +286,8 @@ def test_strangers_are_counted_not_heard(party_of: Callable[..., Any]) -> None:
     party = party_of(PAIR)
     party.start("A")
     assert answer(party, b"x", Leave(clock=1)) == []
-    assert answer(party, b"x", chunk(index=0, count=2), payload=b"1234") == []
-    (ack,) = answer(party, b"x", chunk(index=1, count=2), payload=b"1234")
+    assert answer(party, b"x", chunk(end=4, total_bytes=8), payload=b"1234") == []
+    (ack,) = answer(party, b"x", chunk(begin=4, end=8, total_bytes=8), payload=b"1234")
     assert ack == VectorAck(clock=ack.clock, exchange=ack.exchange, accepted=False,
                             reason="not_welcomed")  # fmt: skip
     party.tell("A", ev.Malformed(route=b"x"))
@@ -300,8 +300,9 @@ def test_strangers_are_counted_not_heard(party_of: Callable[..., Any]) -> None:
 
 
 def chunk(exchange: str = "B.B-boot-o.1", **changes: Any) -> Chunk:
-    fields = {"clock": 1, "nets": ("G", "D"), "round": 1, "index": 0, "count": 1}
-    more = {"total_bytes": 32, "digest": b"\0" * 32}
+    fields = {"clock": 1, "nets": ("G", "D"), "round": 1, "begin": 0}
+    size = {"total_bytes": 32, **changes}["total_bytes"]
+    more = {"end": size, "total_bytes": size, "digest": b"\0" * 16}
     return Chunk(exchange=exchange, **{**fields, **more, **changes})
 
 
@@ -309,11 +310,11 @@ def chunk(exchange: str = "B.B-boot-o.1", **changes: Any) -> Chunk:
     ("message", "payload", "reason"),
     [
         (chunk(), bytes(32), "digest"),
-        (chunk(total_bytes=2**30, count=99), bytes(32), "size"),
+        (chunk(total_bytes=2**30, end=32), bytes(32), "size"),
         (chunk(total_bytes=36), bytes(36), "size"),
         (chunk(nets=("D", "G")), bytes(32), "nets"),
         (chunk(nets=("G",), total_bytes=20), bytes(20), "nets"),
-        (chunk(count=3, index=1), bytes(12), "order"),
+        (chunk(begin=12, end=24), bytes(12), "order"),
         (chunk(exchange="C.C-boot-o.1"), bytes(32), "exchange"),
         (chunk(exchange="B.B-boot-o.x"), bytes(32), "exchange"),
     ],
@@ -356,8 +357,9 @@ def test_the_rest_of_a_wrong_vector_is_one_fault_only(party_of: Callable[..., An
     party = party_of(PAIR)
     party.start("A")
     answer(party, b"B", hello())
-    for index in range(1, 100):
-        answer(party, b"B", chunk(index=index, count=100), payload=bytes(4))
+    for begin in range(4, 400, 4):
+        piece = chunk(begin=begin, end=begin + 4, total_bytes=400)
+        answer(party, b"B", piece, payload=bytes(4))
     assert party.members["A"].machine.statistics().peers[0].faults == 1
 
 
@@ -401,7 +403,7 @@ def test_vectors_that_are_begun_and_never_finished_are_faults(party_of: Callable
     party.start("A")
     answer(party, b"B", hello())
     for attempt in range(1, 1000):
-        begun = chunk(exchange=f"B.B-boot-o.{attempt}", count=3)
+        begun = chunk(exchange=f"B.B-boot-o.{attempt}", end=4)
         answer(party, b"B", begun, payload=bytes(4))
     assert len(party.members["A"].kinds("vector_dropped")) <= 2 * MAX_FAULTS
     assert party.members["A"].machine.statistics().held_bytes == 0

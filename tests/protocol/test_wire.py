@@ -59,10 +59,11 @@ chunks = st.builds(
     exchange=exchanges,
     nets=st.sampled_from([("G",), ("D",), ("G", "D")]),
     round=counts,
-    index=counts,
-    count=st.integers(1, 2**62),
+    begin=counts,
+    end=st.integers(1, 2**31),
     total_bytes=st.integers(1, 2**31),
-    digest=st.binary(min_size=32, max_size=32),
+    digest=st.binary(min_size=16, max_size=16),
+    asks=st.booleans(),
 )
 
 
@@ -182,8 +183,8 @@ def test_a_lying_length_allocates_nothing() -> None:
         decode([sealed(b"\x81\xa4type\xc6\xff\xff\xff\xff")])
 
 
-CHUNK = Chunk(clock=1, exchange="A.b.1", nets=("G",), round=1, index=0, count=1, total_bytes=4,
-              digest=bytes(32))  # fmt: skip
+CHUNK = Chunk(clock=1, exchange="A.b.1", nets=("G",), round=1, begin=0, end=4, total_bytes=4,
+              digest=bytes(16))  # fmt: skip
 
 
 @pytest.mark.parametrize(

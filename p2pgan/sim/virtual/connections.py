@@ -82,6 +82,8 @@ class Connection:
     """The latest that was begun to be sent."""
     begun: int = 0
     """Vectors that were, one that is sent again counted again."""
+    resuming: Due | None = None
+    """When a vector that waits for credit goes on without it."""
 
     def begins(self, vector: QueuedVector) -> None:
         """A chunk of it is sent, the first perhaps."""

@@ -22,11 +22,11 @@ from p2pgan.node.connection import (
 )
 from p2pgan.node.incoming import answered, received
 from p2pgan.node.outbox import Frames, Outbox, QueuedVector
-from p2pgan.node.outgoing import counted, queued
+from p2pgan.node.outgoing import post, queued
 from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.messages import Chunk, Message
+from p2pgan.protocol.messages import Chunk, Credit, Message, VectorAck
 from p2pgan.protocol.wire import decode, encode
 from p2pgan.sim.virtual.connections import Backlog, Connection, Copy, Lane, Passage, Session
 from p2pgan.sim.virtual.links import Delivery, Links
@@ -160,7 +160,7 @@ class Network:
         connection = self._connections[caller, callee]
         session = connection.session
         flying = session is not None and (session.forward.in_flight or session.back.in_flight)
-        return bool(flying or connection.outbox.items)
+        return bool(flying or connection.outbox.has_items)
 
     def backlog(self, caller: str, callee: str) -> Backlog:
         """What waits for a connection, and what is on its way."""
@@ -169,7 +169,7 @@ class Network:
         vectors = sum(isinstance(item, QueuedVector) for item in items)
         lanes = (session.forward, session.back) if session is not None else ()
         return Backlog(
-            messages=len(items) - vectors,
+            messages=len(items) - vectors + len(connection.outbox.talk),
             vectors=vectors,
             in_flight=max((lane.in_flight for lane in lanes), default=0),
         )
@@ -301,10 +301,10 @@ class Network:
     def _end(self, connection: Connection) -> None:
         connection.session = None
         connection.spoiled_s = self._timeline.now
-        for due in (connection.dialling, connection.silence):
+        for due in (connection.dialling, connection.silence, connection.resuming):
             if due is not None:
                 due.call_off()
-        connection.dialling = connection.silence = None
+        connection.dialling = connection.silence = connection.resuming = None
 
     def _close(self, lane: Lane) -> None:
         """Nothing arrives there any more."""
@@ -321,10 +321,10 @@ class Network:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    def send(self, caller: str, callee: str, frames: Frames) -> None:
+    def send(self, caller: str, callee: str, message: Message) -> None:
         """Queues a message on a node's own connection."""
         connection = self._connections[caller, callee]
-        connection.outbox.push(frames)
+        post(message, connection.outbox, self._tallies[caller])
         self._pump(connection)
 
     def send_vector(self, caller: str, callee: str, vector: QueuedVector) -> str | None:
@@ -333,6 +333,12 @@ class Network:
         replaced = connection.outbox.push_vector(vector)
         self._pump(connection)
         return replaced
+
+    def credit(self, caller: str, callee: str, answer: Credit | VectorAck) -> None:
+        """The callee says that a chunk or a whole vector has come."""
+        connection = self._connections[caller, callee]
+        connection.outbox.credit(answer, self._timeline.now)
+        self._pump(connection)
 
     def reply(self, callee: str, route: bytes, frames: Frames) -> bool:
         """Answers a caller; `False` if it is gone, or does not read."""
@@ -357,8 +363,9 @@ class Network:
             if lane.copies:
                 self._launch(session, lane, *lane.copies.popleft(), is_chunk=True)
                 continue
-            frames = connection.outbox.next()
+            frames = connection.outbox.next(self._timeline.now)
             if frames is None:
+                self._await_credit(connection)
                 return
             vector = connection.outbox.under_way
             if vector is None:
@@ -366,6 +373,17 @@ class Network:
             else:
                 connection.begins(vector)
                 self._put_chunk(session, str(connection.begun), frames)
+
+    def _await_credit(self, connection: Connection) -> None:
+        """A vector that gets no credit goes on without it some time."""
+        resumes_s = connection.outbox.resumes_s
+        if resumes_s is not None and connection.resuming is None:
+            resume = partial(self._resume_vector, connection)
+            connection.resuming = self._timeline.at(resumes_s, resume)
+
+    def _resume_vector(self, connection: Connection) -> None:
+        connection.resuming = None
+        self._pump(connection)
 
     def _put(self, session: Session, lane: Lane, frames: Frames) -> None:
         """Hands a message to the links: it arrives once, twice, or never."""
@@ -469,7 +487,7 @@ class Network:
 def _is_last(frames: Frames) -> bool:
     """Whether a vector is whole with this chunk."""
     message, _ = decode(frames)
-    return isinstance(message, Chunk) and message.index + 1 == message.count
+    return isinstance(message, Chunk) and message.is_last
 
 
 class Endpoint:
@@ -486,8 +504,9 @@ class Endpoint:
         """What was sent and received."""
 
     def send(self, peer: str, message: Message) -> None:
-        """Sends over our own connection, behind everything that waits there."""
-        self._network.send(self._node, peer, counted(message, self.tallies))
+        """Sends over our own connection, behind everything that waits there; but what members say
+        of each other goes ahead of it."""
+        self._network.send(self._node, peer, message)
 
     def dial(self, peer: str, address: str) -> None:
         """Connects to a peer, in the place of an earlier connection to it if there is one."""
@@ -508,6 +527,10 @@ class Endpoint:
         frames = encode(message)
         if self._network.reply(self._node, route, frames):
             self.tallies.sent(message, frames)
+
+    def credit(self, peer: str, answer: Credit | VectorAck) -> None:
+        """A peer says that a chunk or a whole vector has come: more may be sent there."""
+        self._network.credit(self._node, peer, answer)
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke."""

@@ -168,7 +168,7 @@ def _message_told(message: object) -> str:
     """A message without its clock, and a chunk without its digest."""
     kind = type(message).__name__
     if isinstance(message, Chunk):
-        return f"{kind} {message.exchange} {message.index + 1}/{message.count}"
+        return f"{kind} {message.exchange} {message.end}/{message.total_bytes}"
     if isinstance(message, VectorAck):
         return f"{kind} {message.exchange} {message.reason or 'accepted'}"
     return kind

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from p2pgan.node.host import carry
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.messages import Leave, LeaveAck
 from p2pgan.sim.virtual.links import Delivery
@@ -63,9 +64,8 @@ class Party:
 
     def tell(self, node: str, event: ev.Event) -> None:
         assert node in self.up
-        self.heard[node].append((self.timeline.now, event))
-        if isinstance(event, ev.LinkDown):  # as the host does
-            self.ends[node].forget(event.peer)
+        if not carry(event, self.ends[node]):
+            self.heard[node].append((self.timeline.now, event))
 
     def start(self, node: str) -> None:
         self.up.add(node)

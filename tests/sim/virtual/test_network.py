@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgan.node.connection import HIGH_WATER_MARK
+from p2pgan.node.flow import PATIENCE_S, START_WINDOW
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import SendVector
-from p2pgan.protocol.messages import Chunk, Leave
+from p2pgan.protocol.messages import Chunk, Leave, Ping
 from p2pgan.sim.virtual.network import RECONNECT_MAX_S
 from tests.sim.virtual.party import LOST, Party, Way
 
@@ -184,7 +185,7 @@ def test_chunks_keep_their_order_and_copies_come_after_the_whole(
     party.say(1000)
     party.run(100.0)
     heard = [(at_s, e) for at_s, e in party.heard["b"] if isinstance(e, ev.Received)]
-    came = [event.message.index for _, event in heard if isinstance(event.message, Chunk)]
+    came = [event.message.begin // 64 for _, event in heard if isinstance(event.message, Chunk)]
     assert came == list(range(len(chunks))) * (2 if doubled else 1)
     (said_s,) = [at_s for at_s, event in heard if isinstance(event.message, Leave)]
     assert said_s == (0.0 if overtakes else heard[-1][0])
@@ -202,7 +203,7 @@ def test_no_more_are_on_their_way_for_a_vector_that_is_doubled() -> None:
     party.run(20.0)
     messages = [event.message for event in party.of("b", ev.Received)]
     whole = list(range(count))
-    assert [one.index for one in messages] == whole * 3
+    assert [one.begin // 64 for one in messages] == whole * 3
     assert [one.exchange for one in messages] == ["a.x.1"] * 2 * count + ["a.x.2"] * count
 
 
@@ -261,3 +262,55 @@ def test_a_vector_that_is_sent_again_has_another_fate() -> None:
     first, again = party.script.vectors[:2], party.script.vectors[2:]
     assert len(set(first)) == len(set(again)) == 1, "chunks share it"
     assert first[0] != again[0]
+
+
+LARGE = bytes(3 * START_WINDOW)
+
+
+def test_a_large_vector_needs_credit_and_a_small_one_does_not() -> None:
+    party = Party(latency_s=0.1)
+    party.ends["a"].send_vector(order("a.x.1"), LARGE, 262_144)
+    party.ends["a"].send_vector(order("a.x.2"), bytes(1000), 262_144)
+    assert party.in_flight() == START_WINDOW // 262_144
+    party.run(5.0)
+    heard = party.of("b", ev.Received)
+    assert b"".join(event.payload for event in heard) == LARGE + bytes(1000)
+    (_, answered), (credited, _) = (party.ends[node].tallies.take() for node in "ab")
+    assert answered == credited
+    assert 2 <= credited["credit"].messages <= 6
+
+
+def test_a_vector_whose_credit_is_lost_goes_on_some_time() -> None:
+    party = Party(latency_s=0.1)
+    whole = START_WINDOW // 262_144
+    # All chunks of the first window come, and nothing that is said of them.
+    party.script.plan += [[(0.1, False, False)]] * whole + [LOST] * 2
+    party.ends["a"].send_vector(order("a.x.1"), LARGE, 262_144)
+    party.run(PATIENCE_S - 0.1)
+    assert len(party.of("b", ev.Received)) == whole
+    party.run(2.0)
+    assert b"".join(event.payload for event in party.of("b", ev.Received)) == LARGE
+
+
+def test_probes_overtake_a_vector_that_waits_for_credit() -> None:
+    party = Party(latency_s=0.1)
+    party.ends["a"].send_vector(order("a.x.1"), LARGE, 262_144)
+    party.say(7)
+    party.ends["a"].send("b", Ping(clock=8, number=1, digest=b""))
+    party.run(5.0)
+    kinds = [type(event.message) for event in party.of("b", ev.Received)]
+    assert kinds.index(Ping) == START_WINDOW // 262_144
+    assert kinds[-1] is Leave
+
+
+def test_a_connection_that_is_made_again_owes_nothing() -> None:
+    party = Party(latency_s=0.1)
+    party.ends["a"].send_vector(order("a.x.1"), LARGE, 262_144)
+    party.crash("b")
+    party.run(1.0)
+    party.start("b")
+    party.run(RECONNECT_MAX_S + 1.0)
+    party.ends["a"].send_vector(order("a.x.2"), LARGE, 262_144)
+    party.run(3.0)
+    heard = [event for event in party.of("b", ev.Received) if event.message.exchange == "a.x.2"]
+    assert b"".join(event.payload for event in heard) == LARGE

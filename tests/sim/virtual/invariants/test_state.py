@@ -10,9 +10,11 @@ from torch import Tensor
 import p2pgan.node.work
 from p2pgan.errors import CheckFailed
 from p2pgan.mixing.rules import Incoming, merge
-from p2pgan.node.outbox import QueuedVector
+from p2pgan.node.outgoing import queued
+from p2pgan.node.tallies import Tallies
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.exchanges import Exchanges
+from p2pgan.protocol.instructions import SendVector
 from p2pgan.protocol.links import Outward
 from p2pgan.sim.virtual.invariants.members import HEALED_S
 from tests.sim.virtual.trials import Recorded
@@ -60,7 +62,8 @@ def test_queues_are_bounded(tmp_path: Path, what: str) -> None:
     elif what == "messages":
         connection.outbox.items.extend([frames] * 1025)
     else:
-        vector = QueuedVector(exchange="1.00000001.9", nets=("G",), purpose="mix", chunks=iter(()))
+        order = SendVector(peer="2", exchange="1.00000001.9", nets=("G",), round=1, clock=1)
+        vector = queued(order, bytes(4), 1024, Tallies())
         connection.outbox.items.extend([vector] * 7)
     with pytest.raises(CheckFailed, match=f"at most [0-9]+ {what} to `2`"):
         recorded.checkers._look()
