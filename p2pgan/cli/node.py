@@ -239,7 +239,7 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
     answers = _ask_all(_controls(run, control), StatusRequest())
     columns = ("node", "phase", "round", "iterations", "peers_ready", "sent", "received", "dropped")
     rows = [
-        {**answer, "phase": f"{answer['phase']}, degraded"} if answer.get("is_degraded") else answer
+        {**answer, "phase": "degraded"} if answer.get("is_degraded") else answer
         for answer in answers
     ]
     _print(answers, columns, as_json=json, rows=rows)

@@ -110,7 +110,7 @@ class NodeLoop:
 
     def _look_at_trainer(self) -> None:
         """Tells the machine when the training begins to hang, and when it goes on."""
-        is_stalled = self._trainer.is_stalled
+        is_stalled = self._trainer.is_stalled()
         if is_stalled != self._is_stalled:
             self._is_stalled = is_stalled
             self._host.feed([ev.WorkStalled(is_stalled=is_stalled)])

@@ -76,7 +76,6 @@ class Trainer:
         """Lets the running `Train` end after its current slice."""
         self._stop.set()
 
-    @property
     def is_stalled(self) -> bool:
         """Whether the thread has something to do and has not been heard of for too long."""
         sign = self._sign

@@ -179,6 +179,8 @@ class Machine(Moments, ABC):
             case ev.VectorReplaced():
                 self._exchanges.replaced(event.peer, event.exchange)
                 self._close_if_drained()
+            case ev.CheckpointRequested():
+                self._want_checkpoint()
             case ev.WorkStalled():
                 self._stalled(event)
             case ev.PauseRequested() | ev.ResumeRequested() | ev.ScoresRequested():
@@ -194,7 +196,12 @@ class Machine(Moments, ABC):
         ends = (Phase.SAVING, Phase.LEAVING, Phase.CLOSED)
         if self.phase is Phase.IDLE:
             return "it is not up yet"
-        return "it is about to end" if self._reason or self.phase in ends else self._objection(wish)
+        if self._reason or self.phase in ends:
+            return "it is about to end"
+        return "" if isinstance(wish, ev.CheckpointRequested) else self._objection(wish)
+
+    def _want_checkpoint(self) -> None:
+        """Notes the wish."""
 
     def _stalled(self, event: ev.WorkStalled) -> None:
         """Takes note; whoever hangs cannot be helped from here, but others can be told."""

@@ -63,9 +63,11 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Opens terminals with `node start` in them; closes what is left."""
     opened: list[subprocess.Popen[str]] = []
 
-    def open_(*arguments: str) -> subprocess.Popen[str]:
+    def open_(
+        *arguments: str, program: tuple[str, ...] = ("-m", "p2pgan")
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "p2pgan", "node", "start", *SMALL, *arguments],
+            [sys.executable, *program, "node", "start", *SMALL, *arguments],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,11 +118,78 @@ def test_two_terminals_share_a_run(two: Path, terminal: Any, tmp_path: Path) -> 
     assert stopped.exit_code == 0
     assert a.wait(DEADLINE_S) == 0
     b.send_signal(signal.SIGINT)
-    assert b.wait(DEADLINE_S) == 0
+    assert b.wait(DEADLINE_S) == 0, "stopped in good order"
     assert unaccounted(RunDirectory(out)) == []
     assert (out / "nodes" / "A" / "checkpoint.safetensors").is_file()
     gone = p2pgan("status", "--run", str(out))
     assert isinstance(gone.exception, P2PGanError)
+
+
+@pytest.mark.slow
+def test_a_running_node_pauses_scores_and_goes_on(two: Path, terminal: Any, tmp_path: Path) -> None:
+    terminal("--id", "A", "--overlay", str(two), "--iterations", "100000000", "--out", "run",
+             "--set", "daemon.wait_s=0", "--http", "0")  # fmt: skip
+    out = tmp_path / "run"
+    log = out / "nodes" / "A" / "events.jsonl"
+    wait_until(lambda: log.is_file() and '"round_finished"' in log.read_text())
+
+    def told(*words: str) -> dict[str, Any]:
+        result = p2pgan(*words, "--run", str(out), "--json")
+        assert result.exit_code == 0, result.output
+        (node,) = json.loads(result.stdout)["nodes"]
+        return dict(node)
+
+    assert told("pause")["answer"] == "pauses"
+    wait_until(lambda: told("status")["phase"] == "paused")
+    iterations = told("status")["iterations"]
+    assert told("scores")["fid"] is None
+    told("scores", "--now")
+    wait_until(lambda: told("scores")["fid"] is not None)
+    scored = p2pgan("scores", "--run", str(out))
+    assert str(iterations) in scored.stdout
+    assert told("checkpoint")["answer"] == "saves soon"
+    assert told("resume")["answer"] == "goes on"
+    wait_until(lambda: told("status")["iterations"] > iterations)
+    assert not told("status")["is_degraded"]
+
+
+HANGING = """
+import sys, threading
+from p2pgan.cli.app import main
+from p2pgan.node.work import CohortWork
+
+def hang(self, iterations):
+    print("hangs", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+CohortWork.train = hang
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_amid_a_step_that_never_ends_only_who_insists_is_heard(
+    two: Path, terminal: Any, tmp_path: Path, first: signal.Signals
+) -> None:
+    """The step comes first; a second Ctrl-C waits for nothing, and has its own status."""
+    words = ["--id", "A", "--overlay", str(two), "--out", "run",
+             "--set", "daemon.wait_s=0", "--set", "daemon.stalled_s=0.2"]  # fmt: skip
+    process = terminal(*words, program=("-c", HANGING))
+    assert process.stderr is not None
+    while "hangs" not in process.stderr.readline():
+        assert process.poll() is None
+    log = tmp_path / "run" / "nodes" / "A" / "events.jsonl"
+    wait_until(lambda: '"node_degraded"' in log.read_text())
+    shown = p2pgan("status", "--run", str(tmp_path / "run"))
+    assert "degraded" in shown.stdout
+    process.send_signal(first)
+    declined = wait_until(lambda: p2pgan("pause", "--run", str(tmp_path / "run")).exit_code)
+    assert declined == 1
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 130
+    assert '"aborted"' in log.read_text()
 
 
 @pytest.mark.slow
@@ -186,8 +255,8 @@ def test_settings_that_differ_are_refused(two: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run_of_silent_nodes(tmp_path: Path) -> Path:
-    """A run of three: one ended, one that listens and never answers, one that is gone."""
+def run_of_dead_nodes(tmp_path: Path) -> Path:
+    """A run of three: one ended, and two that are gone without a word."""
     from datetime import UTC, datetime
 
     directory = RunDirectory(tmp_path)
@@ -208,20 +277,18 @@ def run_of_silent_nodes(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("question", ["status", "peers", "stop"])
-def test_a_node_that_does_not_answer_is_shown_as_such(
-    run_of_silent_nodes: Path, monkeypatch: pytest.MonkeyPatch, question: str
+@pytest.mark.parametrize(
+    "question", ["status", "peers", "scores", "pause", "resume", "checkpoint", "stop"]
+)
+def test_a_node_that_is_gone_is_shown_as_such_at_once(
+    run_of_dead_nodes: Path, question: str
 ) -> None:
-    from p2pgan.daemon import control
-
-    monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(control.request, "__defaults__", (0.05,))
-    told = p2pgan(question, "--run", str(run_of_silent_nodes), "--json")
+    told = p2pgan(question, "--run", str(run_of_dead_nodes), "--json")
     assert told.exit_code == 1
     nodes = json.loads(told.stdout)["nodes"]
     assert [node["node"] for node in nodes] == ["B", "C"], "who ended in good order is not asked"
-    assert all("error" in node for node in nodes)
-    table = p2pgan(question, "--run", str(run_of_silent_nodes))
+    assert all("one that is gone" in node["error"] for node in nodes)
+    table = p2pgan(question, "--run", str(run_of_dead_nodes))
     assert table.exit_code == 1
     assert "no answer" in table.stdout
 

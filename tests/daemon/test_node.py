@@ -1,5 +1,6 @@
 """Whole nodes over real sockets, with tiny work in the place of training."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import zmq
 
 from p2pgan.daemon import control
+from p2pgan.daemon.health import Health
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, ask, reserve_ports
@@ -34,11 +36,14 @@ class Node:
         self.transport = Transport(
             addresses[name], {peer: a for peer, a in addresses.items() if peer != name}
         )
-        self.trainer = Trainer(lambda: work, self.transport.wake)
+        self.trainer = Trainer(
+            lambda: work, self.transport.wake, changes.pop("stalled_s", math.inf)
+        )
         identity = Identity(
             node=changes.pop("identity", name), run="run", architecture="tiny", boot=f"{name}-boot"
         )
         neighbors = tuple(peer for peer in addresses if peer != name)
+        watcher = changes.pop("watcher", None)
         for own in ("last_step", "weighting"):
             if changes.get(own) is not None:
                 changes[own] = changes[own](name)
@@ -54,6 +59,8 @@ class Node:
         self.loop = NodeLoop(
             PeerMachine(settings), self.transport, self.trainer, self.log.append, chunk_bytes=4096
         )
+        if watcher is not None:
+            self.loop.watch(watcher)
         self.thread = threading.Thread(target=self._run, name=name)
 
     def _next(self, ready: Sequence[str]) -> Sequence[str]:
@@ -210,6 +217,80 @@ def test_a_node_is_asked_and_stopped_through_its_control_socket(
     until(lambda: a.ended)
     assert a.ended == Ended(reason="stopped")
     assert b.ended is None
+
+
+def test_a_node_pauses_scores_and_goes_on_through_its_control_socket(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    a, b = start("AB", iterations=10_000_000)
+    until(lambda: a.kinds("vector_mixed"))
+    address = a.kinds("node_started")[0]["control"]
+
+    def ask_a(question: control.Request) -> Any:
+        return control.request(address, question, 30.0)
+
+    assert ask_a(control.ScoresRequest()) == control.ScoresAnswer(node="A")
+    assert isinstance(ask_a(control.PauseRequest()), control.Granted)
+    until(lambda: ask_a(control.StatusRequest()).phase == "paused")
+    made, received = a.work.iterations, len(a.kinds("vector_received"))
+    until(lambda: len(a.kinds("vector_received")) > received)
+    assert a.work.iterations == made
+    ask_a(control.ScoresRequest(now=True))
+    until(lambda: ask_a(control.ScoresRequest()).fid == 10.0)
+    assert ask_a(control.StatusRequest()).is_paused
+    ask_a(control.ResumeRequest())
+    until(lambda: a.work.iterations > made)
+    assert b.ended is None
+
+
+def test_a_node_that_is_about_to_end_declines(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    """It waits for a peer that never says goodbye: its own."""
+    (a,) = start("AB", run="A", wait_s=0.0, iterations=10_000_000)
+    until(lambda: a.kinds("round_finished"))
+    go_on = threading.Event()
+    a.work.gate = lambda: go_on.wait(60.0)
+    address = a.kinds("node_started")[0]["control"]
+    control.request(address, control.StopRequest(), 30.0)
+    declined = control.request(address, control.PauseRequest(), 30.0)
+    go_on.set()
+    assert declined == control.Declined(node="A", reason="it is about to end")
+    until(lambda: a.ended)
+
+
+def test_a_training_that_hangs_shows_and_so_does_its_end(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    """The loop goes on: it answers, and takes the vectors of others."""
+    a, b = start("AB", iterations=10_000_000, stalled_s=0.3)
+    until(lambda: a.kinds("vector_mixed"))
+    go_on = threading.Event()
+    a.work.gate = lambda: go_on.wait(60.0)
+    address = a.kinds("node_started")[0]["control"]
+    until(lambda: a.kinds("node_degraded"))
+    status = control.request(address, control.StatusRequest(), 30.0)
+    assert isinstance(status, control.StatusAnswer)
+    assert status.is_degraded
+    received = len(a.kinds("vector_received"))
+    until(lambda: len(a.kinds("vector_received")) > received)
+    go_on.set()
+    until(lambda: len(a.kinds("node_degraded")) == 2)
+    assert [fields["is_degraded"] for fields in a.kinds("node_degraded")] == [True, False]
+    assert b.ended is None
+
+
+def test_watchers_are_told_every_phase_and_the_last_word(
+    start: Callable[..., list[Node]], until: Until
+) -> None:
+    told: list[Health] = []
+    (a,) = start("AB", run="A", wait_s=0.0, watcher=told.append)
+    until(lambda: a.ended)
+    a.thread.join(30.0)
+    assert told[0].statistics.phase != "closed"
+    assert told[-1].statistics.phase == "closed"
+    assert told[-1].records["round_finished"] == 30
+    assert [health.at_s for health in told] == sorted(health.at_s for health in told)
 
 
 def test_a_failure_of_the_work_ends_that_node_alone(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2pgan.daemon.trainer import SLICE_S, Trainer
+from p2pgan.daemon.trainer import OTHER_WORK, SLICE_S, Trainer
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
@@ -155,4 +155,73 @@ def test_networks_that_cannot_be_built_reach_the_loop(until: Until) -> None:
     trainer.give(do.Train(iterations=1))
     (done,) = until(trainer.outcomes)
     assert isinstance(done.event, ev.WorkFailed)
+    trainer.close(30.0)
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("job", "patience"), [(do.Train(iterations=1), 1), (do.Score(), OTHER_WORK)]
+)
+def test_a_thread_that_gives_no_sign_has_stalled(
+    work: Any, monkeypatch: pytest.MonkeyPatch, until: Until, job: Any, patience: int
+) -> None:
+    """Idle threads have nothing to give a sign of; other work than training may take longer."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait()
+
+    trainer = Trainer(lambda: work, lambda: None, stalled_s=2.0)
+    trainer.give(do.Mix(arrivals=()))  # the first job builds the networks
+    while not trainer.outcomes():
+        pass
+    clock.now = 1000.0
+    assert not trainer.is_stalled()
+    if isinstance(job, do.Train):
+        work.gate = hang
+    else:
+        monkeypatch.setattr(work, "score", hang)
+    trainer.give(job)
+    begun.wait()
+    clock.now += 2.0 * patience
+    assert not trainer.is_stalled()
+    clock.now += 0.1
+    assert trainer.is_stalled()
+    go_on.set()
+    while not trainer.outcomes():
+        pass
+    assert not trainer.is_stalled()
+    trainer.close(30.0)
+
+
+def test_the_networks_take_longer_to_build_than_a_slice_to_train(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make() -> Any:
+        begun.set()
+        go_on.wait()
+        return work
+
+    trainer = Trainer(make, lambda: None, stalled_s=2.0)
+    trainer.give(do.Train(iterations=1))
+    begun.wait()
+    clock.now = 2.0 * OTHER_WORK
+    assert not trainer.is_stalled()
+    go_on.set()
     trainer.close(30.0)
