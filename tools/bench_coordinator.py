@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pgan.config import config_from
-from p2pgan.daemon import node, supervisor, trainer, transport
-from p2pgan.daemon.process import NodePlan
+from p2pgan.daemon import children, node, supervisor, trainer, transport
 from p2pgan.protocol.coordinator import CoordinatorMachine
 from p2pgan.protocol.worker import WorkerMachine
 from p2pgan.record.rundir import RunDirectory
@@ -33,7 +32,7 @@ TIMERS = "timers.json"
 Parts = dict[str, tuple[int, float]]
 """For each part of the work, calls and seconds that its thread computed."""
 
-plain_child = supervisor._child
+plain_child = children.run_child
 """What runs a node, before it is replaced."""
 
 
@@ -65,7 +64,7 @@ class Stopwatch:
         setattr(owner, name, timed)
 
 
-def timed_child(plan: NodePlan, stderr: Path) -> None:
+def timed_child(post: children.Post) -> None:
     """A child of the supervisor that leaves its timers beside its log."""
     watch = Stopwatch()
     watch.watch(trainer, "perform", lambda work, job: f"work {type(job).__name__}")
@@ -78,11 +77,11 @@ def timed_child(plan: NodePlan, stderr: Path) -> None:
     watch.watch(node.NodeLoop, "run", lambda *_: "loop thread, all of it")
     begun_s = time.process_time()
     try:
-        plain_child(plan, stderr)
+        plain_child(post)
     finally:
         parts: dict[str, Any] = {name: tuple(part) for name, part in watch.parts.items()}
         parts["process"] = (1, time.process_time() - begun_s)
-        stderr.with_name(TIMERS).write_text(json.dumps(parts))
+        post.stderr.with_name(TIMERS).write_text(json.dumps(parts))
 
 
 def speed(directory: RunDirectory) -> tuple[float, int]:
@@ -121,7 +120,7 @@ def table(title: str, parts: Parts, iterations: int) -> str:
 def run(settings: Mapping[str, Any], folder: Path) -> tuple[RunDirectory, dict[str, Any]]:
     """A run with timers."""
     config = config_from(settings, at="bench")
-    supervisor._child = timed_child
+    children.run_child = timed_child
     done = supervisor.up(
         config, folder, folder / "run", on_progress=lambda progress: None, say=print
     )

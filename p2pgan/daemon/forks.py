@@ -17,6 +17,11 @@ PRELOADED: Final = ["p2pgan.daemon.supervisor", "torch._dynamo"]
 """Imported once for all children: a child is then ready in a tenth of the time, and shares the
 memory. The second is what torch's optimisers import when the first one is made."""
 
+UNHEARD: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a service manager sends to every process of a family at once. The supervisor
+alone decides what becomes of it: the fork server ends when it and all children have ended, and its
+end is theirs."""
+
 
 def warm_up() -> ForkServerContext:
     """The context to start children in; its server is running (and busy importing) afterwards."""
@@ -29,13 +34,13 @@ def warm_up() -> ForkServerContext:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Ctrl-C reaches the whole terminal, and the server would die of it amid its imports, with a
-    traceback. Processes inherit that it is ignored; every node then sets its own handler."""
+    """Processes inherit that a signal is ignored; every node then sets its own handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in UNHEARD}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

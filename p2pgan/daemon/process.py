@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 import torch
@@ -43,6 +43,7 @@ from p2pgan.errors import (
 )
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.files import Reached, remove_parts, unwatched
+from p2pgan.inspect.words import Teller
 from p2pgan.node.around import Company
 from p2pgan.node.host import Ended
 from p2pgan.node.kept import Resumption
@@ -68,14 +69,12 @@ ABORTED: Final = "aborted"
 TRAINER_CLOSE_S: Final = 1.0
 """How long an ending node waits for its training thread, which is done unless it was aborted."""
 
-PROGRESS_S: Final = 5.0
-"""Seconds between two lines of progress."""
-
 HUB_HINT: Final = (
     "`p2pgan topology new complete --nodes 5 --hub --address-base tcp://127.0.0.1:5550 --out "
     "hub.json` makes an overlay file with a coordinator"
 )
 
+Told = TypeVar("Told")
 Say = Callable[[str], None]
 """Shows a line to whoever started the node."""
 
@@ -205,7 +204,7 @@ def run_node(
     Raises:
         P2PGanError: for whatever keeps it from running, or made it fail.
     """
-    say = _undaunted(say)
+    say = undaunted(say)
     torch.set_num_threads(plan.config.daemon.threads)
     experiment = experiment or prepare(plan.config, plan.data_dir)
     overlay = overlay_files.read(plan.overlay_file)
@@ -307,25 +306,12 @@ def leave_process(status: int) -> NoReturn:
     sys.exit(status)
 
 
-REFUSALS: Final[Mapping[str, str]] = {
-    "protocol": "another version of p2pgan",
-    "run": "it is of another run",
-    "architecture": "other settings",
-    "identity_taken": "another process has that id",
-    "own_address": "the address is the node's own",
-    "not_neighbor": "the overlay does not join the two",
-    "wrong_node": "another node answers at that address",
-    "faults": "too many messages that cannot be used",
-}
-"""What people read for the reasons of a handshake that fails."""
-
-
 class Log:
     """Writes the machine's records, and shows some of them to people."""
 
     def __init__(self, writer: RecordWriter, directory: RunDirectory, say: Say) -> None:
         self._writer, self._directory, self._say = writer, directory, say
-        self._shown_s = time.monotonic()
+        self._teller = Teller()
         self._saved = ""
 
     def __call__(self, record: Record) -> None:
@@ -350,43 +336,23 @@ class Log:
 
     def _show(self, kind: str, fields: Mapping[str, object]) -> None:
         match kind:
-            case "peer_joined":
-                self._say(f"peer `{fields['peer']}` joined")
-            case "peer_lost":
-                self._say(f"peer `{fields['peer']}` lost: {fields['reason']}")
-            case "peer_refused" if fields["reason"] == "leaving":
-                pass  # told a moment later than it might have been; nothing is wrong
-            case "peer_refused" if fields["by"] == "us":
-                self._say(f"warning: peer `{fields['peer']}` refused: {_why(fields['reason'])}")
-            case "peer_refused":
-                self._say(f"warning: peer `{fields['peer']}` refuses us: {_why(fields['reason'])}")
-            case "scores":
-                self._say(
-                    f"round {fields['round']}, {fields['iterations']} iterations: "
-                    f"FID {fields['fid']:.1f}, MS {fields['ms']:.2f}"
-                )
-            case "round_finished" if time.monotonic() - self._shown_s >= PROGRESS_S:
-                self._shown_s = time.monotonic()
-                self._say(f"round {fields['round']}, {fields['iterations']} iterations")
             case "checkpoint_saved":  # a coordinator saves after every round
                 self._saved = f"saved {self._directory.path / str(fields['path'])}"
-            case "checkpoint_failed":
-                self._say(f"warning: not saved: {fields['reason']}")
             case "node_stopped" if self._saved:
                 self._say(self._saved)
+            case "node_started" | "node_stopped":
+                pass  # whoever started the node sees it
+            case _:
+                if line := self._teller.tell("", kind, fields):
+                    self._say(line)
 
 
-def _why(reason: object) -> str:
-    """A reason in words, and as it stands in the log."""
-    return f"{REFUSALS[str(reason)]} (`{reason}`)" if reason in REFUSALS else str(reason)
+def undaunted(tell: Callable[[Told], None]) -> Callable[[Told], None]:
+    """`tell`, whoever listens: an `OSError` of it, as of a terminal that is gone, is not ours."""
 
-
-def _undaunted(say: Say) -> Say:
-    """`say`, whoever listens: an `OSError` of it is not the node's."""
-
-    def told(line: str) -> None:
+    def told(what: Told) -> None:
         with suppress(OSError):
-            say(line)
+            tell(what)
 
     return told
 

@@ -420,18 +420,40 @@ def conversation(address: str, timeout_s: float) -> Iterator[Callable[[Message],
 
 
 def reserve_ports(count: int) -> tuple[list[socket.socket], list[int]]:
-    """Free ports of 127.0.0.1 that nobody else is given as long as their sockets stay open.
+    """Free ports of 127.0.0.1, and the sockets that hold them.
 
-    The sockets are bound but do not listen, and allow their address to be used again, as ZeroMQ's
-    do: on Linux a node can then bind the port, and the system hands it to nobody who asks for any.
+    Raises:
+        TransportError: if there are not so many.
     """
-    held = []
-    for _ in range(count):
-        reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        held.append(reserved)
+    held = [hold_port(0, at=f"{count} ports") for _ in range(count)]
     return held, [reserved.getsockname()[1] for reserved in held]
+
+
+def hold_port(port: int, *, at: str) -> socket.socket:
+    """A port of 127.0.0.1 that nobody else is given as long as this socket stays open.
+
+    The socket is bound but does not listen, and allows its address to be used again, as ZeroMQ's
+    do: on Linux a node can then bind the port, and the system hands it to nobody who asks for any.
+
+    Args:
+        port: which; 0: any that is free.
+        at: what it is for, for errors.
+    Raises:
+        TransportError: if somebody listens there, or none is free.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError as error:
+        held.close()
+        raise TransportError(
+            expected=f"port {port} of 127.0.0.1 free" if port else "a free port of 127.0.0.1",
+            got=error.strerror or str(error),
+            at=at,
+            hint=f"`ss -ltnp sport = :{port}` shows who has it" if port else "",
+        ) from None
+    return held
 
 
 def _configure(made: "zmq.Socket[bytes]", max_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """The log as lines for a reader, and the log as it grows."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,24 @@ FOLLOW_EVERY_S = 0.5
 
 def line_of(record: Record) -> str:
     """One line: time of day (UTC), node, kind, and the kind's own fields."""
+    return f"{head_of(record)} {plain(record.kind, fields_of(record))}".rstrip()
+
+
+def head_of(record: Record) -> str:
+    """What a line begins with: time of day (UTC) and node."""
     time = record.wall.strftime("%H:%M:%S.%f")[:-3]
-    node = printable(record.node) or "-"
-    fields = [
-        f"{printable(name)}={_text(name, value)}"
-        for name, value in record.to_dict().items()
-        if name not in _ENVELOPE
-    ]
-    return " ".join([time, f"{node:<8}", f"{printable(record.kind):<16}", *fields]).rstrip()
+    return f"{time} {printable(record.node) or '-':<8}"
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """The kind's own fields, those left out that do not apply."""
+    return {name: value for name, value in record.to_dict().items() if name not in _ENVELOPE}
+
+
+def plain(kind: str, fields: Mapping[str, Any]) -> str:
+    """A kind and its fields, as they stand in the log."""
+    told = [f"{printable(name)}={_text(name, value)}" for name, value in fields.items()]
+    return " ".join([f"{printable(kind):<16}", *told]).rstrip()
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

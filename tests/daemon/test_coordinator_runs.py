@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig, SplitConfig
-from p2pgan.daemon import supervisor
+from p2pgan.daemon import children, supervisor
+from p2pgan.daemon.family import Progress
 from p2pgan.daemon.node import NodeLoop
-from p2pgan.daemon.supervisor import Progress
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.daemons import DaemonConfig
@@ -221,7 +221,7 @@ def test_a_worker_that_stays_frozen_is_killed_when_all_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody else could end it, and the supervisor waits for all."""
-    monkeypatch.setattr(supervisor, "STOP_EXTRA_S", 0.5)
+    monkeypatch.setattr(children, "STOP_EXTRA_S", 0.5)
     out = tmp_path / "run"
     limits = CoordinatorConfig(
         deadline_first_s=5.0, deadline_min_s=0.2, lost_after_s=1.0, wait_s=4.0

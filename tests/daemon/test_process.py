@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +23,6 @@ from p2pgan.node import roles
 from p2pgan.node.work import CohortWork
 from p2pgan.overlay import files as overlay_files
 from p2pgan.protocol.instructions import Record
-from p2pgan.protocol.messages import RefusalCode
 from p2pgan.record.rundir import RunDirectory
 
 CONFIG = RunConfig(
@@ -432,10 +431,6 @@ def test_what_is_saved_in_every_round_is_told_once(log: Any) -> None:
     stopped = {"reason": "finished", "iterations": 4, "rounds": 2}
     write(Record(kind="node_stopped", fields=stopped, clock=5))
     assert [line.rpartition("/")[2] for line in said] == ["4"]
-
-
-def test_every_reason_of_a_refusal_has_words() -> None:
-    assert set(process.REFUSALS) == set(get_args(RefusalCode)) - {"leaving"}
 
 
 def test_scores_that_are_not_finite_can_be_shown(log: Any) -> None:

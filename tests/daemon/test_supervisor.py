@@ -14,7 +14,7 @@ import pytest
 
 from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.daemon import supervisor
-from p2pgan.daemon.supervisor import Progress
+from p2pgan.daemon.family import Family, Progress, error_line
 from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import ConfigError, RecordError
 from p2pgan.inspect.summary import unaccounted
@@ -190,14 +190,14 @@ def test_an_interrupt_in_the_middle_of_starting_forgets_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     """Nodes that start after the interrupt have to hear of it too."""
-    plan, calls = supervisor._Family._plan, iter(range(10))
+    plan, calls = Family._plan, iter(range(10))
 
-    def interrupted_plan(family: Any, node: str) -> Any:
+    def interrupted_plan(family: Any, node: str, **options: Any) -> Any:
         if next(calls) == before:
             signal.raise_signal(signal.SIGINT)
-        return plan(family, node)
+        return plan(family, node, **options)
 
-    monkeypatch.setattr(supervisor._Family, "_plan", interrupted_plan)
+    monkeypatch.setattr(Family, "_plan", interrupted_plan)
     with suppress(KeyboardInterrupt):  # as it is if no node has come as far as its log
         outcome, _ = run(ENDLESS, tmp_path / "run", lambda progress: None)
         assert outcome.interrupted
@@ -231,8 +231,8 @@ def test_pooled_algorithms_are_refused_before_anything_starts(tmp_path: Path) ->
 )
 def test_the_error_of_a_node_is_its_last_line(tmp_path: Path, text: str, line: str) -> None:
     (tmp_path / "stderr.log").write_text(text)
-    assert supervisor._error_line(tmp_path / "stderr.log") == line
-    assert supervisor._error_line(tmp_path / "missing.log") == ""
+    assert error_line(tmp_path / "stderr.log") == line
+    assert error_line(tmp_path / "missing.log") == ""
 
 
 def test_signal_handlers_are_left_alone_outside_the_main_thread(tmp_path: Path) -> None:
