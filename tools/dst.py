@@ -26,15 +26,15 @@ class Outcome(NamedTuple):
     """How it failed; empty if it did not."""
 
 
-def attempt(seed: int, nodes: int) -> Outcome:
+def attempt(seed: int, nodes: int, *, watched: bool = False) -> Outcome:
     """One seed."""
     torch.set_num_threads(1)
     try:
-        return Outcome(seed, trial(seed, nodes), "")
+        return Outcome(seed, trial(seed, nodes, watched=watched), "")
     except CheckFailed as error:
         return Outcome(seed, None, f"{error}\n{error.story}")
     except Exception:  # noqa: BLE001 - the other seeds are still to be played
-        again = f"python -m tools.dst --seed {seed} --nodes {nodes}"
+        again = f"python -m tools.dst --seed {seed} --nodes {nodes}{' --watched' * watched}"
         return Outcome(seed, None, f"no check, but an error; hint: {again}\n{format_exc()}")
 
 
@@ -44,13 +44,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--count", type=int, default=1, help="how many (default: 1)")
     parser.add_argument("--nodes", type=int, default=NODES, help=f"of a run (default: {NODES})")
+    parser.add_argument("--watched", action="store_true", help="nodes watch each other as members")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     asked = parser.parse_args()
     begun_s = time.perf_counter()
     failures = events = 0
     with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
         seeds = range(asked.seed, asked.seed + asked.count)
-        for outcome in pool.imap(partial(attempt, nodes=asked.nodes), seeds):
+        for outcome in pool.imap(partial(attempt, nodes=asked.nodes, watched=asked.watched), seeds):
             if outcome.result is None:
                 failures += 1
                 print(f"seed {outcome.seed}: {outcome.told}\n")

@@ -8,17 +8,20 @@ comes from there is taken. A connection to a member that is dead stays: its next
 come over it, as when a partition heals.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from p2pgan.protocol.charter import answer
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.exchanges import Exchanges
 from p2pgan.protocol.instructions import Dial, HangUp, Reply
 from p2pgan.protocol.links import Link, Outward, disagreement
 from p2pgan.protocol.membership.membership import Membership
 from p2pgan.protocol.membership.table import Change
-from p2pgan.protocol.messages import Hello, Member, Rumors, Talk, Welcome
+from p2pgan.protocol.messages import Hello, Inquire, Member, Rumors, Talk, Welcome
 from p2pgan.protocol.neighborhood import Neighborhood
+from p2pgan.protocol.statistics import MemberStatistics
 from p2pgan.protocol.views import Around
 
 GONE: Final = ("dead", "left")
@@ -83,6 +86,13 @@ class Attachment:
         """We wait no longer for those that have not started: from now on they are missing."""
         self._is_begun = True
 
+    def inquired(self, route: bytes, inquire: Inquire) -> None:
+        """Somebody wants to know what run this is, perhaps to come."""
+        charter = self._around.charter(self.membership.rows())
+        if charter:
+            message = answer(inquire, charter, self._core.tick())
+            self._core.emit(Reply(route=route, message=message))
+
     def called(self, route: bytes, hello: Hello) -> None:
         """A caller that agrees with us is a member; one that we thought gone is told so, and will
         contradict."""
@@ -102,6 +112,12 @@ class Attachment:
         if not self.membership.met(row):
             self._contradict(route, hello.node)
         self.follow()
+        is_member = self.membership.row(hello.node) is not None
+        if is_member and hello.node not in self._neighborhood.links:
+            # It knows of an edge that we have not heard of yet, or no more: it may call, and what
+            # it sends is taken; nothing is sent there.
+            self._meet(hello.node)
+            self._neighborhood.attach(hello.node, False)
 
     def _contradict(self, route: bytes, node: str) -> None:
         ours = self.membership.row(node)
@@ -179,8 +195,7 @@ class Attachment:
             if link.is_attached != (peer in ours):
                 self._neighborhood.attach(peer, peer in ours)
         for peer in sorted({*ours} - self._neighborhood.links.keys()):
-            self._neighborhood.add(peer)
-            self._exchanges.meet(peer)
+            self._meet(peer)
         for peer in sorted({*ours} - self._dialled):
             row = self.membership.row(peer)
             assert row is not None, f"{peer} is in the overlay, and nobody knows it"
@@ -193,11 +208,38 @@ class Attachment:
             spectral_gap=self._view.spectral_gap,
         )
 
+    def _meet(self, peer: str) -> None:
+        """We have to do with a peer for the first time."""
+        self._neighborhood.add(peer)
+        self._exchanges.meet(peer)
+
     def _dial(self, row: Member) -> None:
         """Has our shell connect to a member, once it is known where it is."""
         if row.address:
             self._dialled.add(row.node)
             self._core.emit(Dial(peer=row.node, address=row.address))
+
+    def believed(self, peer: str) -> str:
+        """What is believed of a peer, if it is not just there: `suspect`, `dead`, `left`,
+        `degraded`; or `detached`, where the overlay joins us no more."""
+        row = self.membership.row(peer)
+        if row is not None and row.state != "alive":
+            return row.state
+        if peer in self._loose or peer not in self._dialled:
+            return "detached"
+        return "degraded" if peer in self.membership.degraded else ""
+
+    def statistics(self) -> MemberStatistics:
+        """For status pages."""
+        membership = self.membership
+        states = Counter(row.state for row in membership.rows())
+        return MemberStatistics(
+            alive=states["alive"],
+            suspects=states["suspect"],
+            dead=states["dead"],
+            left=states["left"],
+            local_health=membership.health,
+        )
 
     def validate(self) -> None:
         """Asserts the invariants of the class."""

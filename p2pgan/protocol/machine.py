@@ -20,7 +20,6 @@ from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.attachment import Attachment
-from p2pgan.protocol.charter import answer
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
 from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate
@@ -200,13 +199,12 @@ class Machine(Moments, ABC):
             return "it is about to end"
         return "" if isinstance(wish, ev.CheckpointRequested) else self._objection(wish)
 
-    def _want_checkpoint(self) -> None:
-        """Notes the wish."""
-
     def _stalled(self, event: ev.WorkStalled) -> None:
         """Takes note; whoever hangs cannot be helped from here, but others can be told."""
         if self.phase is not Phase.CLOSED and event.is_stalled != self._is_degraded:
             self._is_degraded = event.is_stalled
+            if self._attachment is not None:
+                self._attachment.membership.set_degraded(event.is_stalled)
             self._core.record("node_degraded", is_degraded=event.is_stalled)
 
     def _start(self, event: ev.Started) -> None:
@@ -387,7 +385,8 @@ class Machine(Moments, ABC):
         is."""
         message, route = event.message, event.route
         if isinstance(message, Inquire):
-            self._inquired(route, message)
+            if self._attachment is not None and self.phase is not Phase.LEAVING:
+                self._attachment.inquired(route, message)
             return
         if isinstance(message, Hello):
             is_leaving = self.phase is Phase.LEAVING
@@ -449,16 +448,6 @@ class Machine(Moments, ABC):
         """Anything that a peer says is a sign of life."""
         if self._attachment is not None:
             self._attachment.membership.heard(link.peer)
-
-    def _inquired(self, route: bytes, inquire: Inquire) -> None:
-        """Somebody wants to know what run this is, perhaps to come."""
-        around = self._core.settings.around
-        if around is None or self._attachment is None or self.phase is Phase.LEAVING:
-            return
-        charter = around.charter(self._attachment.membership.rows())
-        if charter:
-            message = answer(inquire, charter, self._core.tick())
-            self._core.emit(do.Reply(route=route, message=message))
 
     def _refused(self, link: Link, refuse: Refuse) -> None:
         """Being refused by one is no reason to stop, but for an id that somebody else holds.
@@ -554,11 +543,16 @@ class Machine(Moments, ABC):
             is_paused=self._is_paused(),
             is_degraded=self._is_degraded,
             scores=self._scores(),
+            members=self._attachment.statistics() if self._attachment is not None else None,
             peers=tuple(
-                PeerStatistics.of(link, exchanges.traffic[peer])
+                PeerStatistics.of(link, exchanges.traffic[peer], self._believed(peer))
                 for peer, link in self._neighborhood.links.items()
             ),
         )
+
+    def _believed(self, peer: str) -> str:
+        """What members believe of a peer, if it is not just there."""
+        return "" if self._attachment is None else self._attachment.believed(peer)
 
     def validate(self) -> None:
         """Asserts the invariants of the class, for all that has changed since the last time."""

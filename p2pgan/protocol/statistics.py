@@ -12,7 +12,8 @@ class PeerStatistics:
 
     peer: str
     state: str
-    """`down`, `greeted`, `ready`, `refused` or `left`."""
+    """`down`, `greeted`, `ready`, `refused` or `left`; or what members believe of it, if it is not
+    just there: `suspect`, `dead`, `degraded`, `detached`."""
     greeted_us: bool
     """Whether its own vectors can reach us."""
     faults: int
@@ -25,11 +26,11 @@ class PeerStatistics:
     dropped: int
 
     @classmethod
-    def of(cls, link: Link, traffic: Traffic) -> "PeerStatistics":
-        """From what the machine knows of the neighbor."""
+    def of(cls, link: Link, traffic: Traffic, believed: str = "") -> "PeerStatistics":
+        """From what the machine knows of the neighbor, and what members believe of it."""
         return cls(
             peer=link.peer,
-            state="left" if link.left else link.outward.value,
+            state="left" if link.left else believed or link.outward.value,
             greeted_us=link.route is not None,
             faults=link.faults,
             **asdict(traffic),
@@ -45,6 +46,18 @@ class ScoreStatistics:
     fid: float | None
     ms: float | None
     samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatistics:
+    """Everybody who was ever there, as a node sees it."""
+
+    alive: int
+    suspects: int
+    dead: int
+    left: int
+    local_health: int
+    """Lifeguard's score of the node's own senses, from 0, the best, to 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,8 @@ class PeerMachineStatistics:
     """Whether somebody wants it to train no more for now; its phase may not say so yet."""
     is_degraded: bool
     """Whether its work shows no sign of life."""
+    members: MemberStatistics | None
+    """`None`: members do not watch each other."""
     scores: ScoreStatistics | None
     """The latest; `None`: it was not scored yet."""
     peers: tuple[PeerStatistics, ...]

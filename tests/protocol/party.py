@@ -133,28 +133,34 @@ class Party:
             choices = {**common, **(overrides or {}).get(node, {})}
             if "last_step" in choices:  # each node has its own book
                 choices["last_step"] = choices["last_step"](node)
-            identity = Identity(
-                node=node,
-                run=choices.pop("run", "run"),
-                architecture=choices.pop("architecture", "same"),
-                boot=choices.pop("boot", f"{node}-boot-of-this-test"),
-            )
-            defaults: dict[str, Any] = {
-                "iterations": 6,
-                "exchange_every": 2,
-                "net_bytes": {"G": 20, "D": 12},
-                "draw": self._draw,
-            }
-            settings = Settings(
-                identity=identity,
-                neighbors=tuple(neighbors),
-                groups=groups,
-                **{**defaults, **choices},
-            )
-            self.members[node] = Member(settings)
-            self.members[node].vector["G"][0] = len(self.members)  # by which a judge knows it
-            for peer in neighbors:
-                self.connections[node, peer] = Connection(node, peer)
+            self.add(node, neighbors, groups=groups, **choices)
+
+    def add(
+        self, node: str, neighbors: Sequence[str], *, groups: Any = JOINT, **choices: Any
+    ) -> None:
+        """Somebody comes who has not started yet; or comes again, as another process."""
+        identity = Identity(
+            node=node,
+            run=choices.pop("run", "run"),
+            architecture=choices.pop("architecture", "same"),
+            boot=choices.pop("boot", f"{node}-boot-of-this-test"),
+        )
+        defaults: dict[str, Any] = {
+            "iterations": 6,
+            "exchange_every": 2,
+            "net_bytes": {"G": 20, "D": 12},
+            "draw": self._draw,
+        }
+        settings = Settings(
+            identity=identity,
+            neighbors=tuple(neighbors),
+            groups=groups,
+            **{**defaults, **choices},
+        )
+        self.members[node] = Member(settings)
+        self.members[node].vector["G"][0] = len(self.members)  # by which a judge knows it
+        for peer in neighbors:
+            self.connections[node, peer] = Connection(node, peer)
 
     def _reset(self, seed: int) -> None:
         self.now = 0.0
@@ -210,6 +216,12 @@ class Party:
                 member.timers.pop(instruction.name, None)
             case do.Record():
                 member.log.append(instruction)
+            case do.Dial():
+                former = self.connections.get((node, instruction.peer))
+                made = self.connections[node, instruction.peer] = Connection(node, instruction.peer)
+                made.number = former.number if former is not None else 0
+            case do.HangUp():
+                del self.connections[node, instruction.peer]
             case do.StopTraining():
                 member.stopped_training = True
                 member.done_s = self.now
@@ -245,6 +257,8 @@ class Party:
         """Everything that can happen next, time apart."""
         found: list[Step] = []
         for (a, b), connection in self.connections.items():
+            if b not in self.members:
+                continue
             here, there = self.members[a], self.members[b]
             if connection.is_up:
                 if connection.forward and there.close is None and b not in self.frozen:

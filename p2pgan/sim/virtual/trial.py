@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from p2pgan.config import ExchangeConfig, RunConfig, ScoreConfig
-from p2pgan.daemons import DaemonConfig
+from p2pgan.daemons import DaemonConfig, MembershipConfig
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.seeds import EVERYONE, stream
 from p2pgan.sim.virtual.hardware import speeds
@@ -44,6 +44,9 @@ OVERLAYS: Final = (
     *("erdos-renyi", "star"),
 )
 
+WATCHED: Final = MembershipConfig(preset="lan", probe_s=3.0, suspicion=2.0)
+"""Members that watch each other seldom: a probe a second would be most of a trial's events."""
+
 Choice = TypeVar("Choice")
 
 FINALS: Final = (*("none",) * 6, "agree", "average")
@@ -60,16 +63,17 @@ class TrialResult:
     virtual_s: float
 
 
-def trial(seed: int, nodes: int = NODES) -> TrialResult:
+def trial(seed: int, nodes: int = NODES, *, watched: bool = False) -> TrialResult:
     """Plays one seed to its end.
 
     Args:
         seed: decides everything.
         nodes: how many take part.
+        watched: whether they watch each other as members, which is most of what they then do.
     Raises:
         CheckFailed: if a check complains, with the command that plays it again.
     """
-    config = drawn(seed, nodes)
+    config = drawn(seed, nodes, watched=watched)
     with tempfile.TemporaryDirectory(prefix="p2pgan-trial-") as folder:
         stage = stage_of(config, Path(folder))
         stage.world.run(config.virtual.duration_s + END_S)
@@ -82,8 +86,8 @@ def trial(seed: int, nodes: int = NODES) -> TrialResult:
         )
 
 
-def drawn(seed: int, nodes: int = NODES) -> RunConfig:
-    """The run that a seed stands for."""
+def drawn(seed: int, nodes: int = NODES, *, watched: bool = False) -> RunConfig:
+    """The run that a seed stands for; as `trial`."""
     rng = stream(seed, EVERYONE, "trial")
     virtual = VirtualConfig(
         train=_one_of(("none", "gradient-free"), rng),
@@ -118,6 +122,7 @@ def drawn(seed: int, nodes: int = NODES) -> RunConfig:
             # The short one fills the queue of who does not read.
             final_round_s=float(rng.choice((0.1, 0.5))),
         ),
+        membership=WATCHED if watched else MembershipConfig(),
         virtual=resolved(virtual, seed, ROUND_S),
     )
 
@@ -134,13 +139,14 @@ def stage_of(config: RunConfig, folder: Path) -> Stage:
         folder: an empty one, for checkpoints.
     """
     design = stand_in(config)
+    watched = " --watched" if config.membership.preset != "auto" else ""
     stage = Stage(
         design=design,
         overlay=design.overlay,
         physics=_physics(design),
         directory=RunDirectory(folder),
         name="trial",
-        replay=f"python -m tools.dst --seed {config.seed} --nodes {len(design.nodes)}",
+        replay=f"python -m tools.dst --seed {config.seed} --nodes {len(design.nodes)}{watched}",
     )
     stage.plan()
     return stage

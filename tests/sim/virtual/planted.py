@@ -11,9 +11,13 @@ import p2pgan.node.work
 from p2pgan.errors import CheckpointError
 from p2pgan.mixing.rules import merge
 from p2pgan.node.outbox import Outbox, QueuedVector
+from p2pgan.protocol.attachment import Attachment
 from p2pgan.protocol.exchanges import Exchanges, Outgoing
 from p2pgan.protocol.links import Link
 from p2pgan.protocol.mass import Mass
+from p2pgan.protocol.membership.membership import Membership
+from p2pgan.protocol.membership.news import News
+from p2pgan.protocol.membership.suspicion import Suspicions
 from p2pgan.sim.virtual.disk import Disk
 from p2pgan.sim.virtual.network import Network
 from p2pgan.sim.virtual.timeline import Timers
@@ -131,6 +135,26 @@ def former_life_heard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Link, "is_gone", lambda self, boot: False)
 
 
+def refutes_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A member that is taken for dead does not contradict."""
+    patch.setattr(Membership, "_hear_of_us", lambda self, told: None)
+
+
+def suspects_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A suspect is never given up."""
+    patch.setattr(Suspicions, "take", lambda self: [])
+
+
+def tables_never_compared(patch: pytest.MonkeyPatch) -> None:
+    """News that was lost on the way is lost for good."""
+    patch.setattr(News, "compare", lambda self, peer, digest: None)
+
+
+def never_mended(patch: pytest.MonkeyPatch) -> None:
+    """Links do not follow the members."""
+    patch.setattr(Attachment, "_rejoin", lambda self: None)
+
+
 PLANTS: tuple[Plant, ...] = (
     lost_acknowledgment,
     replay_taken,
@@ -144,3 +168,11 @@ PLANTS: tuple[Plant, ...] = (
     mass_lost,
     former_life_heard,
 )
+
+WATCHED_PLANTS: list[Plant] = [
+    refutes_nothing,
+    suspects_for_ever,
+    tables_never_compared,
+    never_mended,
+]
+"""Among members that watch each other."""

@@ -13,6 +13,9 @@ SEEDS = 200
 BATCH = 10
 """So many seeds a test: what runs tests side by side has something to deal out."""
 
+WATCHED_SEEDS = 40
+WATCHED_NODES = 12
+
 TRACED = 100
 TRACED_NODES = 9
 """A torus has no fewer."""
@@ -26,6 +29,12 @@ def test_nobody_complains(first: int) -> None:
     for seed in range(first, first + BATCH):
         result = trial(seed)
         assert result.events > 0
+
+
+@pytest.mark.parametrize("first", range(0, WATCHED_SEEDS, BATCH))
+def test_nobody_complains_of_members_that_watch_each_other(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        trial(seed, WATCHED_NODES, watched=True)
 
 
 def test_every_algorithm_is_tried() -> None:
