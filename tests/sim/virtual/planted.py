@@ -169,10 +169,10 @@ PLANTS: tuple[Plant, ...] = (
     former_life_heard,
 )
 
-WATCHED_PLANTS: list[Plant] = [
+WATCHED_PLANTS: tuple[Plant, ...] = (
     refutes_nothing,
     suspects_for_ever,
     tables_never_compared,
     never_mended,
-]
+)
 """Among members that watch each other."""

@@ -5,6 +5,7 @@ from typing import Final
 import networkx as nx
 
 from p2pgan.node.around import timing_of
+from p2pgan.protocol.attachment import GONE
 from p2pgan.protocol.membership.timing import Timing
 from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
 from p2pgan.sim.virtual.invariants.members import HEALED_S, is_leaving
@@ -56,7 +57,7 @@ class Views(Invariant):
             if row.node not in piece:
                 continue
             is_there = ground.is_awake(row.node)
-            if is_there != (row.state == "alive"):
+            if row.state not in (("alive",) if is_there else GONE):
                 ground.fail(
                     node,
                     expected=f"`{row.node}` to be {'alive' if is_there else 'gone'} "
