@@ -471,7 +471,7 @@ def test_what_a_member_says_does_not_grow_with_their_number() -> None:
 
 
 def test_news_is_told_a_few_times_for_each_member() -> None:
-    """Not for each link, where all are linked with all; a table may go where it is not yet known."""
+    """Not for each link, where all are linked with all; now and then a table goes as well."""
     party = Party(complete(30)).start().run(20.0)
     rows = party.rows_sent.total()
     party.tell("n000", lambda m: m.leave())
