@@ -89,6 +89,35 @@ def test_a_frozen_node_that_wakes_before_its_time_refutes() -> None:
     assert party.is_agreed()
 
 
+def test_a_broken_connection_is_looked_into_at_once() -> None:
+    """Not when its turn comes."""
+    party = Party(complete(8)).start().run(5.0)
+    party.crash("n003", notice=True)
+    party.run(2.0)
+    assert party.believed("n003") == {"suspect"}
+    for node in party.up():
+        (suspected,) = party.nodes[node].kinds("peer_suspected")
+        assert suspected["peer"] == "n003"
+
+
+@pytest.mark.parametrize(("count", "looks"), [(8, True), (20, False)])
+def test_who_hears_of_a_suspicion_looks_itself(count: int, looks: bool) -> None:
+    """So that it is soon confirmed, or refuted; where very many could, it need not."""
+    party = Party(complete(count)).start().run(5.0)
+    rumored(party, "n000", Member(node="n005", state="suspect", by=("n001",)))
+    assert ("n005" in party.nodes["n000"].membership._probes._soon) == looks
+    party.run(3.0)
+    assert party.believed("n005") == {"alive"}
+
+
+def test_who_has_to_refute_trusts_itself_less() -> None:
+    party = Party(complete(4)).start().run(5.0)
+    for state, health in (("suspect", 1), ("left", 1)):
+        own = party.nodes["n000"].membership.own
+        rumored(party, "n000", replace(own, state=state))
+        assert party.nodes["n000"].membership.health == health
+
+
 def test_a_frozen_node_that_wakes_late_comes_back() -> None:
     """It was taken for dead, hears so, and outbids it; its identity is one."""
     party = Party(complete(6)).start().run(5.0)
@@ -471,7 +500,7 @@ def test_what_a_member_says_does_not_grow_with_their_number() -> None:
 
 
 def test_news_is_told_a_few_times_for_each_member() -> None:
-    """Not for each link, where all are linked with all; a table may go where it is not yet known."""
+    """Not for each link, where all are linked with all; now and then a table goes as well."""
     party = Party(complete(30)).start().run(20.0)
     rows = party.rows_sent.total()
     party.tell("n000", lambda m: m.leave())
