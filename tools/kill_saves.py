@@ -47,7 +47,7 @@ LAST_S: Final = 0.5
 NODE: Final = "0"
 
 
-class Lost(Exception):
+class LostError(Exception):
     """What a killed daemon should have kept."""
 
 
@@ -133,7 +133,7 @@ def check(folder: Path, experiment: Experiment) -> int:
     """Iterations that the next life goes on from.
 
     Raises:
-        Lost: if that is more than an interval behind the log.
+        LostError: if that is more than an interval behind the log.
     """
     directory = RunDirectory(folder)
     found = Resumption.newest(directory.checkpoint(NODE), experiment.model)
@@ -142,7 +142,7 @@ def check(folder: Path, experiment: Experiment) -> int:
     bodies = [record.body for record in read(log)] if log.exists() else []
     made = max((b.iterations for b in bodies if isinstance(b, RoundFinished)), default=0)
     if made - saved > EVERY:
-        raise Lost(f"{made} iterations in the log, and {saved} in the checkpoint")
+        raise LostError(f"{made} iterations in the log, and {saved} in the checkpoint")
     return saved
 
 
@@ -150,7 +150,7 @@ def compare(folder: Path, iterations: int) -> None:
     """Computes the run again, without any kill.
 
     Raises:
-        Lost: if that ends with other networks or optimisers.
+        LostError: if that ends with other networks or optimisers.
     """
     plan, experiment = plan_of(folder / "whole", iterations)
     os.waitpid(life(plan, experiment), 0)
@@ -163,14 +163,14 @@ def compare(folder: Path, iterations: int) -> None:
     ):
         same &= all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
     if not same or one.kept.memory != other.kept.memory:
-        raise Lost("other networks or optimisers than those of a run without kills")
+        raise LostError("other networks or optimisers than those of a run without kills")
 
 
 def run(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> int:
     """All lives, one after the other; how many there were.
 
     Raises:
-        Lost: at the first thing that is.
+        LostError: at the first thing that is.
     """
     count = 0
     for what, reached, life_s in lives(kills, seed):
@@ -196,7 +196,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         try:
             count = run(Path(folder), kills, seed, print)
-        except Lost as lost:
+        except LostError as lost:
             print(f"lost: {lost}")
             sys.exit(1)
     print(f"{count} kills; nothing was lost")
