@@ -156,12 +156,9 @@ def compare(folder: Path, iterations: int) -> None:
     os.waitpid(life(plan, experiment), 0)
     paths = [RunDirectory(path).checkpoint(NODE) for path in (folder, folder / "whole")]
     one, other = (Resumption.read(path, experiment.model) for path in paths)
-    same = one.checkpoint.iterations == other.checkpoint.iterations == iterations
-    for tensors, others in (
-        (one.checkpoint.vectors, other.checkpoint.vectors),
-        (one.checkpoint.kept, other.checkpoint.kept),
-    ):
-        same &= all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    assert one.checkpoint.iterations == iterations, "stopped elsewhere than it was asked to"
+    tensors, others = ({**r.checkpoint.vectors, **r.checkpoint.kept} for r in (one, other))
+    same = all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
     if not same or one.kept.memory != other.kept.memory:
         raise LostError("other networks or optimisers than those of a run without kills")
 

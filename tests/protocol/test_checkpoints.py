@@ -1,6 +1,7 @@
 """Nodes that save amid the run, with a disk that may be full, and go on from there."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -123,7 +124,7 @@ def test_after_a_failure_the_next_try_comes_soon_and_then_later(party_of: PartyO
         return len(failed) == 4
 
     party.settle(until=note)
-    waits = [later - earlier for earlier, later in zip(failed, failed[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(failed)]
     assert waits == pytest.approx([2.0, 4.0, 8.0], abs=0.5)
     party.members["A"].has_full_disk = False
     party.settle()
