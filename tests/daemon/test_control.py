@@ -13,7 +13,7 @@ from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics
 STATISTICS = PeerMachineStatistics(
     node="A", run="run", phase="training", round=3, iterations=60, iterations_total=100, clock=9,
     unacknowledged=1, waiting=2, held_bytes=0, lonely_rounds=0, refusals=0, strangers=0,
-    malformed=4, save_problem="",
+    malformed=4, save_problem="no room",
     peers=tuple(
         PeerStatistics(peer=peer, state=state, greeted_us=True, faults=0, sent=5, sent_bytes=50,
                        received=3, received_bytes=30, mixed=2, judged=4, dropped=1)
@@ -40,7 +40,10 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_a_status_sums_up_the_links() -> None:
-    answer = control.status_answer(STATISTICS, pid=1, address="tcp://x:1", uptime_s=2.0)
+    answer = control.status_answer(
+        STATISTICS, pid=1, address="tcp://x:1", uptime_s=2.0, records_lost=3
+    )
+    assert (answer.save_problem, answer.records_lost) == ("no room", 3)
     assert (answer.peers_ready, answer.peers) == (1, 2)
     assert (answer.sent, answer.received, answer.dropped) == (10, 6, 2)
     assert json.loads(control.encode(answer))["type"] == "status"

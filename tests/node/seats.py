@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from torch import Tensor
 
 from p2pgan.gan.models import Model
 from p2pgan.node.kept import Resumption, Sealed
@@ -23,7 +24,7 @@ def contents(path: Path, model: Model) -> dict[str, str]:
     """SHA-256 of all networks and optimisers that were saved, and where the streams stand."""
     found = Resumption.read(path, model)
     saved = found.checkpoint
-    tensors = {**saved.vectors, **saved.kept}
+    tensors: dict[str, Tensor] = {**saved.vectors, **saved.kept}
     if saved.ema is not None:
         tensors["ema"] = saved.ema
     digests = {

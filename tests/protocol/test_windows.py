@@ -1,9 +1,10 @@
 """Which numbers have come: against a plain set."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pgan.protocol.windows import OVERTAKEN, REPEATED, SPAN, Window
+from p2pgan.protocol.windows import OVERTAKEN, REPEATED, SPAN, Met, Window
 
 numbers = st.one_of(
     st.integers(0, 40),
@@ -27,4 +28,6 @@ def test_a_window_says_what_a_set_would(asked: list[int]) -> None:
         met.add(number)
         latest = max(latest, number)
         assert window.latest == latest
+    kept = msgspec.msgpack.encode(window.met)
+    assert Window.of(msgspec.msgpack.decode(kept, type=Met)) == window
         assert window._met < 1 << SPAN
