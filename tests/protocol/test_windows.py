@@ -28,6 +28,6 @@ def test_a_window_says_what_a_set_would(asked: list[int]) -> None:
         met.add(number)
         latest = max(latest, number)
         assert window.latest == latest
+        assert window._met < 1 << SPAN
     kept = msgspec.msgpack.encode(window.met)
     assert Window.of(msgspec.msgpack.decode(kept, type=Met)) == window
-        assert window._met < 1 << SPAN
