@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from p2pgan.errors import CheckpointError, RecordError
-from p2pgan.files import write_atomic
+from p2pgan.files import POINTS, WITHOUT_LINKS, remove_parts, write_atomic
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -74,3 +74,42 @@ def test_a_folder_in_the_way_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="taken"):
         write_atomic(tmp_path / "taken", b"x", RecordError)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_file_before_is_kept_and_one_is_always_there(tmp_path: Path) -> None:
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    points: list[tuple[str, set[bytes]]] = []
+
+    def reached(point: str) -> None:
+        points.append((point, {p.read_bytes() for p in (path, previous) if p.exists()}))
+
+    for content in (b"1", b"2", b"3"):
+        write_atomic(path, content, RecordError, previous=previous, reached=reached)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"3", b"2")
+    assert [point for point, _ in points[-len(POINTS) :]] == list(POINTS)
+    for _, there in points[-len(POINTS) :]:
+        assert there & {b"2", b"3"}
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "previous"}
+
+
+@pytest.mark.parametrize("code", WITHOUT_LINKS)
+def test_where_there_are_no_links_the_file_before_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    for content in (b"1", b"2", b"3"):
+        write_atomic(path, content, RecordError, previous=previous)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"3", b"2")
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    for name in (".file.17.part", ".other.3.part"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "file").write_bytes(b"whole")
+    remove_parts(tmp_path)
+    remove_parts(tmp_path / "none")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

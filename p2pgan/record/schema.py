@@ -342,8 +342,8 @@ class CheckpointSaved(Body, frozen=True, kw_only=True):
 
 
 class CheckpointFailed(Body, frozen=True, kw_only=True):
-    """The node could not save, and goes on, or tries again at its end; what it saved before is still
-    there."""
+    """The node could not save, and goes on, or at its end tries again; what it saved before is
+    still there."""
 
     reason: str
     """What the disk said."""

@@ -327,7 +327,6 @@ def refused_role(tmp_path: Path, *arguments: str) -> P2PGanError:
         (("--id", "7"), "a node of the overlay"),
         (("--id", "0", "--role", "coordinator"), "a node that is a coordinator"),
         (("--id", "coordinator", "--role", "worker"), "a node that is a worker"),
-        (("--id", "0", "--algorithm", "gossip", "--resume"), "an algorithm with a coordinator"),
         (("--role", "coordinator", "--algorithm", "gossip"), "an algorithm with a coordinator"),
     ],
 )

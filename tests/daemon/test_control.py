@@ -45,7 +45,10 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_a_status_sums_up_the_links() -> None:
-    answer = control.status_answer(STATISTICS, pid=1, address="tcp://x:1", uptime_s=2.0)
+    answer = control.status_answer(
+        STATISTICS, pid=1, address="tcp://x:1", uptime_s=2.0, records_lost=3
+    )
+    assert (answer.save_problem, answer.records_lost) == ("no room", 3)
     assert (answer.peers_ready, answer.peers) == (1, 2)
     assert (answer.sent, answer.received, answer.dropped) == (10, 6, 2)
     assert json.loads(control.encode(answer))["type"] == "status"

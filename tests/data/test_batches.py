@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from p2pgan.data.batches import BatchSampler
 from p2pgan.errors import DataError
+from p2pgan.seeds import stream
 
 
 def sampler(size: int, batch_size: int, seed: int = 0) -> BatchSampler:
@@ -55,3 +56,24 @@ def test_batches_are_int64_of_the_asked_shape() -> None:
 def test_a_batch_larger_than_the_shard_is_refused(batch_size: int) -> None:
     with pytest.raises(DataError, match=f"1 to 10 images.*got `{batch_size}`"):
         sampler(10, batch_size)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3, 5, 6, 11])
+def test_a_sampler_goes_on_where_another_stood(taken: int) -> None:
+    """Amid a pass, and between two."""
+    shard = np.arange(100, 115)
+    one, other = (BatchSampler(shard, 3, stream(0, "n", "batches")) for _ in "ab")
+    if taken:
+        one.take(taken)
+    where = one.position
+    other.take(4)
+    other.go_to(where)
+    assert other.position == where
+    np.testing.assert_array_equal(one.take(9), other.take(9))
+    assert one.position == other.position
+
+
+@pytest.mark.parametrize("where", ["", "3", "x 1 2 3 4", "3 1 2 3"])
+def test_a_position_that_is_none_is_refused(where: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (whatever it says)
+        BatchSampler(np.arange(9), 3, stream(0, "n", "batches")).go_to(where)

@@ -8,7 +8,7 @@ import pytest
 from p2pgan.errors import CheckpointError
 from p2pgan.gan.checkpoint import Checkpoint, save
 from p2pgan.gan.models import model
-from p2pgan.node.kept import Kept, Resumption, Sealed, positions, set_positions
+from p2pgan.node.kept import Kept, Resumption, Sealed, positions, previous_of, set_positions
 from p2pgan.seeds import stream
 
 DIGITS = model("mlp-digits")
@@ -38,6 +38,30 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
 def test_nobody_goes_on_from_a_checkpoint_without_a_state(tmp_path: Path, state: bytes) -> None:
     with pytest.raises(CheckpointError, match="a checkpoint to go on from"):
         Resumption.read(saved(tmp_path / "c", state), DIGITS)
+
+
+def test_the_newest_that_can_be_read_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    previous = previous_of(path)
+    assert previous.name == "checkpoint.previous.safetensors"
+    assert Resumption.newest(path, DIGITS) is None
+    state = Kept(sealed=Sealed(machine=b"", draws=()).encode()).encode()
+    saved(previous, state)
+    found = Resumption.newest(path, DIGITS)
+    assert found is not None
+    assert (found.path, bool(found.passed_over)) == (previous, True)
+    saved(path, state)
+    found = Resumption.newest(path, DIGITS)
+    assert found is not None
+    assert (found.path, found.passed_over) == (path, "")
+    path.write_bytes(b"torn")
+    found = Resumption.newest(path, DIGITS)
+    assert found is not None
+    assert found.path == previous
+    assert str(path) in found.passed_over
+    previous.unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors"):
+        Resumption.newest(path, DIGITS)
 
 
 def test_streams_go_on_where_they_stood() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from p2pgan.errors import CheckpointError
 from p2pgan.gan.checkpoint import Checkpoint, encode, load
+from p2pgan.node.kept import previous_of
 from p2pgan.node.seat import Seat, write_checkpoint
 from p2pgan.sim.virtual.standin import stand_in_model
 from tests.node.seats import seat_of
@@ -26,7 +27,11 @@ def test_what_is_saved_can_be_loaded(tmp_path: Path) -> None:
     found = load(seat.checkpoint, MODEL)
     assert (found.node, found.run, found.iterations) == ("a", "run", 3)
     assert found.vectors["G"].eq(2.0).all()
-    assert [path.name for path in seat.checkpoint.parent.iterdir()] == ["checkpoint.safetensors"]
+    assert load(previous_of(seat.checkpoint), MODEL).vectors["G"].eq(1.0).all()
+    assert sorted(path.name for path in seat.checkpoint.parent.iterdir()) == [
+        "checkpoint.previous.safetensors",
+        "checkpoint.safetensors",
+    ]
 
 
 def test_whoever_writes_gets_the_bytes() -> None:

@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from p2pgan.config import EngineConfig, ExchangeConfig, RunConfig, ScoreConfig, TrainConfig
+from p2pgan.errors import CheckpointError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.gan.checkpoint import load
+from p2pgan.gan.memory import Memory
 from p2pgan.mixing.rules import mix, mixing_rows
+from p2pgan.node.kept import Resumption
 from p2pgan.node.work import CohortWork, alone
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.chunks import Arrival
 from p2pgan.types import NETS, Net
-from tests.node.seats import seat_of
+from tests.node.seats import SEALED, contents, seat_of
 
 
 def daemon_work(experiment: Experiment, node: str, path: Path) -> CohortWork:
@@ -133,26 +136,58 @@ def test_scores_and_checkpoint(work: CohortWork, experiment: Experiment) -> None
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("moments", ["stay", "travel"])
 def test_a_node_goes_on_from_its_checkpoint(tmp_path: Path, moments: Any, ema: float) -> None:
-    """With the networks, their running mean and the count; Adam starts again, as if it had just
-    been told to forget."""
+    """To the bit: networks, running mean, optimisers, and whatever it draws from."""
     experiment = exchanging(moments, tmp_path)
-    config = msgspec.structs.replace(experiment.config, train=TrainConfig(ema=ema))
+    train = TrainConfig(ema=ema, loss="wgan-gp")
+    config = msgspec.structs.replace(experiment.config, train=train)
     experiment = dataclasses.replace(experiment, config=config)
-    before, after = (daemon_work(experiment, "0", tmp_path / name) for name in "ab")
-    before.train(4)
-    saved = load(before.save(), experiment.model)
-    after.train(2)  # whatever was there is replaced
-    after.restore(saved)
-    again = load(after.save(), experiment.model)
-    assert (again.iterations, again.node) == (4, "0")
-    for net in NETS:
-        assert torch.equal(again.vectors[net], saved.vectors[net])
-        moments_E = numbers(after, net)[len(saved.vectors[net]) :]
-        assert (moments_E == 0).all()
-    assert torch.equal(again.generator, saved.generator)
-    assert after.score() == before.score()
-    assert after.train(4) != (0.0, 0.0)
-    assert load(after.save(), experiment.model).iterations == 8
+    whole, cut = (daemon_work(experiment, "0", tmp_path / name) for name in "ab")
+    for work in (whole, cut):
+        work.train(4)
+        ones = [np.ones_like(numbers(work, net)) for net in NETS]
+        work.mix(do.Mix(arrivals=(arrival("x", NETS, *ones),)))
+        work.train(3)
+    saved = Resumption.read(cut.save(SEALED), experiment.model)
+    seat = seat_of("0", tmp_path / "c", saved)
+    other = CohortWork(experiment, seat, alone(experiment, "0"))
+    assert contents(other.save(SEALED), experiment.model) == contents(saved.path, experiment.model)
+    for work in (whole, other):
+        work.train(1)
+        work.train(4)
+    assert contents(whole.save(SEALED), experiment.model) == contents(
+        other.save(SEALED), experiment.model
+    )
+    assert load(seat.checkpoint, experiment.model).iterations == 12
+
+
+def test_whoever_was_there_is_replaced(tmp_path: Path) -> None:
+    """In virtual time the cohort outlives its nodes."""
+    experiment = exchanging("stay", tmp_path)
+    begun = daemon_work(experiment, "0", tmp_path / "a")
+    first = Resumption.of(tmp_path / "a", begun.checkpoint(SEALED))
+    path = begun.save(SEALED)
+    work = daemon_work(experiment, "0", tmp_path / "b")
+    work.train(3)
+    work.restore(first.checkpoint, first.kept)
+    assert contents(work.save(SEALED), experiment.model) == contents(path, experiment.model)
+
+
+def test_what_another_node_remembers_cannot_be_recalled(tmp_path: Path) -> None:
+    experiment = exchanging("stay", tmp_path)
+    work = daemon_work(experiment, "0", tmp_path / "a")
+    work.train(1)
+    saved = Resumption.read(work.save(SEALED), experiment.model)
+    moments = {"G.moments": saved.checkpoint.kept["G.moments"][1:]}
+    with pytest.raises(CheckpointError, match="optimisers and streams of this run"):
+        work.restore(dataclasses.replace(saved.checkpoint, kept=moments), saved.kept)
+    kept = msgspec.structs.replace(saved.kept, memory=Memory(batches="nonsense"))
+    with pytest.raises(CheckpointError, match="optimisers and streams of this run"):
+        work.restore(saved.checkpoint, kept)
+
+
+def test_nobody_goes_on_from_what_was_saved_without_a_state(work: CohortWork) -> None:
+    work.train(1)
+    assert not load(work.save(), work._experiment.model).kept
 
 
 def exchanging(moments: Any, tmp_path: Path) -> Experiment:

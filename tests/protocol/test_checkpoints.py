@@ -1,12 +1,14 @@
 """Nodes that save amid the run, with a disk that may be full, and go on from there."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
 
 from p2pgan.errors import LocalProtocolError
+from p2pgan.mixing.merging import SumWeights
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.keeping import State
@@ -82,6 +84,101 @@ def test_a_stop_while_it_saves_saves_again_and_leaves(party_of: PartyOf) -> None
     party.check_closed()
     assert party.members["A"].close.reason == "stopped"
     assert len(party.members["A"].kinds("checkpoint_saved")) == 2
+
+
+def test_room_that_is_made_at_the_end_is_found(party_of: PartyOf) -> None:
+    party = party_of(PAIR)
+    party.members["A"].has_full_disk = True
+    party.start()
+    party.settle(until=lambda: bool(party.members["A"].kinds("checkpoint_failed")))
+    assert party.members["A"].phase == "saving"
+    assert party.members["A"].machine.statistics().save_problem == "no room"
+    party.members["A"].has_full_disk = False
+    party.settle()
+    party.check_closed()
+    assert party.members["A"].close.reason == "finished"
+    assert party.members["A"].machine.statistics().save_problem == ""
+    assert len(party.members["A"].kinds("checkpoint_saved")) == 1
+
+
+def test_where_time_counts_a_peer_saves_at_the_end_of_a_round(party_of: PartyOf) -> None:
+    party = party_of(PAIR, iterations=20, checkpoint_s=25.0)
+    party.work_s = {do.Train: 10.0}
+    party.start()
+    party.settle()
+    saved = [fields["iterations"] for fields in party.members["A"].kinds("checkpoint_saved")]
+    assert saved == [6, 12, 18, 20]
+
+
+def test_after_a_failure_the_next_try_comes_soon_and_then_later(party_of: PartyOf) -> None:
+    """It cuts a round short, which is gone on with."""
+    party = party_of(PAIR, iterations=8, checkpoint_s=60.0)
+    party.work_s = {do.Train: 100.0}
+    party.members["A"].has_full_disk = True
+    party.start()
+    failed: list[float] = []
+
+    def note() -> bool:
+        if len(party.members["A"].kinds("checkpoint_failed")) > len(failed):
+            failed.append(party.now)
+        return len(failed) == 4
+
+    party.settle(until=note)
+    waits = [later - earlier for earlier, later in pairwise(failed)]
+    assert waits == pytest.approx([2.0, 4.0, 8.0], abs=0.5)
+    party.members["A"].has_full_disk = False
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    assert party.members["A"].close.reason == "finished"
+    (stopped,) = party.members["A"].kinds("node_stopped")
+    assert (stopped["iterations"], stopped["rounds"]) == (8, 4)
+
+
+def test_who_is_asked_for_a_checkpoint_saves_amid_a_round_and_goes_on(party_of: PartyOf) -> None:
+    party = party_of(PAIR, iterations=6)
+    party.start()
+    party.settle(until=lambda: party.members["A"].phase == "training")
+    party.tell("A", ev.CheckpointRequested())
+    party.tell("A", ev.CheckpointRequested())
+    assert party.members["A"].stopped_training
+    party.settle()
+    party.check_closed()
+    party.check_accounts()
+    saved = [fields["iterations"] for fields in party.members["A"].kinds("checkpoint_saved")]
+    assert len(saved) == 2
+    assert saved[0] < saved[1] == 6
+    assert len(party.members["A"].kinds("round_finished")) == 3
+
+
+@pytest.mark.parametrize("system", ["fl", "sync", "async"])
+def test_a_coordinator_that_is_asked_saves_after_its_round(
+    star_of: Callable[..., Any], system: str
+) -> None:
+    star = star_of(2, system, checkpoint_every=0)
+    star.start()
+    star.settle(until=lambda: star.coordinator.phase == "collecting")
+    star.tell("coordinator", ev.CheckpointRequested())
+    star.settle()
+    star.check_closed()
+    assert len(star.coordinator.kinds("checkpoint_saved")) == 2
+
+
+def test_a_peer_remembers_what_it_has_met_and_what_it_weighs(party_of: PartyOf) -> None:
+    overrides = {node: {"weighting": SumWeights(conserves=False)} for node in "AB"}
+    party = party_of(PAIR, iterations=20, checkpoint_every=1, overrides=overrides)
+    party.start()
+    party.settle(until=lambda: len(party.members["A"].kinds("vector_mixed")) == 3)
+    party.settle(until=lambda: party.members["A"].phase == "keeping")
+    first = party.members["A"]
+    told = msgspec.msgpack.decode(first.states[-1], type=State)
+    assert told.weight == first.machine.weight
+    assert told.met["B"].latest > 0
+    again = {"A": {"state": first.states[-1], "weighting": SumWeights(conserves=False)}}
+    second = party_of(PAIR, iterations=20, overrides=again).members["A"].machine
+    assert second.weight == first.machine.weight != 1.0
+    after = msgspec.msgpack.decode(second._state(), type=State)
+    assert after == told
 
 
 @pytest.mark.parametrize("system", ["fl", "sync", "async"])

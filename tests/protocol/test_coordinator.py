@@ -38,7 +38,7 @@ def test_it_goes_on_where_the_checkpoint_was_made() -> None:
 
 @pytest.mark.parametrize("state", [b"junk", msgspec.msgpack.encode({"round": 1}), b"\xc1"])
 def test_a_state_of_something_else_is_refused(state: bytes) -> None:
-    with pytest.raises(LocalProtocolError, match="the state of a coordinator"):
+    with pytest.raises(LocalProtocolError, match="the state of such a node"):
         machine(state)
 
 

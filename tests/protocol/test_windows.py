@@ -1,9 +1,10 @@
 """Which numbers have come: against a plain set."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pgan.protocol.windows import OVERTAKEN, REPEATED, SPAN, Window
+from p2pgan.protocol.windows import OVERTAKEN, REPEATED, SPAN, Met, Window
 
 numbers = st.one_of(
     st.integers(0, 40),
@@ -28,3 +29,5 @@ def test_a_window_says_what_a_set_would(asked: list[int]) -> None:
         latest = max(latest, number)
         assert window.latest == latest
         assert window._met < 1 << SPAN
+    kept = msgspec.msgpack.encode(window.met)
+    assert Window.of(msgspec.msgpack.decode(kept, type=Met)) == window

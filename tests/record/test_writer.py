@@ -1,6 +1,7 @@
 """Appending records, also to a log that is there, and to a disk that does not take them."""
 
 import json
+import os
 import resource
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -140,6 +141,32 @@ def test_what_did_not_fit_is_cut_off_and_the_log_goes_on(tmp_path: Path, writer_
     writer.close()
     assert [record.seq for record in read(path)] == [0, 2]
     assert writer.lost == 1
+
+
+def test_half_a_line_that_could_not_be_cut_off_is_before_the_next_one(
+    tmp_path: Path, writer_at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails takes back nothing either."""
+    path = tmp_path / "events.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = writer_at(path)
+    writer.write(PeerJoined(peer="n1"))
+
+    def refuse(number: int, size: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, hard))
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "ftruncate", refuse)
+            with pytest.raises(RecordError, match="File too large"):
+                writer.write(PeerJoined(peer="n2"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.read_bytes().endswith(b"\n")
+    writer.write(PeerJoined(peer="n3"))
+    writer.close()
+    assert [record.seq for record in read(path)] == [0, 2]
 
 
 @pytest.mark.parametrize("place", ["/proc/none/events.jsonl", "/proc/version/events.jsonl"])

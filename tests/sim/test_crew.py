@@ -195,3 +195,27 @@ def test_small_simulations_train_in_one_process(nodes: int, threads: int, kind: 
     assert type(chosen) is kind
     if isinstance(chosen, Crew):
         chosen.close()
+
+
+def test_a_crew_remembers_and_recalls_as_a_cohort_does() -> None:
+    prepared = experiment()
+    cohort, crew = prepared.cohort(prepared.nodes), Crew(prepared, prepared.nodes, 2)
+    try:
+        node = len(prepared.nodes) - 1
+        for trained in (cohort, crew):
+            trained.train(3)
+        memory = crew.remember(node)
+        assert memory == cohort.remember(node)
+        assert memory.moments.keys() == {"G", "D"}
+        saved = {net: vectors[node].clone() for net, vectors in crew.vectors.items()}
+        crew.train(2)
+        for net, vector in saved.items():
+            crew.vectors[net][node].copy_(vector)
+        crew.recall(node, memory)
+        crew.train(2, [node])
+        cohort.train(2)
+        for net in NETS:
+            torch.testing.assert_close(crew.vectors[net][node], cohort.vectors[net][node])
+        assert crew.remember(node).streams == cohort.remember(node).streams
+    finally:
+        crew.close()

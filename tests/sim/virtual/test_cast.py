@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from p2pgan.node.seat import write_checkpoint
 from p2pgan.node.split_work import CriticWork, GeneratorWork
 from p2pgan.node.work import CohortWork
 from p2pgan.protocol.federated_coordinator import FederatedCoordinator
+from p2pgan.protocol.keeping import State
 from p2pgan.protocol.peer import PeerMachine
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.sim.virtual.cast import Everybody, Peers
@@ -65,7 +67,8 @@ def test_a_second_life_goes_on_from_the_checkpoint(
     first = cast.role("1", boots(1), write_checkpoint)
     first.work.train(10)
     cohort.vectors["G"][1] = 5.0
-    first.work.save(b"")
+    state = State(round=1, iterations=10, clock=7)
+    first.work.save(first.seal(msgspec.msgpack.encode(state)))
     first.work.train(10)
     cohort.vectors["G"].fill_(7.0)
     second = cast.role("1", boots(2), write_checkpoint)
