@@ -58,7 +58,7 @@ class Phases(NamedTuple):
     rate: float
     """Bytes a second."""
     seconds: float
-    count: int
+    repeats: int
     """Of each kind."""
 
 
@@ -131,7 +131,7 @@ def run(config: RunConfig, data_dir: Path, folder: Path, phases: Phases) -> list
             )
             processes.append(start(plan))
         time.sleep(START_S)
-        for number in range(2 * phases.count):
+        for number in range(2 * phases.repeats):
             for link in through:
                 link.slow(phases.rate if number % 2 else math.inf)
             time.sleep(SETTLE_S)
