@@ -23,7 +23,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     final_round_s: float = 0.5
     """Seconds between two rounds of the last step, which no training keeps apart."""
     chunk_bytes: int = 262_144
-    """Size of one frame of a vector. Large frames delay heartbeats until a slow link is cut."""
+    """Size of one frame of a vector; less where the link is slow. Large frames delay heartbeats
+    until a slow link is cut."""
     threads: int = 1
     """CPU threads of the training thread."""
     checkpoint_every: int = 0

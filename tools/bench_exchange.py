@@ -159,7 +159,9 @@ def receive_plain(told: Connection) -> None:
     """One end of ZeroMQ alone: each vector is answered when as many bytes have come."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(ANY)
-        told.send(router.last_endpoint.rstrip(b"\0").decode())
+        endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        told.send(endpoint.rstrip(b"\0").decode())
         came = 0
         while True:
             route, _, payload = router.recv_multipart()

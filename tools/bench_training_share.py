@@ -45,7 +45,7 @@ WORKLOADS: Final = (
     Workload(name="digits MLP", settings={}, iterations=10_000),
     Workload(
         name="MNIST MLP",
-        settings={"data": {"name": "mnist"}, "model": "mlp-mnist"},
+        settings={"dataset": "mnist", "model": "mlp-mnist"},
         iterations=1_000,
     ),
 )

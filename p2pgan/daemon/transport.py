@@ -257,8 +257,10 @@ class Transport:
 
     def credit(self, peer: str, answer: Credit | VectorAck) -> None:
         """A peer says that a chunk or a whole vector has come: more may be sent there."""
-        self._peers[peer].outbox.credit(answer, self._clock())
-        self._flush(self._peers[peer])
+        there = self._peers.get(peer)
+        if there is not None:  # its connection may have gone since it said so
+            there.outbox.credit(answer, self._clock())
+            self._flush(there)
 
     def forget(self, peer: str) -> None:
         """Empties what waits for a peer whose connection broke, if it was not closed meanwhile."""

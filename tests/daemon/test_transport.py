@@ -3,6 +3,7 @@
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
+from p2pgan.daemon import transport
 from p2pgan.daemon.transport import (
     MESSAGES_AT_ONCE,
     ControlRequest,
@@ -19,10 +22,13 @@ from p2pgan.daemon.transport import (
     reserve_ports,
 )
 from p2pgan.errors import TransportError
+from p2pgan.node.connection import RECONNECT_MAX_MS, RECONNECT_MS
+from p2pgan.node.flow import PATIENCE_S, START_WINDOW
 from p2pgan.node.host import carry
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.instructions import SendVector
-from p2pgan.protocol.messages import Chunk, Leave, LeaveAck
+from p2pgan.protocol.messages import Chunk, Leave, LeaveAck, Ping
+from tools.faulty_link import FaultyLinks
 
 Until = Callable[[Callable[[], Any]], Any]
 ANY = "tcp://127.0.0.1:*"
@@ -47,8 +53,12 @@ class Party:
 def open_party() -> Iterator[Callable[..., Party]]:
     with ExitStack() as stack:
 
-        def open_(neighbors: dict[str, str] | None = None, address: str = ANY) -> Party:
-            transport = Transport(address, neighbors or {})
+        def open_(
+            neighbors: dict[str, str] | None = None,
+            address: str = ANY,
+            clock: Callable[[], float] = time.monotonic,
+        ) -> Party:
+            transport = Transport(address, neighbors or {}, clock)
             stack.callback(transport.close, 0)
             return Party(transport)
 
@@ -156,6 +166,51 @@ def test_a_peer_that_does_not_read_blocks_nobody(pair: tuple[Party, Party], unti
     assert exchanges == ["first"] * 256 + ["third"] * 256
 
 
+def test_a_vector_that_gets_no_credit_goes_on_after_a_while(
+    open_party: Callable[..., Party], until: Until
+) -> None:
+    b = open_party()
+    now_s = [0.0]
+    a = open_party({"B": b.transport.address}, clock=lambda: now_s[0])
+    until(lambda: a.of(ev.LinkUp))
+    a.transport.send_vector(order(), bytes(3 * START_WINDOW), 262_144)
+    came: list[Any] = []
+
+    def comes(size: int) -> bool:
+        """Nobody answers: what `b` hears is not carried."""
+        a.of(ev.LinkUp)
+        came.extend(b.transport.poll(0.01))
+        return sum(len(event.payload) for event in came) >= size
+
+    until(lambda: comes(START_WINDOW))
+    a.of(ev.LinkUp)
+    assert not comes(START_WINDOW + 1)
+    now_s[0] += PATIENCE_S
+    until(lambda: comes(START_WINDOW + START_WINDOW // 2))
+
+
+def test_a_probe_does_not_wait_for_a_vector_on_a_slow_link(
+    open_party: Callable[..., Party], until: Until
+) -> None:
+    b = open_party()
+    with FaultyLinks() as links:
+        link = links.to(b.transport.address)
+        a = open_party({"B": link.address})
+        until(lambda: a.of(ev.LinkUp))
+        link.slow(1_000_000)
+        data = bytes(3 * START_WINDOW)
+        a.transport.send_vector(order(), data, 262_144)
+        until(lambda: a.of(ev.LinkUp) and len(b.of(ev.Received)) > 4)
+        a.transport.send("B", Ping(clock=2, number=1, digest=b""))
+        a.transport.send("B", Leave(clock=3))
+        until(lambda: a.of(ev.LinkUp) and b.of(ev.Received)[-1].message == Leave(clock=3))
+        assert a.transport._peers["B"].outbox.flow.window < START_WINDOW
+    messages = [event.message for event in b.of(ev.Received)]
+    (place,) = [place for place, message in enumerate(messages) if isinstance(message, Ping)]
+    assert place < len(messages) - 2, "it comes amid the vector"
+    assert b"".join(event.payload for event in b.of(ev.Received)) == data
+
+
 def test_numbers_that_are_not_finite_are_noticed(pair: tuple[Party, Party], until: Until) -> None:
     a, b = pair
     a.transport.send_vector(order(), b"\0\0\x80\x3f" + b"\0\0\xc0\x7f", 4)
@@ -179,6 +234,24 @@ def test_the_end_of_a_peer_is_noticed_and_its_return(
     a.transport.send("B", Leave(clock=2))
     (received,) = until(lambda: again.of(ev.Received))
     assert received.message == Leave(clock=2), "what was for the old connection is forgotten"
+
+
+def test_a_dead_peer_is_knocked_at_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch, open_party: Callable[..., Party]
+) -> None:
+    """Pauses of ZeroMQ's own, with a hundredth of our times; 5 s in the end."""
+    monkeypatch.setattr(transport, "RECONNECT_MS", RECONNECT_MS // 100)
+    monkeypatch.setattr(transport, "RECONNECT_MAX_MS", RECONNECT_MAX_MS // 100)
+    (held,), (port,) = reserve_ports(1)
+    a = open_party({"B": f"tcp://127.0.0.1:{port}"})
+    peer = a.transport._peers["B"]
+    peer.dealer.disable_monitor()
+    retries = peer.dealer.get_monitor_socket(zmq.EVENT_CONNECT_RETRIED, "inproc://retries")
+    pauses_ms = [recv_monitor_message(retries)["value"] for _ in range(12)]
+    retries.close(0)
+    held.close()
+    assert max(pauses_ms) <= RECONNECT_MAX_MS // 100
+    assert min(pauses_ms[-3:]) >= RECONNECT_MAX_MS // 100
 
 
 def test_an_answer_to_nobody_is_counted(open_party: Callable[..., Party]) -> None:

@@ -336,9 +336,10 @@ class Network:
 
     def credit(self, caller: str, callee: str, answer: Credit | VectorAck) -> None:
         """The callee says that a chunk or a whole vector has come."""
-        connection = self._connections[caller, callee]
-        connection.outbox.credit(answer, self._timeline.now)
-        self._pump(connection)
+        connection = self._connections.get((caller, callee))
+        if connection is not None:
+            connection.outbox.credit(answer, self._timeline.now)
+            self._pump(connection)
 
     def reply(self, callee: str, route: bytes, frames: Frames) -> bool:
         """Answers a caller; `False` if it is gone, or does not read."""

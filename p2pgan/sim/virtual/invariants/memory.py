@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from p2pgan.node.connection import HIGH_WATER_MARK
-from p2pgan.node.outbox import CONTROL_QUEUE_MAX
+from p2pgan.node.outbox import CONTROL_QUEUE_MAX, TALK_QUEUE_MAX
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.messages import NET_WORD_BYTES
 from p2pgan.sim.virtual.invariants.ground import Ground, Invariant, Read
@@ -62,7 +62,7 @@ class Memory(Invariant):
     def _check(self, node: str, peer: str) -> None:
         backlog = self.ground.world.network.backlog(node, peer)
         limits = {
-            "messages": (backlog.messages, CONTROL_QUEUE_MAX),
+            "messages": (backlog.messages, CONTROL_QUEUE_MAX + TALK_QUEUE_MAX),
             "vectors": (backlog.vectors, self._queued_max),
             "messages on their way": (backlog.in_flight, HIGH_WATER_MARK - 1 + DOUBLED),
         }

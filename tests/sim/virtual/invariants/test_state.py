@@ -60,7 +60,7 @@ def test_queues_are_bounded(tmp_path: Path, what: str) -> None:
         assert connection.session is not None
         connection.session.back.in_flight = 66
     elif what == "messages":
-        connection.outbox.items.extend([frames] * 1025)
+        connection.outbox.items.extend([frames] * 1089)
     else:
         order = SendVector(peer="2", exchange="1.00000001.9", nets=("G",), round=1, clock=1)
         vector = queued(order, bytes(4), 1024, Tallies())
