@@ -27,6 +27,7 @@ from p2pgan.config import RunConfig
 from p2pgan.daemon.forks import warm_up
 from p2pgan.daemon.process import NodePlan, run_node
 from p2pgan.daemon.transport import reserve_ports
+from p2pgan.daemons import DaemonConfig, http_place
 from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.experiment import Experiment, prepare
 from p2pgan.node.results import sum_up
@@ -205,7 +206,10 @@ class _Family:
         overlay_file = self.directory.overlay_json
         # The family is drawn already, so the file is what a child has to read.
         config = msgspec.structs.replace(
-            self.experiment.config, overlay=str(overlay_file), allow_disconnected=True
+            self.experiment.config,
+            overlay=str(overlay_file),
+            allow_disconnected=True,
+            daemon=self._daemon_config(),
         )
         return NodePlan(
             config=config,
@@ -215,6 +219,15 @@ class _Family:
             data_dir=self.data_dir,
             overlay_file=overlay_file,
         )
+
+    def _daemon_config(self) -> DaemonConfig:
+        """For the next child: each has the port for questions after that of the one before."""
+        daemon = self.experiment.config.daemon
+        if not daemon.http:
+            return daemon
+        host, port = http_place(daemon.http)
+        place = f"{host}:{port + len(self.children) if port else 0}"
+        return msgspec.structs.replace(daemon, http=place)
 
     def watch(self, on_progress: Callable[[Progress], None], say: Callable[[str], None]) -> None:
         """Returns when all processes have ended."""

@@ -12,7 +12,7 @@ import math
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -307,6 +307,19 @@ class Transport:
             self._poller.register(fd, zmq.POLLIN)
             self._names[fd] = peer
         return PeerSocket(peer, dealer, monitor, fds[1])
+
+
+class Capabilities(NamedTuple):
+    """What the ZeroMQ library at hand can do."""
+
+    libzmq: str
+    has_ipc: bool
+    has_curve: bool
+
+
+def capabilities() -> Capabilities:
+    """What the ZeroMQ library at hand can do."""
+    return Capabilities(zmq.zmq_version(), zmq.has("ipc"), zmq.has("curve"))
 
 
 def ask(address: str, body: bytes, timeout_s: float) -> bytes:
