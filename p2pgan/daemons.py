@@ -2,11 +2,14 @@
 other."""
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from p2pgan.errors import ConfigError
 from p2pgan.ranges import check, check_least
+
+PORT_MAX: Final = 65_535
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +59,27 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         check_least("daemon.checkpoint_every", self.checkpoint_every, 0)
         save_s = self.checkpoint_s
         check(0 <= save_s < math.inf, "daemon.checkpoint_s", "0 or more seconds", save_s)
+        if self.http:
+            http_place(self.http)
         check(self.stalled_s > 0, "daemon.stalled_s", "more than 0 seconds", self.stalled_s)
+
+
+def http_place(address: str) -> tuple[str, int]:
+    """Host and port of `daemon.http`; a port alone is for this machine.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= PORT_MAX
+    if is_port and (host or not colon):
+        return host.strip("[]") or "127.0.0.1", int(port)
+    raise ConfigError(
+        expected="`HOST:PORT` such as `127.0.0.1:9464`, or a port",
+        got=f"`{address}`",
+        at="daemon.http",
+        hint="`0.0.0.0:PORT` listens on all interfaces",
+    )
 
 
 Preset = Literal["local", "lan", "wan"]

@@ -44,7 +44,9 @@ COMMANDS_HEAD = """\
 
 `--json` prints exactly one JSON document on stdout; progress and remarks go to stderr. Exit
 status: 0 done, 1 failed (one line on stderr: what was expected, what came, where, and often a
-hint), 2 wrong usage, 130 interrupted, after saving what there is.
+hint), 2 wrong usage, 130 interrupted, after saving what there is. A daemon is made to be stopped:
+`node start` that saves and leaves upon SIGTERM or the first Ctrl-C ends with 0, and with 130 only
+upon a second Ctrl-C, at once and without saving. `up` ends with 130 upon either.
 
 This page is generated from the help texts by `python tools/make_reference.py`.
 """

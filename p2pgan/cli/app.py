@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from p2pgan import __version__
-from p2pgan.cli import compare, data, logs, node, results, simulate, topology, up
+from p2pgan.cli import compare, data, doctor, logs, node, results, simulate, topology, up
 from p2pgan.errors import CheckFailed, P2PGanError
 
 EXIT_FAILED = 1
@@ -33,6 +33,7 @@ app.add_typer(logs.app, name="logs")
 app.command()(results.sample)
 app.command()(results.score)
 app.add_typer(data.app, name="data")
+app.command()(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from p2pgan.daemon import children
 from p2pgan.daemon.children import Post, grace_s, guard
+from p2pgan.daemons import DaemonConfig, http_place
 from p2pgan.daemon.forks import warm_up
 from p2pgan.daemon.process import NodePlan
 from p2pgan.daemon.restarts import WINDOW_S, RestartPolicy, Restarts
@@ -168,7 +169,10 @@ class Family:
         overlay_file = self.directory.overlay_json
         # The family is drawn already, so the file is what a child has to read.
         config = msgspec.structs.replace(
-            self.experiment.config, overlay=str(overlay_file), allow_disconnected=True
+            self.experiment.config,
+            overlay=str(overlay_file),
+            allow_disconnected=True,
+            daemon=self._daemon_config(node),
         )
         return NodePlan(
             config=config,
@@ -179,6 +183,16 @@ class Family:
             overlay_file=overlay_file,
             resume=resume,
         )
+
+    def _daemon_config(self, node: str) -> DaemonConfig:
+        """Of a node: each has the port for questions after that of the one before."""
+        daemon = self.experiment.config.daemon
+        if not daemon.http:
+            return daemon
+        host, port = http_place(daemon.http)
+        number = [child.node for child in self.children].index(node)
+        place = f"{host}:{port + number if port else 0}"
+        return msgspec.structs.replace(daemon, http=place)
 
     def _stderr(self, node: str) -> Path:
         return self.directory.node_events(node).with_name("stderr.log")

@@ -19,9 +19,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from p2pgan.daemon.health import VECTOR, Health
-from p2pgan.errors import ConfigError, TransportError
-
-LOOPBACK: Final = "127.0.0.1"
+from p2pgan.daemons import http_place
+from p2pgan.errors import TransportError
 
 READERS_MAX: Final = 8
 """Requests that are answered side by side; more are turned away."""
@@ -47,7 +46,7 @@ class HealthServer:
     """
 
     def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
-        host, port = parse(address)
+        host, port = http_place(address)
         self._clock = clock
         self._health: Health | None = None
         registry = CollectorRegistry(auto_describe=False)
@@ -100,23 +99,6 @@ class HealthServer:
 
     def _problem(self, health: Health | None) -> str:
         return "not up yet" if health is None else health.problem(self._clock())
-
-
-def parse(address: str) -> tuple[str, int]:
-    """Host and port.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    host, colon, port = address.rpartition(":")
-    if port.isascii() and port.isdigit() and int(port) <= 65_535 and (host or not colon):
-        return host.strip("[]") or LOOPBACK, int(port)
-    raise ConfigError(
-        expected="`HOST:PORT` such as `127.0.0.1:9464`, or a port",
-        got=f"`{address}`",
-        at="daemon.http",
-        hint="`0.0.0.0:PORT` listens on all interfaces",
-    )
 
 
 def _unready(health: Health | None) -> str:

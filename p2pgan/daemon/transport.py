@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -359,6 +359,19 @@ class Transport:
             self._poller.register(fd, zmq.POLLIN)
             self._names[fd] = peer
         return PeerSocket(peer, dealer, monitor, *fds)
+
+
+class Capabilities(NamedTuple):
+    """What the ZeroMQ library at hand can do."""
+
+    libzmq: str
+    has_ipc: bool
+    has_curve: bool
+
+
+def capabilities() -> Capabilities:
+    """What the ZeroMQ library at hand can do."""
+    return Capabilities(zmq.zmq_version(), zmq.has("ipc"), zmq.has("curve"))
 
 
 def ask(address: str, body: bytes, timeout_s: float) -> bytes:

@@ -4,15 +4,14 @@ import http.client
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from p2pgan.daemon.health import LOOP_SILENCE_S
-from p2pgan.daemon.http import READERS_MAX, HealthServer, parse
-from p2pgan.errors import ConfigError, TransportError
+from p2pgan.daemon.http import READERS_MAX, HealthServer
+from p2pgan.errors import TransportError
 from tests.daemon.test_health import health_of
 
 
@@ -135,25 +134,6 @@ def test_who_asks_and_does_not_go_on_is_in_nobody_s_way(server: HealthServer) ->
     finally:
         for one in slow:
             one.close()
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("9464", ("127.0.0.1", 9464)),
-        ("0.0.0.0:1", ("0.0.0.0", 1)),
-        ("[::1]:80", ("::1", 80)),
-        ("host:0", ("host", 0)),
-    ],
-)
-def test_addresses(address: str, place: Any) -> None:
-    assert parse(address) == place
-
-
-@pytest.mark.parametrize("address", ["host", "host:", ":80", "host:x", "host:65536", "h:-1", "²"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"daemon\.http"):
-        parse(address)
 
 
 def test_a_port_in_use_is_one_line(server: HealthServer) -> None:
