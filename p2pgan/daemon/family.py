@@ -106,7 +106,6 @@ class Family:
     def __post_init__(self) -> None:
         self._begun_s = time.monotonic()
         self._kill_at_s: float | None = None
-        self._wish = signal.SIGTERM
         self._left: set[str] = set()
         """Who was killed since the coordinator was long gone."""
         context = warm_up()
@@ -290,19 +289,15 @@ class Family:
         self._ask(signal.SIGINT, ABORT_S)
 
     def _ask(self, wish: signal.Signals, patience_s: float) -> None:
-        self._kill_at_s, self._wish = time.monotonic() + patience_s, wish
+        self._kill_at_s = time.monotonic() + patience_s
         for child in self.children:
             _signal(child, wish)
 
     def _insist(self) -> None:
-        """Asks again who was too young to hear it, and kills who takes too long."""
-        if self._kill_at_s is None:
-            return
-        for child in self.children:
-            if time.monotonic() >= self._kill_at_s:
+        """Kills who takes too long to stop."""
+        if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+            for child in self.children:
                 _signal(child, signal.SIGKILL)
-            elif not child.is_up:
-                _signal(child, self._wish)
 
     def _kill_left(self) -> None:
         """Kills workers that are still there when all that could keep one has been over for long:
