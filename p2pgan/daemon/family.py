@@ -139,12 +139,13 @@ class Family:
             if self.resume:
                 follower.poll()  # what was, is no news
             child = Child(node=node, follower=follower, restarts=Restarts(self.policy))
-            self._start(child, resume=self.resume)
+            self.start_child(child, resume=self.resume)
             self.children.append(child)
         if self.is_interrupted:
             self.stop()  # again: the first time there were fewer children, or none
 
-    def _start(self, child: Child, *, resume: bool) -> None:
+    def start_child(self, child: Child, *, resume: bool) -> None:
+        """Starts the process of a node that has none."""
         context = warm_up()
         if self._guard is None or self._guard.exitcode is not None:  # it ends with its fork server
             patience_s = grace_s(self.experiment.config.daemon.drain_s)
@@ -251,7 +252,7 @@ class Family:
                 child.again_at_s = None
                 self.failed[child.node] = "it was down when the run was stopped"
             elif time.monotonic() >= child.again_at_s:
-                self._start(child, resume=True)
+                self.start_child(child, resume=True)
                 say(f"node `{child.node}` is started again")
 
     def _cause(self, child: Child, code: int | None) -> str:
