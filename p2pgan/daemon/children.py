@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
+from p2pgan.daemon.forks import listen
 from p2pgan.daemon.process import NodePlan, run_node
 from p2pgan.errors import P2PGanError
 
@@ -65,9 +66,7 @@ def run_child(post: Post) -> None:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
     _stop_with_parent(grace_s(post.plan.config.daemon.drain_s))
-    # Until the node's loop takes over, a stop simply ends the process.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    listen()  # until the node's loop takes over, a stop simply ends the process
     try:
         status = run_node(post.plan, lambda line: print(line, file=file))
     except P2PGanError as error:
@@ -87,8 +86,7 @@ def guard(lifelines: Connection, patience_s: float) -> None:
         patience_s: how long nodes may take to stop.
     """
     os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # the fork server ignores them; nobody needs that
+    listen()
     _die_with_fork_server()
     fork_server = os.getppid()
     connection.wait([_parent_sentinel()])
@@ -120,4 +118,4 @@ def _stop_with_parent(patience_s: float) -> None:
 def _die_with_fork_server() -> None:
     """Asks the kernel to kill this process when the one that it was forked from ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))

@@ -107,7 +107,6 @@ class Family:
     def __post_init__(self) -> None:
         self._begun_s = time.monotonic()
         self._kill_at_s: float | None = None
-        self._wish = signal.SIGTERM
         self._left: set[str] = set()
         """Who was killed since the coordinator was long gone."""
         context = warm_up()
@@ -141,12 +140,13 @@ class Family:
             if self.resume:
                 follower.poll()  # what was, is no news
             child = Child(node=node, follower=follower, restarts=Restarts(self.policy))
-            self._start(child, resume=self.resume)
+            self.start_child(child, resume=self.resume)
             self.children.append(child)
         if self.is_interrupted:
             self.stop()  # again: the first time there were fewer children, or none
 
-    def _start(self, child: Child, *, resume: bool) -> None:
+    def start_child(self, child: Child, *, resume: bool) -> None:
+        """Starts the process of a node that has none."""
         context = warm_up()
         if self._guard is None or self._guard.exitcode is not None:  # it ends with its fork server
             patience_s = grace_s(self.experiment.config.daemon.drain_s)
@@ -266,7 +266,7 @@ class Family:
                 child.again_at_s = None
                 self.failed[child.node] = "it was down when the run was stopped"
             elif time.monotonic() >= child.again_at_s:
-                self._start(child, resume=True)
+                self.start_child(child, resume=True)
                 say(f"node `{child.node}` is started again")
 
     def _cause(self, child: Child, code: int | None) -> str:
@@ -304,19 +304,15 @@ class Family:
         self._ask(signal.SIGINT, ABORT_S)
 
     def _ask(self, wish: signal.Signals, patience_s: float) -> None:
-        self._kill_at_s, self._wish = time.monotonic() + patience_s, wish
+        self._kill_at_s = time.monotonic() + patience_s
         for child in self.children:
             _signal(child, wish)
 
     def _insist(self) -> None:
-        """Asks again who was too young to hear it, and kills who takes too long."""
-        if self._kill_at_s is None:
-            return
-        for child in self.children:
-            if time.monotonic() >= self._kill_at_s:
+        """Kills who takes too long to stop."""
+        if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+            for child in self.children:
                 _signal(child, signal.SIGKILL)
-            elif not child.is_up:
-                _signal(child, self._wish)
 
     def _kill_left(self) -> None:
         """Kills workers that are still there when all that could keep one has been over for long:

@@ -85,32 +85,14 @@ def up(
     start_s = time.monotonic()
     warm_up()
     on_progress, say = undaunted(on_progress), undaunted(say)
-    held: list[socket.socket] = []
-    try:
-        if options.resume is None:
-            experiment, directory = _begun(_among_neighbors(config), data_dir, out, held)
-        else:
-            experiment, directory = resumed(config, data_dir, options.resume), options.resume
-            for node, port in ports_of(directory).items():
-                held.append(hold_port(port, at=f"node `{node}` of {directory}"))
-        family = Family(
-            experiment=experiment,
-            directory=directory,
-            run=name_of(directory),
-            data_dir=data_dir,
-            policy=options.policy,
-            resume=options.resume is not None,
-        )
-        with family.whole(), _signals(family):
-            family.start()
-            family.watch(on_progress, MergedView(say, warnings_only=not options.logs), say)
-    finally:
-        for reserved in held:
-            reserved.close()
+    with gathered(config, data_dir, out, options) as family, _signals(family):
+        family.start()
+        family.watch(on_progress, MergedView(say, warnings_only=not options.logs), say)
+    directory = family.directory
     if not directory.event_files():
         raise _nothing_logged(family, directory)
     result = sum_up(
-        experiment,
+        family.experiment,
         directory,
         wall_s=time.monotonic() - start_s,
         interrupted=family.is_interrupted,
@@ -129,6 +111,40 @@ def up(
         aborted=family.is_aborted,
         ready_s=family.ready_s,
     )
+
+
+@contextmanager
+def gathered(
+    config: RunConfig, data_dir: Path, out: Path | None, options: UpOptions
+) -> Iterator[Family]:
+    """A family with a run directory and a port for everybody; nothing of it runs afterwards.
+
+    Args:
+        config, data_dir, out, options: as for `up`.
+    Raises:
+        P2PGanError: for whatever cannot be run, read or written.
+    """
+    held: list[socket.socket] = []
+    try:
+        if options.resume is None:
+            experiment, directory = _begun(_among_neighbors(config), data_dir, out, held)
+        else:
+            experiment, directory = resumed(config, data_dir, options.resume), options.resume
+            for node, port in ports_of(directory).items():
+                held.append(hold_port(port, at=f"node `{node}` of {directory}"))
+        family = Family(
+            experiment=experiment,
+            directory=directory,
+            run=name_of(directory),
+            data_dir=data_dir,
+            policy=options.policy,
+            resume=options.resume is not None,
+        )
+        with family.whole():
+            yield family
+    finally:
+        for reserved in held:
+            reserved.close()
 
 
 def _among_neighbors(config: RunConfig) -> RunConfig:

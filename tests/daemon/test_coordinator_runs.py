@@ -16,6 +16,9 @@ from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig, SplitConfig
 from p2pgan.daemon import children, supervisor
 from p2pgan.daemon.family import Progress
 from p2pgan.daemon.node import NodeLoop
+from p2pgan.daemon.restarts import RestartPolicy
+from p2pgan.daemon.resuming import config_of as config_of_run
+from p2pgan.daemon.supervisor import UpOptions
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.daemons import DaemonConfig
@@ -51,6 +54,8 @@ CONFIG = RunConfig(
     daemon=DaemonConfig(wait_s=60.0, drain_s=20.0),
 )
 
+PLAIN = UpOptions()
+
 PATIENT = CoordinatorConfig(deadline_first_s=100, deadline_min_s=100, lost_after_s=100)
 """On a busy machine a process may pause for longer than the usual deadline; then an iteration or a
 move goes on without its worker, and computes something else."""
@@ -61,9 +66,14 @@ def config_of(**changes: Any) -> RunConfig:
 
 
 def run(
-    config: RunConfig, out: Path, on_progress: Callable[[Progress], None] = lambda progress: None
+    config: RunConfig,
+    out: Path,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    options: UpOptions = PLAIN,
 ) -> Any:
-    return supervisor.up(config, out.parent, out, on_progress=on_progress, say=lambda line: None)
+    return supervisor.up(
+        config, out.parent, out, on_progress=on_progress, say=lambda line: None, options=options
+    )
 
 
 def bodies(out: Path, kind: type, node: str | None = None) -> list[Any]:
@@ -260,6 +270,42 @@ def test_a_coordinator_that_was_killed_goes_on_from_its_checkpoint(tmp_path: Pat
     assert sorted(numbers) == list(range(len(numbers)))
     workers = {body.reason for node in "0123" for body in bodies(out, NodeStopped, node)}
     assert workers == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["fl-gan", "md-gan"])
+def test_a_supervisor_can_start_a_killed_coordinator_again(tmp_path: Path, algorithm: str) -> None:
+    """Workers wait for it, and no round is left out."""
+    out = tmp_path / "run"
+    config = config_of(algorithm=algorithm, iterations=300, exchange_every=10)
+    kill = Once(50, lambda: os.kill(pid_of(out, HUB), signal.SIGKILL))
+    options = UpOptions(policy=RestartPolicy(when="on-failure"))
+    outcome = run(config, out, kill, options)
+    assert outcome.failed == {}
+    assert outcome.summary["restarts"] == {HUB: 1}
+    (restored,) = bodies(out, CheckpointRestored, HUB)
+    assert restored.iterations >= 40
+    assert {body.iterations for body in bodies(out, RoundFinished, HUB)} == {*range(10, 301, 10)}
+    assert len({body.address for body in bodies(out, NodeStarted, HUB)}) == 1
+    assert {body.reason for body in bodies(out, NodeStopped)} == {"finished"}
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on_where_it_lies(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = config_of(algorithm="fl-gan", iterations=300, exchange_every=10)
+    stop = Once(50, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(config, out, stop).interrupted
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    options = UpOptions(resume=RunDirectory(moved))
+    outcome = run(config_of_run(RunDirectory(moved), {}), moved, options=options)
+    assert (outcome.failed, outcome.interrupted) == ({}, False)
+    assert outcome.summary["iterations"] == 300
+    assert {body.iterations for body in bodies(moved, RoundFinished, HUB)} == {*range(10, 301, 10)}
+    assert {record.run for record in records_of(RunDirectory(moved))} == {"run"}
+    for node in (HUB, *"0123"):
+        assert len({body.address for body in bodies(moved, NodeStarted, node)}) == 1
 
 
 @pytest.mark.slow

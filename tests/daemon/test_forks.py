@@ -1,12 +1,11 @@
 """The fork server's module has to be light: it is imported before everything slow."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from p2pgan.daemon.forks import PRELOADED
+from p2pgan.daemon.forks import PRELOADED, UNHEARD
 
 
 def test_importing_it_imports_nothing_slow() -> None:
@@ -24,15 +23,16 @@ def test_what_is_preloaded_can_be_imported() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_server_is_deaf_to_interrupts_from_its_start_and_we_are_not() -> None:
-    """Ctrl-C goes to all processes of a terminal; amid its imports it would print a traceback."""
+def test_the_server_is_deaf_from_its_start_and_we_are_not() -> None:
+    """Ctrl-C goes to all processes of a terminal, and so does its end: amid its imports the server
+    would print a traceback, and with it the nodes would go, however they wish to end."""
     code = (
         "import signal, pathlib; from multiprocessing import forkserver\n"
         "from p2pgan.daemon.forks import warm_up; warm_up()\n"
         "pid = forkserver._forkserver._forkserver_pid\n"
         "print(pathlib.Path(f'/proc/{pid}/status').read_text())\n"
-        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+        "assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    ignored = next(line for line in done.stdout.splitlines() if line.startswith("SigIgn"))
-    assert int(ignored.split()[1], 16) & 1 << (signal.SIGINT - 1)
+    blocked = next(line for line in done.stdout.splitlines() if line.startswith("SigBlk"))
+    assert all(int(blocked.split()[1], 16) & 1 << (number - 1) for number in UNHEARD)

@@ -15,6 +15,8 @@ import pytest
 from p2pgan.config import RunConfig, ScoreConfig
 from p2pgan.daemon import supervisor
 from p2pgan.daemon.family import Family, Progress, error_line
+from p2pgan.daemon.restarts import RestartPolicy
+from p2pgan.daemon.supervisor import UpOptions
 from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import ConfigError, RecordError
 from p2pgan.inspect.summary import unaccounted
@@ -159,6 +161,37 @@ def test_a_killed_node_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     check_gone(out)
     lost = unaccounted(RunDirectory(out))
     assert all(sent.sender == "1" for sent in lost), "only the killed node's log is cut short"
+
+
+@pytest.mark.slow
+def test_a_killed_node_can_be_started_again(tmp_path: Path) -> None:
+    """At its own address; what stays down after too many starts has failed."""
+    out = tmp_path / "run"
+    killed: list[int] = []
+
+    def on_progress(progress: Progress) -> None:
+        starts = [r.body.pid for r in records_of(RunDirectory(out))
+                  if r.node == "1" and isinstance(r.body, NodeStarted)]  # fmt: skip
+        if progress.iterations >= 100 and len(starts) > len(killed):
+            assert starts[-1] is not None
+            killed.append(starts[-1])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    config = msgspec.structs.replace(ENDLESS, iterations=10_000)
+    options = UpOptions(policy=RestartPolicy(when="on-failure", most=1))
+    said: list[str] = []
+    outcome = supervisor.up(
+        config, tmp_path, out, on_progress=on_progress, say=said.append, options=options
+    )
+    assert len(killed) == 2
+    assert outcome.summary["restarts"] == {"1": 1}
+    told = "ended by signal 9 (Killed), after 1 restart within 60 s"
+    assert outcome.failed == {"1": told}
+    assert any("`1` failed" in line and "started again in 1 s" in line for line in said)
+    addresses = {r.body.address for r in records_of(RunDirectory(out))
+                 if r.node == "1" and isinstance(r.body, NodeStarted)}  # fmt: skip
+    assert len(addresses) == 1
+    check_gone(out)
 
 
 @pytest.mark.slow

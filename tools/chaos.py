@@ -1,0 +1,226 @@
+"""Real daemons that are killed, frozen and started again on purpose, and what their logs tell.
+
+It ends only processes that it has started, and leaves none behind.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from p2pgan.config import RunConfig
+from p2pgan.daemon import children, trainer
+from p2pgan.daemon.family import Family
+from p2pgan.daemon.supervisor import UpOptions, gathered
+from p2pgan.record.schema import Record
+from p2pgan.types import COORDINATOR
+
+LOOK_S: Final = 0.05
+"""Between two looks at the logs: how exact times are."""
+
+DEADLINE_S: Final = 120.0
+"""For whatever is waited for, if nobody says otherwise."""
+
+STUCK: Final = "stuck"
+"""A file of this name beside a node's log makes its training hang; see `run_stuckable`."""
+
+
+run_plain = children.run_child
+"""What runs a node, before it is replaced."""
+
+
+class TooLate(Exception):  # noqa: N818 - what happened
+    """What was waited for has not come."""
+
+
+class Chaos:
+    """A run of real daemons, and the means to disturb it. Made by `chaos`."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.records: list[Record] = []
+        """All of all logs, as far as they were looked at, in the order in which they came."""
+        self._children = {child.node: child for child in family.children}
+
+    @property
+    def nodes(self) -> list[str]:
+        """All nodes, a coordinator included."""
+        return list(self._children)
+
+    # -- disturbing --------------------------------------------------------------------------------
+
+    def signal(self, node: str, number: signal.Signals) -> float:
+        """Sends a signal to a node; the wall time at which it was sent."""
+        os.kill(self.pid(node), number)
+        return time.time()
+
+    def kill(self, nodes: Iterable[str]) -> float:
+        """Ends nodes by SIGKILL, all at once; the wall time at which they are gone."""
+        killed = list(nodes)
+        for node in killed:
+            self.signal(node, signal.SIGKILL)
+        for node in killed:
+            self.status(node)
+        return time.time()
+
+    def freeze(self, node: str) -> float:
+        """Stops a process where it is, until `thaw`; the wall time."""
+        return self.signal(node, signal.SIGSTOP)
+
+    def thaw(self, node: str) -> float:
+        """Lets a frozen process go on; the wall time."""
+        return self.signal(node, signal.SIGCONT)
+
+    def hang(self, node: str) -> float:
+        """Lets a node's training hang while the node still answers; the wall time."""
+        self.family.directory.node_events(node).with_name(STUCK).touch()
+        return time.time()
+
+    def start_again(self, node: str, *, resume: bool = True) -> float:
+        """Starts a node that has ended, at its own address; the wall time."""
+        self.family.start_child(self._children[node], resume=resume)
+        return time.time()
+
+    def status(self, node: str, deadline_s: float = DEADLINE_S) -> int:
+        """The exit status of a node that ends; negative: the signal that has ended it.
+
+        Raises:
+            TooLate: if it does not end.
+        """
+        child = self._children[node]
+        assert child.process is not None, "it has ended before"
+        child.process.join(deadline_s)
+        if child.process.exitcode is None:
+            raise TooLate(f"node `{node}` is there after {deadline_s:g} s")
+        status, child.process = child.process.exitcode, None
+        return status
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def wait(
+        self, what: str, condition: Callable[[], bool], deadline_s: float = DEADLINE_S
+    ) -> float:
+        """Looks at the logs until a condition on `records` is true; the seconds that it took.
+
+        Raises:
+            TooLate: naming `what` has not come.
+        """
+        begun_s = time.monotonic()
+        while True:
+            self.look()
+            passed_s = time.monotonic() - begun_s
+            if condition():
+                return passed_s
+            if passed_s > deadline_s:
+                raise TooLate(f"not within {deadline_s:g} s: {what}")
+            time.sleep(LOOK_S)
+
+    def watch(self, seconds: float) -> None:
+        """Lets the run go on."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self.look()
+            time.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Reads what the logs have new."""
+        for child in self._children.values():
+            self.records += child.follower.poll()
+
+    def logged(
+        self, kind: str, nodes: Iterable[str] | None = None, since_s: float = 0.0
+    ) -> list[Record]:
+        """Records of a kind.
+
+        Args:
+            kind: such as `vector_mixed`.
+            nodes: whose; `None`: all.
+            since_s: wall time of the first.
+        """
+        of = set(self.nodes if nodes is None else nodes)
+        return [
+            record
+            for record in self.records
+            if record.kind == kind and record.node in of and record.wall.timestamp() >= since_s
+        ]
+
+    # -- figures -----------------------------------------------------------------------------------
+
+    def exchanges_per_min(self, nodes: Iterable[str], since_s: float, until_s: float) -> float:
+        """Vectors that these nodes have mixed between two wall times, for a minute."""
+        mixed = self.logged("vector_mixed", nodes, since_s)
+        count = sum(record.wall.timestamp() < until_s for record in mixed)
+        return 60.0 * count / (until_s - since_s)
+
+    def noticed_s(self, kind: str, peer: str, since_s: float) -> dict[str, float]:
+        """For each node that has logged it, the seconds until it has.
+
+        Args:
+            kind: `peer_suspected`, `peer_lost`, …
+            peer: of whom.
+            since_s: wall time of what happened to it.
+        """
+        found: dict[str, float] = {}
+        for record in self.logged(kind, since_s=since_s):
+            if getattr(record.body, "peer", None) == peer:
+                found.setdefault(record.node, record.wall.timestamp() - since_s)
+        return found
+
+    def pid(self, node: str) -> int:
+        """Process of a node that is there."""
+        process = self._children[node].process
+        assert process is not None, f"node `{node}` has ended"
+        assert process.pid is not None, "it was started"
+        return process.pid
+
+    def rss_bytes(self, node: str) -> int:
+        """Memory of a node's process (Linux)."""
+        pages = int(Path(f"/proc/{self.pid(node)}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self, node: str) -> int:
+        """Open files and sockets of a node's process (Linux)."""
+        return len(list(Path(f"/proc/{self.pid(node)}/fd").iterdir()))
+
+    def tracebacks(self) -> list[str]:
+        """Nodes whose stderr holds one."""
+        files = {
+            node: self.family.directory.node_events(node).with_name("stderr.log")
+            for node in self.nodes
+        }
+        return [node for node, file in files.items() if "Traceback" in file.read_text()]
+
+
+@contextmanager
+def chaos(config: RunConfig, data_dir: Path, out: Path) -> Iterator[Chaos]:
+    """A run whose nodes have all finished a round (of a coordinator's: itself)."""
+    children.run_child = run_stuckable
+    try:
+        with gathered(config, data_dir, out, UpOptions()) as family:
+            family.start()
+            running = Chaos(family)
+            busy = [COORDINATOR] if COORDINATOR in running.nodes else running.nodes
+            running.wait(
+                "a round of every node",
+                lambda: {record.node for record in running.logged("round_finished")} >= set(busy),
+            )
+            yield running
+    finally:
+        children.run_child = run_plain
+
+
+def run_stuckable(post: children.Post) -> None:
+    """A node as under `up`, whose training hangs for ever once there is a file `STUCK`."""
+    mark = post.stderr.with_name(STUCK)
+    resize = trainer.Trainer._resize
+
+    def stuck(self: trainer.Trainer, count: int, took_s: float) -> None:
+        while mark.exists():
+            time.sleep(LOOK_S)
+        resize(self, count, took_s)
+
+    trainer.Trainer._resize = stuck  # type: ignore[method-assign]
+    run_plain(post)
