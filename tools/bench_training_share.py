@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from p2pgan.config import config_from
-from p2pgan.daemon import supervisor
-from p2pgan.daemon.process import NodePlan
+from p2pgan.daemon import children, supervisor
+from p2pgan.daemon.children import Post
 from p2pgan.record.rundir import RunDirectory
 from p2pgan.record.schema import Body, RoundFinished
 from p2pgan.record.writer import RecordWriter
@@ -58,11 +58,11 @@ class Speed(NamedTuple):
     cpu: float
 
 
-plain_child = supervisor._child
+plain_child = children.run_child
 """What runs a node, before it is replaced."""
 
 
-def timed_child(plan: NodePlan, stderr: Path) -> None:
+def timed_child(post: Post) -> None:
     """A child of the supervisor that leaves beside its log when its rounds were over."""
     rounds: list[tuple[int, float, float]] = []
     write = RecordWriter.write
@@ -74,9 +74,9 @@ def timed_child(plan: NodePlan, stderr: Path) -> None:
 
     RecordWriter.write = timed  # type: ignore[assignment, method-assign]
     try:
-        plain_child(plan, stderr)
+        plain_child(post)
     finally:
-        stderr.with_name(ROUNDS_JSON).write_text(json.dumps(rounds))
+        post.stderr.with_name(ROUNDS_JSON).write_text(json.dumps(rounds))
 
 
 def speed(rounds: list[tuple[int, float, float]]) -> Speed:
@@ -98,7 +98,7 @@ def run(workload: Workload, algorithm: str, data_dir: Path) -> Speed:
         "score": {"every": 0, "samples": 100},
         **workload.settings,
     }
-    supervisor._child = timed_child
+    children.run_child = timed_child
     with tempfile.TemporaryDirectory() as folder:
         done = supervisor.up(
             config_from(settings, at="bench"),

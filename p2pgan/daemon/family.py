@@ -18,10 +18,10 @@ import msgspec
 
 from p2pgan.daemon import children
 from p2pgan.daemon.children import Post, grace_s, guard
-from p2pgan.daemons import DaemonConfig, http_place
 from p2pgan.daemon.forks import warm_up
 from p2pgan.daemon.process import NodePlan
 from p2pgan.daemon.restarts import WINDOW_S, RestartPolicy, Restarts
+from p2pgan.daemons import DaemonConfig, http_place
 from p2pgan.experiment import Experiment
 from p2pgan.inspect.text import count_text
 from p2pgan.inspect.words import MergedView

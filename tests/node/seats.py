@@ -24,7 +24,8 @@ def contents(path: Path, model: Model) -> dict[str, str]:
     """SHA-256 of all networks and optimisers that were saved, and where the streams stand."""
     found = Resumption.read(path, model)
     saved = found.checkpoint
-    tensors: dict[str, Tensor] = {**saved.vectors, **saved.kept}
+    tensors: dict[str, Tensor] = dict(saved.kept)
+    tensors.update((str(net), vector) for net, vector in saved.vectors.items())
     if saved.ema is not None:
         tensors["ema"] = saved.ema
     digests = {
