@@ -1,4 +1,4 @@
-"""Links follow members: who comes is joined, who goes is mended around, who comes back is let in."""
+"""Links follow members: who comes is joined, who goes is mended around, who is back is let in."""
 
 import pytest
 

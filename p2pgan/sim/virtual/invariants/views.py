@@ -1,8 +1,7 @@
 """Everybody knows who is there: tables of members agree with the world, once that is calm."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
-
-import networkx as nx
 
 from p2pgan.node.around import timing_of
 from p2pgan.protocol.attachment import GONE
@@ -71,10 +70,6 @@ def settled_s(timing: Timing) -> float:
     return HEALED_S + SUSPICIONS * timing.suspicion * timing.probe_s + NEWS_S
 
 
-def _pieces(ground: Ground) -> list[set[str]]:
+def _pieces(ground: Ground) -> Sequence[Collection[str]]:
     """Nodes that news can go round among."""
-    graph = nx.Graph()
-    for node, peers in ground.world.neighbors.items():
-        graph.add_node(node)
-        graph.add_edges_from((node, peer) for peer in peers)
-    return list(nx.connected_components(graph))
+    return ground.design.overlay.components()
