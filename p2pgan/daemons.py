@@ -40,8 +40,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds without a sign of the training thread, amid training, after which a node says that it
     is degraded; other work is given twelve times as long."""
     http: str = ""
-    """Address such as `127.0.0.1:9464` where `/healthz`, `/readyz` and `/metrics` are answered;
-    empty: nowhere."""
+    """Address such as `127.0.0.1:9464`, or a port of this machine, where `/healthz`, `/readyz` and
+    `/metrics` are answered; empty: nowhere. Under `p2pgan up` it is the first node's, and each
+    other node has the next port."""
 
     def __post_init__(self) -> None:
         check(self.wait_s >= 0, "daemon.wait_s", "0 or more seconds", self.wait_s)

@@ -7,7 +7,7 @@ from the records that pass by, so that it never goes back, whoever comes and goe
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from p2pgan.protocol.instructions import Record
 from p2pgan.protocol.phases import Phase
@@ -19,6 +19,16 @@ LOOP_SILENCE_S: Final = 10.0
 STARTING: Final = frozenset(phase.value for phase in (Phase.IDLE, Phase.GATHERING))
 ENDING: Final = frozenset(phase.value for phase in (Phase.SAVING, Phase.LEAVING, Phase.CLOSED))
 """Phases of a node that does not take part yet, and of one that does not any more."""
+
+Standing = Literal["starting", "taking part", "ending"]
+
+
+def standing(phase: str) -> Standing:
+    """What a phase is to those who watch."""
+    if phase in STARTING:
+        return "starting"
+    return "ending" if phase in ENDING else "taking part"
+
 
 VECTOR: Final = "vector_"
 """What the kinds of all records about vectors begin with."""
@@ -46,14 +56,9 @@ class Health:
         return "the training hangs" if self.statistics.is_degraded else ""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the node takes part in the run."""
-        return self.statistics.phase not in STARTING | ENDING
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether it is about to stop."""
-        return self.statistics.phase in ENDING
+    def standing(self) -> Standing:
+        """Whether it takes part in the run."""
+        return standing(self.statistics.phase)
 
 
 Watcher = Callable[[Health], None]

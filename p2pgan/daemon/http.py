@@ -102,7 +102,7 @@ class HealthServer:
 
 
 def _unready(health: Health | None) -> str:
-    if health is None or health.is_ready:
+    if health is None or health.standing == "taking part":
         return ""
     return f"the node is {health.statistics.phase}"
 

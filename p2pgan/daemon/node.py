@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pgan.daemon import control
-from p2pgan.daemon.health import Health, Observed, Watcher
+from p2pgan.daemon.health import Health, Observed, Watcher, standing
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import ControlRequest, Transport
 from p2pgan.node.host import Ended, Host, Recorder, Surroundings
@@ -25,7 +25,7 @@ POLL_MAX_S: Final = 1.0
 
 
 HEALTH_S: Final = 0.5
-"""Health is told so often at the most, unless the phase changes."""
+"""Health is told so often at the most, unless the node begins or ceases to take part."""
 
 
 class NodeLoop:
@@ -120,8 +120,8 @@ class NodeLoop:
         now, told = self._clock(), self._told
         if not self._watchers:
             return
-        is_new = told is None or told.statistics.phase != self._machine.phase.value
-        if told is not None and not is_new and now < told.at_s + HEALTH_S:
+        stands = standing(self._machine.phase.value)
+        if told is not None and told.standing == stands and now < told.at_s + HEALTH_S:
             return
         statistics = self._machine.statistics()
         self._told = self._observed.health(statistics, now=now, begun_s=self._begun_s)

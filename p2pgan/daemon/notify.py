@@ -62,7 +62,7 @@ class Notifier:
         if not self._is_ready:
             self._is_ready = True
             return ["READY=1"]
-        if not self._is_stopping and health.is_ending:
+        if not self._is_stopping and health.standing == "ending":
             self._is_stopping = True
             return ["STOPPING=1"]
         return []

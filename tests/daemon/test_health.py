@@ -34,12 +34,10 @@ def test_a_node_is_healthy_if_loop_and_training_live(
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_who_starts_or_ends_is_not_ready(phase: Phase) -> None:
-    told = health_of(phase=phase.value)
-    starts = phase in (Phase.IDLE, Phase.GATHERING)
-    ends = phase in (Phase.SAVING, Phase.LEAVING, Phase.CLOSED)
-    assert told.is_ready == (not starts and not ends)
-    assert told.is_ending == ends
+def test_who_starts_or_ends_does_not_take_part(phase: Phase) -> None:
+    told = health_of(phase=phase.value).standing
+    assert (told == "starting") == (phase in (Phase.IDLE, Phase.GATHERING))
+    assert (told == "ending") == (phase in (Phase.SAVING, Phase.LEAVING, Phase.CLOSED))
 
 
 def test_records_are_counted() -> None:

@@ -3,7 +3,7 @@
 import http.client
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -123,17 +123,21 @@ def test_before_a_score_there_is_none(server: HealthServer) -> None:
     assert ("p2pgan_fid", "") not in samples(server)
 
 
-def test_who_asks_and_does_not_go_on_is_in_nobody_s_way(server: HealthServer) -> None:
-    """A few may dawdle; while too many do, others are turned away, and the node is none the
-    wiser."""
+@pytest.mark.parametrize("slow", [READERS_MAX - 1, READERS_MAX])
+def test_a_few_may_dawdle_and_with_more_others_are_turned_away(
+    server: HealthServer, slow: int
+) -> None:
+    """Callers are taken in their order, so all who dawdle have their places by then."""
     server.tell(health_of())
-    host, port = "127.0.0.1", int(server.url.rpartition(":")[2])
-    slow = [socket.create_connection((host, port)) for _ in range(READERS_MAX - 1)]
-    try:
-        assert get(server, "/healthz")[0] == 200
-    finally:
-        for one in slow:
-            one.close()
+    place = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with ExitStack() as stack:
+        for _ in range(slow):
+            stack.enter_context(socket.create_connection(place))
+        if slow < READERS_MAX:
+            assert get(server, "/healthz")[0] == 200
+        else:
+            with pytest.raises(ConnectionError):
+                get(server, "/healthz")
 
 
 def test_a_port_in_use_is_one_line(server: HealthServer) -> None:

@@ -79,11 +79,12 @@ def test_the_watchdog_is_fed_at_half_its_time_while_all_is_well(
     systemd: Systemd, notifier: Callable[..., Notifier], owner: str
 ) -> None:
     told = notifier(WATCHDOG_USEC="20000000", **({"WATCHDOG_PID": owner} if owner else {}))
+    fed = []
     for at_s, is_degraded in ((0, False), (9, False), (10, False), (21, True), (22, False)):
-        health = dataclasses.replace(health_of(is_degraded=is_degraded), at_s=float(at_s))
-        told.tell(health)
-    fed = [index for index, lines in enumerate(systemd.heard()) if "WATCHDOG=1" in lines]
-    assert len(fed) == 3, "at 0, 10 and 22 s; not at 9 s, and not while it hangs"
+        told.tell(dataclasses.replace(health_of(is_degraded=is_degraded), at_s=float(at_s)))
+        if any("WATCHDOG=1" in lines for lines in systemd.heard()):
+            fed.append(at_s)
+    assert fed == [0, 10, 22]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,13 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +109,36 @@ def test_signals(
     kinds = [record["kind"] for record in logged(tmp_path)]
     assert logged(tmp_path)[-1]["reason"] == reason
     assert ("checkpoint_saved" in kinds) == is_saved
+
+
+def test_systemd_and_whoever_asks_are_told_how_the_node_is(tmp_path: Path) -> None:
+    """From the first word to the last; the metrics are those of this node."""
+    daemon = msgspec.structs.replace(CONFIG.daemon, http="0")
+    experiment = experiment_of(tmp_path, iterations=60, daemon=daemon)
+    asked: list[str] = []
+    urls: list[str] = []
+
+    def say(line: str) -> None:
+        if "health and metrics at" in line:
+            urls.append(line.split()[-1])
+        elif line.startswith("round") and not asked:
+            asked.append(urllib.request.urlopen(f"{urls[0]}/metrics", timeout=30).read().decode())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        plan = plan_of(experiment, tmp_path, environment=variables)
+        assert process.run_node(plan, say, experiment) == process.EXIT_DONE
+        systemd.setblocking(False)
+        told = [systemd.recv(4096).decode()]
+        with suppress(BlockingIOError):
+            while True:
+                told.append(systemd.recv(4096).decode())
+    assert told[0].startswith("READY=1\n")
+    assert sum("STOPPING=1" in text for text in told) == 1
+    assert "p2pgan_iterations_wanted 60.0" in asked[0]
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{urls[0]}/healthz", timeout=30)
 
 
 def test_a_fault_in_the_work_is_told_with_its_traceback(

@@ -19,6 +19,7 @@ from p2pgan.daemon.restarts import RestartPolicy
 from p2pgan.daemon.supervisor import UpOptions
 from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import ConfigError, RecordError
+from p2pgan.experiment import prepare
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.record.rundir import RunDirectory, records_of
 from p2pgan.record.schema import Agreed, NodeStarted, NodeStopped, VectorSent
@@ -282,3 +283,24 @@ def test_signal_handlers_are_left_alone_outside_the_main_thread(tmp_path: Path) 
     thread.start()
     thread.join()
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("http", "places"),
+    [("", ["", ""]), ("9464", ["127.0.0.1:9464", "127.0.0.1:9465"]), ("h:0", ["h:0", "h:0"])],
+)
+def test_every_node_has_a_port_of_its_own_for_questions(
+    tmp_path: Path, http: str, places: list[str]
+) -> None:
+    config = msgspec.structs.replace(CONFIG, daemon=DaemonConfig(http=http))
+    family = supervisor._Family(
+        experiment=prepare(config, tmp_path),
+        directory=RunDirectory(tmp_path),
+        data_dir=tmp_path,
+        held=[],
+    )
+    found = []
+    for node in "01":
+        found.append(family._plan(node).config.daemon.http)
+        family.children.append(node)  # type: ignore[arg-type]
+    assert found == places

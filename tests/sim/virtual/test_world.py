@@ -209,6 +209,23 @@ def test_a_pause_keeps_from_training_alone(played: Play) -> None:
     assert one.told("2", "node_stopped")[-1][0] >= RUN_S + 4.0
 
 
+def test_wishes_are_granted_in_virtual_time(prepared: Play) -> None:
+    """A pause that somebody wants: the round stops where it is, 5 iterations in, and goes on."""
+    one = prepared(virtual={"latency_s": "0.01"})
+    at = one.world.timeline.at
+    at(5.6, lambda: one.world.tell("2", ev.PauseRequested()))
+    at(6.52, lambda: one.world.tell("2", ev.ScoresRequested()))
+    at(9.52, lambda: one.world.tell("2", ev.ResumeRequested()))
+    one.world.run()
+    assert one.reasons() == dict.fromkeys(NODES, "finished")
+    assert [fields["iterations"] for at_s, fields in one.told("2", "scores") if at_s < 9.0] == [55]
+    rounds = one.told("2", "round_finished")
+    assert not [at_s for at_s, _ in rounds if 5.6 <= at_s < 9.52]
+    assert [fields["iterations"] for _, fields in rounds] == list(range(10, 201, 10))
+    assert [m for m in one.of("2", ev.Received) if 6.0 <= m.now < 9.0], "it takes vectors meanwhile"
+    assert one.told("2", "node_stopped")[-1][0] >= RUN_S + 3.9
+
+
 def test_sides_of_a_partition_hear_nothing_of_each_other(played: Play) -> None:
     one = played(outage("partition", "01", 5.05, 9.05), virtual={"latency_s": "0.01"})
     heard = {(m.node, by) for m in one.moments if 5.05 <= m.now < 9.05 if (by := sender(m))}
