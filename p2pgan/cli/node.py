@@ -237,11 +237,20 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
     from p2pgan.daemon.control import StatusRequest
 
     answers = _ask_all(_controls(run, control), StatusRequest())
-    columns = ("node", "phase", "round", "iterations", "peers_ready", "sent", "received", "dropped")
+    vectors = ("sent", "received", "dropped")
+    members = ("alive", "suspects", "dead")
+    columns = ("node", "phase", "round", "iterations", "peers_ready", *members, *vectors)
     rows = [
         {**answer, "phase": "degraded"} if answer.get("is_degraded") else answer
         for answer in answers
     ]
+    for answer in answers:
+        if answer.get("save_problem"):
+            typer.echo(f"node `{answer['node']}` cannot save: {answer['save_problem']}", err=True)
+        if answer.get("records_lost"):
+            typer.echo(
+                f"node `{answer['node']}` has lost {answer['records_lost']} records", err=True
+            )
     _print(answers, columns, as_json=json, rows=rows)
 
 
@@ -431,5 +440,5 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         shown = [row.get(column, "") for column in columns]
         if "error" in row:
             shown = [row["node"] or row["control"], row["answer"], *[""] * (len(columns) - 2)]
-        table.add_row(*(escape(str(value)) for value in shown))
+        table.add_row(*(escape("-" if value is None else str(value)) for value in shown))
     Console().print(table)

@@ -80,6 +80,14 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     """Lines of the log that could not be written."""
     is_paused: bool
     is_degraded: bool
+    alive: int | None = None
+    suspects: int | None = None
+    dead: int | None = None
+    left: int | None = None
+    """Members of the run by what the node believes of them; `None`: they do not watch each other.
+    """
+    local_health: int | None = None
+    """Lifeguard's score of the node's own senses, from 0, the best, to 8."""
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +218,7 @@ def status_answer(
         records_lost=records_lost,
         is_paused=statistics.is_paused,
         is_degraded=statistics.is_degraded,
+        **(asdict(statistics.members) if statistics.members is not None else {}),
     )
 
 

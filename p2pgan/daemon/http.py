@@ -146,7 +146,11 @@ def _gauges(health: Health) -> Iterator[Metric]:
         ("saved_age_seconds", "Since the last checkpoint; absent before the first.", _age(health)),
         ("fid", "FID when it was scored last.", told.scores.fid if told.scores else None),
         ("ms", "MS when it was scored last.", told.scores.ms if told.scores else None),
-        ("local_health_score", "How late the node itself is; 0: not at all.", 0),
+        (
+            "local_health_score",
+            "Lifeguard's score of the node's own senses, from 0, the best, to 8.",
+            told.members.local_health if told.members else 0,
+        ),
     ]
     for name, text, value in values:
         if value is not None:
@@ -154,6 +158,11 @@ def _gauges(health: Health) -> Iterator[Metric]:
     phase = GaugeMetricFamily("p2pgan_phase", "1 for where the node stands.", labels=["phase"])
     phase.add_metric([told.phase], 1)
     yield phase
+    if told.members is not None:
+        members = GaugeMetricFamily("p2pgan_members", "Members by state.", labels=["state"])
+        for state in ("alive", "suspects", "dead", "left"):
+            members.add_metric([state], getattr(told.members, state))
+        yield members
     peers = GaugeMetricFamily("p2pgan_peers", "Neighbors by state.", labels=["state"])
     states = [peer.state for peer in told.peers]
     for state in sorted({"ready", *states}):
