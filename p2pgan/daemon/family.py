@@ -190,7 +190,7 @@ class Family:
         if not daemon.http:
             return daemon
         host, port = http_place(daemon.http)
-        number = [child.node for child in self.children].index(node)
+        number = whole_overlay(self.experiment).nodes.index(node)
         place = f"{host}:{port + number if port else 0}"
         return msgspec.structs.replace(daemon, http=place)
 

@@ -293,14 +293,11 @@ def test_every_node_has_a_port_of_its_own_for_questions(
     tmp_path: Path, http: str, places: list[str]
 ) -> None:
     config = msgspec.structs.replace(CONFIG, daemon=DaemonConfig(http=http))
-    family = supervisor._Family(
+    family = Family(
         experiment=prepare(config, tmp_path),
         directory=RunDirectory(tmp_path),
+        run="run",
         data_dir=tmp_path,
-        held=[],
     )
-    found = []
-    for node in "01":
-        found.append(family._plan(node).config.daemon.http)
-        family.children.append(node)  # type: ignore[arg-type]
+    found = [family._plan(node, resume=False).config.daemon.http for node in "01"]
     assert found == places
