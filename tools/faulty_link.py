@@ -162,9 +162,10 @@ class Link:
             comes_s, data = await on_the_way.get()
             await asyncio.sleep(comes_s - self._loop.time())
             await self._passes.wait()
-            writer.write(data)
-            with suppress(OSError):  # gone: the other direction tells
-                await writer.drain()
+            if not writer.is_closing():  # else it is gone, and the other direction tells
+                writer.write(data)
+                with suppress(OSError):
+                    await writer.drain()
             on_the_way.task_done()
 
 
