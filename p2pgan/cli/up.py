@@ -82,7 +82,7 @@ def up(
         )
     with_pictures = pictures and not ended.aborted
     print_results(ended.directory, ended.summary, as_json=json, with_pictures=with_pictures)
-    if ended.aborted:
+    if ended.interrupted:
         raise typer.Exit(130)
     if ended.failed:
         names, count = ", ".join(f"`{node}`" for node in ended.failed), ended.summary["nodes"]

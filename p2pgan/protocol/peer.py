@@ -324,8 +324,10 @@ class PeerMachine(Machine):
         self._train(Cause.KEPT)
 
     def _save_soon(self) -> None:
-        if self.phase is Phase.TRAINING:
-            self._core.emit(do.StopTraining())
+        if self.phase is Phase.PAUSED:
+            self._keep()
+        else:
+            self._cut()
 
     def _scoring_done(self, event: ev.ScoringDone) -> None:
         last = self._last_step

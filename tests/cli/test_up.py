@@ -86,7 +86,7 @@ def test_ctrl_c_stops_all_saves_all_and_leaves_nobody(tmp_path: Path, to_group: 
         if process.poll() is None:
             process.kill()
             process.wait()
-    assert process.returncode == 0, stderr
+    assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     directory = RunDirectory(out)
     assert unaccounted(directory) == []
@@ -125,6 +125,9 @@ def test_nodes_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> No
         (["--algorithm", "centralised"], "simulate --algorithm centralised"),
         (["--algorithm", "gosip"], "did you mean `gossip`"),
         (["-n", "0"], "at least 1"),
+        (["--restart", "on-failure", "--restart-max", "0"], "--restart-max"),
+        (["--resume", "there", "--out", "here"], "one of `--resume` and `--out`"),
+        (["--resume", "nowhere"], "a run directory, with a `run.toml`"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:

@@ -23,6 +23,7 @@ from p2pgan.experiment import prepare
 from p2pgan.inspect.summary import unaccounted
 from p2pgan.record.rundir import RunDirectory, records_of
 from p2pgan.record.schema import Agreed, NodeStarted, NodeStopped, VectorSent
+from p2pgan.runs import Run
 
 CONFIG = RunConfig(
     nodes=3,
@@ -85,6 +86,8 @@ def test_a_run_is_summed_up_as_the_contract_says(finished: Any) -> None:
     assert summary["traffic"]["bytes_total"] == sum(body.bytes for body in sent)
     assert summary["speed"]["node_iterations_per_s"] > 0
     assert RunDirectory(out).read_summary()["unaccounted"] == 0
+    assert summary["restarts"] == {}
+    assert Run.open(out).config.membership.preset == "local"
     check_gone(out)
 
 

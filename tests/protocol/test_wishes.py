@@ -196,3 +196,14 @@ def test_wishes_at_any_moment_lose_nothing(party_of: Callable[..., Any], seed: i
         assert node.kinds("node_stopped")[0] == {
             "reason": "finished", "iterations": 20, "rounds": 5
         }  # fmt: skip
+
+
+def test_who_pauses_saves_at_once_and_pauses_on(party_of: Callable[..., Any]) -> None:
+    party = party_of([("A", "B")], iterations=20)
+    party.start()
+    party.settle(until=lambda: party.members["A"].phase == "training")
+    party.tell("A", ev.PauseRequested())
+    party.settle(until=lambda: party.members["A"].phase == "paused")
+    party.tell("A", ev.CheckpointRequested())
+    party.settle(until=lambda: bool(party.members["A"].kinds("checkpoint_saved")))
+    assert party.members["A"].phase == "paused"
