@@ -24,7 +24,7 @@ from p2pgan.config import (
     read_tables,
     to_toml,
 )
-from p2pgan.daemons import DaemonConfig
+from p2pgan.daemons import DaemonConfig, MembershipConfig
 from p2pgan.errors import ConfigError
 from p2pgan.virtual import VirtualConfig
 
@@ -222,7 +222,7 @@ def test_keys_name_every_field() -> None:
     assert not {"train", "exchange", "score", "daemon", "engine", "virtual"} & set(keys())
     structs = (
         *(TrainConfig, ExchangeConfig, ScoreConfig, DaemonConfig, EngineConfig),
-        *(CoordinatorConfig, FederatedConfig, SplitConfig, VirtualConfig),
+        *(CoordinatorConfig, FederatedConfig, SplitConfig, VirtualConfig, MembershipConfig),
     )
     tables = len(structs)
     assert len(keys()) == len(msgspec.structs.fields(RunConfig)) - tables + sum(

@@ -238,12 +238,8 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
 
     answers = _ask_all(_controls(run, control), StatusRequest())
     vectors = ("sent", "received", "dropped")
-    members = ("alive", "suspects", "dead")
-    columns = ("node", "phase", "round", "iterations", "peers_ready", *members, *vectors)
-    rows = [
-        {**answer, "phase": "degraded"} if answer.get("is_degraded") else answer
-        for answer in answers
-    ]
+    columns = ("node", "phase", "round", "iterations", "ready", "alive", *vectors)
+    rows = [_at_a_glance(answer) for answer in answers]
     for answer in answers:
         if answer.get("save_problem"):
             typer.echo(f"node `{answer['node']}` cannot save: {answer['save_problem']}", err=True)
@@ -252,6 +248,17 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
                 f"node `{answer['node']}` has lost {answer['records_lost']} records", err=True
             )
     _print(answers, columns, as_json=json, rows=rows)
+
+
+def _at_a_glance(answer: dict[str, Any]) -> dict[str, Any]:
+    """A status with neighbors that are ready, and members that are alive, of all there are."""
+    if "error" in answer:
+        return answer
+    known = [answer[state] for state in ("alive", "suspects", "dead", "left")]
+    alive = f"{known[0]}/{sum(known)}" if None not in known else None
+    phase = "degraded" if answer["is_degraded"] else answer["phase"]
+    ready = f"{answer['peers_ready']}/{answer['peers']}"
+    return {**answer, "phase": phase, "ready": ready, "alive": alive}
 
 
 @app.command()

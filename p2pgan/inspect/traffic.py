@@ -40,6 +40,7 @@ DIRECTIONS: dict[str, Direction] = {
     "average": "node to node",
     "judge": "node to node",
     "adopt": "node to node",
+    "gift": "node to node",
 }
 """Which way each kind of vector goes, those of a round first. All other kinds are the protocol's
 own messages, which go any way and carry nothing."""

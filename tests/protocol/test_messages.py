@@ -8,7 +8,7 @@ from p2pgan.protocol.wire import decode, encode
 
 def test_every_message_has_its_own_tag() -> None:
     tags = [message.__struct_config__.tag for message in get_args(Message)]
-    assert len(set(tags)) == len(tags) == 22
+    assert len(set(tags)) == len(tags) == 24
 
 
 def test_messages_cannot_be_changed() -> None:

@@ -9,14 +9,14 @@ from tools import dst
 RESULT = TrialResult(trace="0", events=7, virtual_s=1.0)
 
 
-def check_fails(seed: int, nodes: int) -> TrialResult:
+def check_fails(seed: int, nodes: int, *, watched: bool) -> TrialResult:
     error = CheckFailed(expected="this", got="that", at="node `3`", hint="again")
     error.story = "its story"
     raise error
 
 
 def test_a_seed_that_passes_has_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dst, "trial", lambda seed, nodes: RESULT)
+    monkeypatch.setattr(dst, "trial", lambda seed, nodes, watched: RESULT)
     assert dst.attempt(5, 4) == dst.Outcome(5, RESULT, "")
 
 
@@ -32,7 +32,7 @@ def test_a_check_that_fails_tells_its_story(monkeypatch: pytest.MonkeyPatch) -> 
 def test_any_other_error_names_its_seed_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(seed: int, nodes: int) -> TrialResult:
+    def fails(seed: int, nodes: int, *, watched: bool) -> TrialResult:
         raise error
 
     monkeypatch.setattr(dst, "trial", fails)

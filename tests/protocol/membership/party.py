@@ -102,7 +102,7 @@ class Party:
         """Nodes whose messages, both ways, take so many seconds."""
         self.cut: set[frozenset[str]] = set()
         """Links that are down."""
-        self.frozen: dict[str, list[tuple[str, Talk]]] = {}
+        self.frozen: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
         """Nodes that do nothing, and what waits for them."""
         self.adjacent: dict[str, list[str]] = {}
         self.sent: Counter[str] = Counter()
@@ -197,8 +197,8 @@ class Party:
         self.frozen[node] = []
 
     def thaw(self, node: str) -> None:
-        for sender, message in self.frozen.pop(node):
-            self._do(node, lambda m: m.hear(sender, message))  # noqa: B023
+        for what, load in self.frozen.pop(node):
+            self._happen(what, load)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class Party:
         if kind == "lost":
             self._do(b, lambda m: m.lost(a))
         elif b in self.frozen:
-            self.frozen[b].append((a, load))
+            self.frozen[b].append((what, load))
         elif frozenset((a, b)) in self.cut:
             return
         elif kind == "hello":
