@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -108,11 +109,15 @@ def around_of(design: Design, seat: Seat, company: Company, timing: Timing, view
     def shuffled(peers: Sequence[str]) -> Sequence[str]:
         return [peers[index] for index in rng.permutation(len(peers))]
 
-    def charter(members: Sequence[Member]) -> bytes:
+    @lru_cache(maxsize=1)  # it is asked for in many parts
+    def charter_of(members: tuple[Member, ...]) -> bytes:
         overlay = nodelink.render(company.base).decode()
         return Charter(
-            run=seat.run, config=company.config, overlay=overlay, members=tuple(members)
+            run=seat.run, config=company.config, overlay=overlay, members=members
         ).encode()
+
+    def charter(members: Sequence[Member]) -> bytes:
+        return charter_of(tuple(members))
 
     has_last_step = design.config.final != "none"
     settings = MembershipSettings(

@@ -8,6 +8,7 @@ comes from there is taken. A connection to a member that is dead stays: its next
 come over it, as when a partition heals.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -24,6 +25,10 @@ from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.statistics import MemberStatistics
 from p2pgan.protocol.views import Around
 
+NEVER_MET_S: Final = 30.0
+"""How long after our beginning a neighbor that has never started is missed: nodes that are started
+by hand, one after the other, are all there by then."""
+
 GONE: Final = ("dead", "left")
 """States of members that the overlay does without."""
 
@@ -35,8 +40,8 @@ class Attachment:
     is attached is dialled, as far as its address is known.
     """
 
-    __slots__ = ("_around", "_core", "_dialled", "_exchanges", "_has_left", "_is_begun",
-                 "_loose", "_neighborhood", "_view", "membership")  # fmt: skip
+    __slots__ = ("_around", "_core", "_dialled", "_exchanges", "_has_left", "_loose",
+                 "_miss_at_s", "_neighborhood", "_view", "membership")  # fmt: skip
 
     def __init__(
         self, core: Core, around: Around, neighborhood: Neighborhood, exchanges: Exchanges
@@ -49,7 +54,8 @@ class Attachment:
         """Those among them that the overlay does not join us with."""
         self.membership = Membership(core, around.membership, self)
         self._view = around.overlay_of(self.membership.rows())
-        self._is_begun = False
+        self._miss_at_s = math.inf
+        """When neighbors that nobody has met are missed."""
         self._has_left = False
         neighborhood.own = lambda: self.membership.own
 
@@ -61,12 +67,8 @@ class Attachment:
         return link is not None and self._neighborhood.say(link, message)
 
     def neighbors(self) -> Sequence[str]:
-        """Whom we probe: those that we were joined with last, but for those that nobody has met
-        and that may still start."""
-        return [peer for peer, link in self._neighborhood.links.items() if self._is_due(link)]
-
-    def _is_due(self, link: Link) -> bool:
-        return link.is_attached and (self._is_begun or link.boot is not None)
+        """Whom we are joined with."""
+        return [peer for peer, link in self._neighborhood.links.items() if link.is_attached]
 
     def is_dialled(self, peer: str) -> bool:
         """Whether our shell keeps a connection to a peer, or tries to."""
@@ -83,8 +85,17 @@ class Attachment:
         self.membership.start(self.membership.own.address or address)
 
     def begin(self) -> None:
-        """We wait no longer for those that have not started: from now on they are missing."""
-        self._is_begun = True
+        """We wait no longer for those that have not started; before long they are missed."""
+        if self._miss_at_s == math.inf:
+            self._miss_at_s = self._core.now + NEVER_MET_S
+
+    def _miss(self) -> None:
+        """The overlay is to do without those that have never started, until they do."""
+        self._miss_at_s = -math.inf
+        for peer, link in self._neighborhood.links.items():
+            row = self.membership.row(peer)
+            if link.is_attached and link.boot is None and row is not None and not row.boot:
+                self.membership.miss(peer)
 
     def inquired(self, route: bytes, inquire: Inquire) -> None:
         """Somebody wants to know what run this is, perhaps to come."""
@@ -148,6 +159,8 @@ class Attachment:
 
     def follow(self) -> None:
         """Has the links follow the members, if some have come or gone."""
+        if -math.inf < self._miss_at_s <= self._core.now:
+            self._miss()
         changes = self.membership.take_changes()
         if not changes or self._has_left:
             return

@@ -142,3 +142,17 @@ def test_addresses_travel(ring: Company) -> None:
     ring.run(6.0)
     for member in ring.members.values():
         assert {row.node: row.address for row in member.machine.members()}["F"] == address("F")
+
+
+def test_who_never_starts_is_mended_around_and_let_in_when_it_does() -> None:
+    company = Company(RING)
+    company.start("A", "B", "D", "E")
+    company.run(20.0)
+    assert company.states(of="C")["A"] == "alive", "it may still start"
+    company.run(45.0)
+    assert {state for node, state in company.states(of="C").items() if node != "C"} == {"dead"}
+    assert company.neighbors("B") == {"A", "D"}
+    company.start("C")
+    company.run(10.0)
+    assert set(company.states(of="C").values()) == {"alive"}
+    assert company.neighbors("B") == {"A", "C"}

@@ -162,6 +162,11 @@ class Membership:
             self._greeting.pop(peer, None)
             self._probes.rescue(peer)
 
+    def miss(self, peer: str) -> None:
+        """A neighbor that nobody has met should be there by now."""
+        if self._is_running and not self._is_leaving:
+            self._suspect(peer)
+
     def met(self, row: Member) -> bool:
         """A peer says of itself, as it calls or answers our call, who it is.
 
