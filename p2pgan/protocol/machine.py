@@ -509,7 +509,8 @@ class Machine(Moments, ABC):
 
     def is_ready(self, peer: str) -> bool:
         """Whether a vector may be sent to a neighbor."""
-        return self._neighborhood.links[peer].is_ready
+        link = self._neighborhood.links.get(peer)
+        return link is not None and link.is_ready
 
     def members(self) -> Sequence[Member]:
         """Everybody that is known to have been there; empty where members do not watch each

@@ -21,7 +21,7 @@ from p2pgan.daemon.transport import (
     ask,
     reserve_ports,
 )
-from p2pgan.errors import TransportError
+from p2pgan.errors import OverlayError, TransportError
 from p2pgan.node.connection import RECONNECT_MAX_MS, RECONNECT_MS
 from p2pgan.node.flow import PATIENCE_S, START_WINDOW
 from p2pgan.node.host import carry
@@ -293,7 +293,7 @@ def test_an_address_that_is_not_ours_is_one_clear_line(address: str) -> None:
 
 
 def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor() -> None:
-    with pytest.raises(TransportError, match="`B`"):
+    with pytest.raises(OverlayError, match="`B`"):
         Transport(ANY, {"B": "nonsense"})
 
 

@@ -156,8 +156,10 @@ class Network:
                 self._reach(connection)
 
     def is_busy(self, caller: str, callee: str) -> bool:
-        """Whether anything is on its way over a connection, or waits for it."""
-        connection = self._connections[caller, callee]
+        """Whether anything is on its way over a connection, if there is one, or waits for it."""
+        connection = self._connections.get((caller, callee))
+        if connection is None:
+            return False
         session = connection.session
         flying = session is not None and (session.forward.in_flight or session.back.in_flight)
         return bool(flying or connection.outbox.has_items)

@@ -44,8 +44,9 @@ OVERLAYS: Final = (
     *("erdos-renyi", "star"),
 )
 
-WATCHED: Final = MembershipConfig(preset="lan", probe_s=3.0, suspicion=2.0)
-"""Members that watch each other seldom: a probe a second would be most of a trial's events."""
+WATCHED: Final = MembershipConfig(preset="lan", probe_s=2.0, suspicion=1.5)
+"""Members that watch each other seldom, since a probe a second would be most of a trial's events,
+and suspect nobody for long, so that views are whole well before the end."""
 
 Choice = TypeVar("Choice")
 

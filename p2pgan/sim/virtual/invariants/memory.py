@@ -44,7 +44,8 @@ class Memory(Invariant):
         del record
         machine = self.ground.member(moment.node).machine
         assert machine is not None
-        neighbors = len(self._neighbors[moment.node])
+        # Any member may become a neighbor, where they watch each other.
+        neighbors = max(len(self._neighbors[moment.node]), len(machine.members()) - 1)
         limit = self._pair_bytes * (HELD_PER_NEIGHBOR * neighbors + HELD_BESIDES)
         if machine.held_bytes > limit:
             self.ground.fail(

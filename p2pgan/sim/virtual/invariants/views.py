@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from p2pgan.node.around import timing_of
+from p2pgan.overlay.mending import adjacency_now
 from p2pgan.protocol.attachment import GONE
 from p2pgan.protocol.membership.timing import Timing
 from p2pgan.sim.virtual.invariants.ground import Ground, Invariant
@@ -47,22 +48,30 @@ class Views(Invariant):
             return ground.quiet_s(node) > settled_s and not is_leaving(ground, node)
         return ground.now - ground.weather.last_s(node) > settled_s
 
-    def _check(self, node: str, piece: frozenset[str]) -> None:
+    def _check(self, node: str, piece: Collection[str]) -> None:
         ground = self.ground
         machine = ground.member(node).machine
         if machine is None or not ground.is_awake(node):
             return
+        gone = set()
         for row in machine.members():
-            if row.node not in piece:
-                continue
-            is_there = ground.is_awake(row.node)
-            if row.state not in (("alive",) if is_there else GONE):
-                ground.fail(
-                    node,
-                    expected=f"`{row.node}` to be {'alive' if is_there else 'gone'} "
-                    f"after {self._settled_s:.0f} s",
-                    got=f"`{row.state}`",
-                )
+            is_there = row.node in piece and ground.is_awake(row.node)
+            gone |= {row.node} if row.state in GONE else set()
+            if row.node in piece and row.state not in (("alive",) if is_there else GONE):
+                self._fail(node, f"`{row.node}` to be {_word(is_there)}", f"`{row.state}`")
+        if ground.design.config.membership.mend:
+            for peer in sorted(adjacency_now(ground.design.overlay, (), gone)[node]):
+                is_busy = peer not in piece or ground.world.network.is_busy(node, peer)
+                if not is_busy and not machine.is_ready(peer):
+                    self._fail(node, f"`{peer}` to be ready", "a peer that is not")
+
+    def _fail(self, node: str, expected: str, got: str) -> None:
+        told = f"{expected} after {self._settled_s:.0f} s"
+        self.ground.fail(node, expected=told, got=got)
+
+
+def _word(is_there: bool) -> str:
+    return "alive" if is_there else "gone"
 
 
 def settled_s(timing: Timing) -> float:
