@@ -251,10 +251,10 @@ def status(run: RunOption = None, control: ControlOption = None, json: JsonOptio
 
 
 def _at_a_glance(answer: dict[str, Any]) -> dict[str, Any]:
-    """A status with neighbors that are ready, and members that are alive, of all there are."""
+    """A status with shares: of neighbors that are ready, of members that are alive."""
     if "error" in answer:
         return answer
-    known = [answer[state] for state in ("alive", "suspects", "dead", "left")]
+    known = [answer[state] for state in ("alive", "suspects", "dead")]
     alive = f"{known[0]}/{sum(known)}" if None not in known else None
     phase = "degraded" if answer["is_degraded"] else answer["phase"]
     ready = f"{answer['peers_ready']}/{answer['peers']}"

@@ -151,6 +151,9 @@ Answer = StatusAnswer | PeersAnswer | ScoresAnswer | Granted | Declined | Refuse
 NAMES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Request))
 """What can be asked."""
 
+GONE: Final = ("left", "dead", "detached")
+"""States of peers that are no neighbors any more."""
+
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 encode = msgspec.json.encode
@@ -205,7 +208,7 @@ def status_answer(
         iterations_total=statistics.iterations_total,
         uptime_s=uptime_s,
         peers_ready=sum(peer.state == "ready" for peer in peers),
-        peers=len(peers),
+        peers=sum(peer.state not in GONE for peer in peers),
         sent=sum(peer.sent for peer in peers),
         received=sum(peer.received for peer in peers),
         dropped=sum(peer.dropped for peer in peers),

@@ -3,6 +3,8 @@
 import re
 import secrets
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,15 +13,16 @@ import msgspec
 
 from p2pgan.config import LOCAL_KEYS, RunConfig, tables_of
 from p2pgan.daemon.transport import conversation
-from p2pgan.errors import ConfigError, RemoteProtocolError
+from p2pgan.errors import ConfigError, OverlayError, RemoteProtocolError
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay import nodelink
+from p2pgan.overlay.addresses import check_address
 from p2pgan.overlay.graph import Overlay
 from p2pgan.overlay.mending import overlay_now
 from p2pgan.overlay.parts import assemble
 from p2pgan.protocol.charter import Charter, read
-from p2pgan.protocol.messages import Inquire, Invitation, Member
-from p2pgan.record.rundir import RunDirectory
+from p2pgan.protocol.messages import Inquire, Invitation, Member, Refuse
+from p2pgan.record.rundir import RunDirectory, check_node_id
 
 ASK_S: Final = 10.0
 """How long a member's answer is waited for: it is given by a loop that never waits."""
@@ -53,6 +56,13 @@ def ask(address: str, timeout_s: float = ASK_S) -> Charter:
 
         def one(inquire: Inquire) -> Invitation:
             answer = say(inquire)
+            if isinstance(answer, Refuse):
+                raise RemoteProtocolError(
+                    expected="an invitation",
+                    got=answer.text,
+                    at=f"`{address}`",
+                    hint="a last step, a coordinator or `membership.joins=false` closes a run",
+                )
             if not isinstance(answer, Invitation):
                 raise RemoteProtocolError(
                     expected="an invitation", got=f"`{type(answer).__name__}`", at=f"`{address}`"
@@ -118,10 +128,25 @@ def grown(newcomer: Newcomer) -> Overlay:
     if newcomer.since:
         joined[newcomer.node] = newcomer.since
     order = sorted((since, node) for node, since in joined.items())
-    addresses = {row.node: row.address for row in rows.values() if row.address}
-    return overlay_now(newcomer.base, order, ()).with_addresses(addresses)
+    overlay = overlay_now(newcomer.base, order, ())
+    return overlay.with_addresses(_usable(rows.values(), overlay))
+
+
+def _usable(rows: Iterable[Member], overlay: Overlay) -> dict[str, str]:
+    """Where members are reached: of those that are gone, somebody else may have the address; and a
+    member's word for another may be wrong."""
+    found: dict[str, str] = {}
+    there = [row for row in rows if row.state not in ("dead", "left")]
+    for row in sorted(there, key=lambda row: row.incarnation, reverse=True):
+        with suppress(OverlayError):
+            address = check_address(row.address, row.node)
+            if row.node in overlay.nodes and address not in found.values():
+                found[row.node] = address
+    return found
 
 
 def own_folder(out: Path | None, charter: Charter) -> RunDirectory:
     """The run directory of a newcomer: that of its run, if it lies on this machine."""
+    if out is None:
+        check_node_id(charter.run, at="the run's name, as a member says it; see `--out`")
     return RunDirectory(out or Path("runs") / charter.run)

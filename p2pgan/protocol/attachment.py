@@ -17,10 +17,10 @@ from p2pgan.protocol.charter import answer
 from p2pgan.protocol.core import Core
 from p2pgan.protocol.exchanges import Exchanges
 from p2pgan.protocol.instructions import Dial, HangUp, Reply
-from p2pgan.protocol.links import Link, Outward, disagreement
+from p2pgan.protocol.links import Link, Outward, check_hello, disagreement
 from p2pgan.protocol.membership.membership import Membership
 from p2pgan.protocol.membership.table import Change
-from p2pgan.protocol.messages import Hello, Inquire, Member, Rumors, Talk, Welcome
+from p2pgan.protocol.messages import Hello, Inquire, Member, Refuse, Rumors, Talk, Welcome
 from p2pgan.protocol.neighborhood import Neighborhood
 from p2pgan.protocol.statistics import MemberStatistics
 from p2pgan.protocol.views import Around
@@ -48,8 +48,9 @@ class Attachment:
     ) -> None:
         self._core, self._around = core, around
         self._neighborhood, self._exchanges = neighborhood, exchanges
-        self._dialled = {*neighborhood.links}
-        """Peers that our shell keeps a connection to, or tries to."""
+        known = {row.node: row.address for row in around.membership.members}
+        self._dialled = {peer: known.get(peer, "") for peer in neighborhood.links}
+        """Peers that our shell keeps a connection to, or tries to, and where."""
         self._loose: set[str] = set()
         """Those among them that the overlay does not join us with."""
         self.membership = Membership(core, around.membership, self)
@@ -100,18 +101,18 @@ class Attachment:
     def inquired(self, route: bytes, inquire: Inquire) -> None:
         """Somebody wants to know what run this is, perhaps to come."""
         charter = self._around.charter(self.membership.rows())
-        if charter:
-            message = answer(inquire, charter, self._core.tick())
-            self._core.emit(Reply(route=route, message=message))
+        message = answer(inquire, charter, self._core.tick()) if charter else closed(self._core)
+        self._core.emit(Reply(route=route, message=message))
 
     def called(self, route: bytes, hello: Hello) -> None:
         """A caller that agrees with us is a member; one that we thought gone is told so, and will
         contradict."""
         us = self._core.us
-        if hello.node == us.node or disagreement(hello, us) is not None:
-            return
         link = self._neighborhood.links.get(hello.node)
-        if link is not None and link.is_gone(hello.boot):
+        if link is None and (hello.node == us.node or disagreement(hello, us) is not None):
+            return
+        # Somebody else's id, as long as we are connected with that one, changes nothing.
+        if link is not None and (link.is_gone(hello.boot) or check_hello(hello, us, link)):
             return
         row = Member(
             node=hello.node,
@@ -152,6 +153,11 @@ class Attachment:
         """A peer says something of members."""
         self.membership.hear(peer, message)
 
+    def lost(self, peer: str) -> None:
+        """Our connection to a peer broke: it may be gone, or be elsewhere."""
+        self.membership.lost(peer)
+        self._redial(peer)
+
     def leave(self) -> None:
         """We are about to stop: nobody's coming and going matters to us any more."""
         self._has_left = True
@@ -180,7 +186,7 @@ class Attachment:
                 self._core.emit(HangUp(peer=peer))
                 self._neighborhood.lose(peer, "detached")
                 self._loose.discard(peer)
-                self._dialled.discard(peer)
+                del self._dialled[peer]
 
     # -- links -------------------------------------------------------------------------------------
 
@@ -189,12 +195,17 @@ class Attachment:
         before, after = change.before, change.after
         if after.state == "dead" and (before is None or before.state not in GONE):
             self._core.record("peer_lost", peer=after.node, reason="silent")
-        is_linked = after.node in self._neighborhood.links
-        moved = before is not None and after.address not in ("", before.address)
-        if is_linked and moved and after.state not in GONE:
-            self._neighborhood.lose(after.node)
-            self._exchanges.lose(after.node)
-            self._dial(after)
+        self._redial(after.node)
+
+    def _redial(self, peer: str) -> None:
+        """Follows a peer that is reached elsewhere now. Where our connection stands, whoever it
+        leads to is the one; another process that goes by its name does not make us leave it."""
+        row, at = self.membership.row(peer), self._dialled.get(peer)
+        if row is None or at is None or row.address in ("", at) or self._has_left:
+            return
+        if self._neighborhood.links[peer].outward is not Outward.READY:
+            self._neighborhood.lose(peer)
+            self._dial(row)
 
     def _rejoin(self) -> None:
         """Members have come or gone: the overlay is another."""
@@ -209,11 +220,11 @@ class Attachment:
                 self._neighborhood.attach(peer, peer in ours)
         for peer in sorted({*ours} - self._neighborhood.links.keys()):
             self._meet(peer)
-        for peer in sorted({*ours} - self._dialled):
+        for peer in sorted({*ours} - self._dialled.keys()):
             row = self.membership.row(peer)
             assert row is not None, f"{peer} is in the overlay, and nobody knows it"
             self._dial(row)
-        self._loose = self._dialled - {*ours}
+        self._loose = self._dialled.keys() - {*ours}
         self._core.record(
             "overlay_changed",
             nodes=len(self._view.neighbors),
@@ -229,7 +240,7 @@ class Attachment:
     def _dial(self, row: Member) -> None:
         """Has our shell connect to a member, once it is known where it is."""
         if row.address:
-            self._dialled.add(row.node)
+            self._dialled[row.node] = row.address
             self._core.emit(Dial(peer=row.node, address=row.address))
 
     def believed(self, peer: str) -> str:
@@ -266,7 +277,13 @@ class Attachment:
         ours, links = self.around(self._core.us.node), self._neighborhood.links
         attached = {peer for peer, link in links.items() if link.is_attached}
         assert attached == {*ours}, f"joined with {sorted(attached)}, not {sorted(ours)}"
-        assert self._loose == self._dialled - attached, "connections that nobody closes"
+        assert self._loose == self._dialled.keys() - attached, "connections that nobody closes"
+
+
+def closed(core: Core) -> Refuse:
+    """The answer to whoever would come to a run that nobody can come to."""
+    text = f"run `{core.us.run}` admits nobody"
+    return Refuse(clock=core.tick(), node=core.us.node, code="closed", text=text)
 
 
 def _alters(change: Change) -> bool:

@@ -27,8 +27,8 @@ class Gifts:
     Invariants: only who has nothing asks; what came is held until it is adopted.
     """
 
-    __slots__ = ("_asked", "_core", "_exchanges", "_neighborhood", "_owed", "arrival",
-                 "is_wanted")  # fmt: skip
+    __slots__ = ("_asked", "_core", "_exchanges", "_given_s", "_is_waiting", "_neighborhood",
+                 "_owed", "_tried", "arrival", "is_wanted")  # fmt: skip
 
     def __init__(
         self, core: Core, neighborhood: Neighborhood, exchanges: Exchanges, *, is_wanted: bool
@@ -36,32 +36,41 @@ class Gifts:
         self._core, self._neighborhood, self._exchanges = core, neighborhood, exchanges
         self.is_wanted = is_wanted
         """Whether we have no networks worth the name, and wait for somebody's."""
-        self._asked: list[str] = []
-        """Those that were asked in this time round, the latest last."""
+        self._tried: set[str] = set()
+        """Those that were asked in this time round."""
+        self._asked: set[str] = set()
+        """Those that were ever asked; what the first of them sends is taken."""
+        self._is_waiting = False
+        """Whether the latest has some time left to answer."""
+        self._given_s: dict[str, float] = {}
+        """When each newcomer was given something last."""
         self._owed: set[str] = set()
         """Newcomers that asked before our own connection to them was made."""
         self.arrival: Arrival | None = None
         """What came, while it is adopted."""
 
-    def ask(self) -> None:
-        """Asks the next neighbor, if it is time: when one is ready, or the last was silent."""
+    def ask_again(self) -> None:
+        """The one that was asked last was silent for long."""
+        self._is_waiting = False
+        self.welcomed()
+
+    def welcomed(self) -> None:
+        """Asks the next neighbor that is ready, unless another may still answer."""
         ready = self._neighborhood.ready()
-        if not self.is_wanted or self.arrival is not None or not ready:
+        is_due = self.is_wanted and self.arrival is None and not self._is_waiting
+        if not is_due or not ready:
             return
-        untried = [peer for peer in ready if peer not in self._asked]
+        untried = [peer for peer in ready if peer not in self._tried]
         if not untried:
-            self._asked.clear()
+            self._tried.clear()
             untried = list(ready)
         peer = untried[0]
-        self._asked.append(peer)
+        self._tried.add(peer)
+        self._asked.add(peer)
+        self._is_waiting = True
         link = self._neighborhood.links[peer]
         self._neighborhood.say(link, Fetch(clock=self._core.tick()))
         self._core.emit(SetTimer(name=FETCH_TIMER, at_s=self._core.now + ASK_AGAIN_S))
-
-    def welcomed(self) -> None:
-        """A peer is ready: the first one is asked at once."""
-        if not self._asked:
-            self.ask()
 
     def owes(self, link: Link) -> bool:
         """Whether a newcomer still waits for ours."""
@@ -69,9 +78,13 @@ class Gifts:
 
     def give(self, link: Link, *, round: int, iterations: int) -> None:
         """A newcomer asks for ours, which are those of so many iterations; it gets them as soon as
-        it can."""
+        it can, and not more often than anybody needs to ask."""
+        now = self._core.now
+        if now < self._given_s.get(link.peer, -ASK_AGAIN_S) + ASK_AGAIN_S:
+            return
         if link.is_ready:
             self._owed.discard(link.peer)
+            self._given_s[link.peer] = now
             parcel = Parcel(purpose="gift", number=iterations)
             self._exchanges.send(link.peer, NETS, round=round, parcel=parcel)
         else:

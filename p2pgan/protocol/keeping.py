@@ -42,8 +42,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Which vectors of each neighbor have come."""
     decided: dict[str, Latest] = {}
     """What was said about those that their senders repeat."""
-    members: bytes = b""
-    """What its membership goes on from; empty: nothing."""
 
 
 def decoded(data: bytes, kind: type[S]) -> S:

@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 from p2pgan.errors import LocalProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
-from p2pgan.protocol.attachment import Attachment
+from p2pgan.protocol.attachment import Attachment, closed
 from p2pgan.protocol.chunks import Arrival, VectorError
 from p2pgan.protocol.core import Core, NodeSettings
 from p2pgan.protocol.exchanges import UNDECIDED, Exchanges, Gate
@@ -178,8 +178,6 @@ class Machine(Moments, ABC):
             case ev.VectorReplaced():
                 self._exchanges.replaced(event.peer, event.exchange)
                 self._close_if_drained()
-            case ev.CheckpointRequested():
-                self._want_checkpoint()
             case ev.WorkStalled():
                 self._stalled(event)
             case ev.PauseRequested() | ev.ResumeRequested() | ev.ScoresRequested():
@@ -274,7 +272,7 @@ class Machine(Moments, ABC):
             self._record_saved(event)
         else:
             self._record_unsaved(event)
-            if self._saves.retry_s is not None:
+            if self._saves.retry_s is not None and not self._reason:
                 self._set_timer(SAVE_TIMER, self._saves.retry_s)
         if self._reason:
             self._save(Cause.HALTED)
@@ -305,6 +303,7 @@ class Machine(Moments, ABC):
 
     def _save(self, cause: Cause) -> None:
         self._enter(cause)
+        self._core.emit(do.CancelTimer(name=SAVE_TIMER))
         self._core.emit(do.Save(state=self._state()))
 
     def _leave(self, cause: Cause) -> None:
@@ -369,7 +368,7 @@ class Machine(Moments, ABC):
                 self._awaiting.discard(event.peer)
                 self._lost(event.peer)
                 if self._attachment is not None:
-                    self._attachment.membership.lost(event.peer)
+                    self._attachment.lost(event.peer)
         if self._neighborhood.routes_lost:
             self._neighborhood.routes_lost = False
             self._exchanges.prune(self._neighborhood.routes)
@@ -381,12 +380,13 @@ class Machine(Moments, ABC):
         return self._attachment is not None and not self._attachment.is_dialled(peer)
 
     def _received(self, event: ev.Received) -> None:
-        """What a caller says. Before it is welcomed it can only say hello, or ask what run this
-        is."""
+        """What a caller says: before it is welcomed, hello or what run this is."""
         message, route = event.message, event.route
         if isinstance(message, Inquire):
-            if self._attachment is not None and self.phase is not Phase.LEAVING:
+            if self._attachment is not None:
                 self._attachment.inquired(route, message)
+            else:
+                self._core.emit(do.Reply(route=route, message=closed(self._core)))
             return
         if isinstance(message, Hello):
             is_leaving = self.phase is Phase.LEAVING
@@ -445,7 +445,6 @@ class Machine(Moments, ABC):
                 self._neighborhood.blame(link)
 
     def _heard(self, link: Link) -> None:
-        """Anything that a peer says is a sign of life."""
         if self._attachment is not None:
             self._attachment.membership.heard(link.peer)
 

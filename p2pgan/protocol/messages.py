@@ -76,11 +76,15 @@ NET_WORD_BYTES: Final = 4
 _PRINTABLE: Final = r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z"
 """Peers' text reaches terminals: no control characters, no change of writing direction."""
 
+_ADDRESS: Final = r"\A(|tcp://[!-~]+:[0-9]{1,5}|ipc://[!-~]+)\Z"
+"""Nothing that ZeroMQ would have to guess about."""
+
 Nets = tuple[Net, ...]
 """Networks that travel together in one vector, in this order."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS, pattern=_PRINTABLE)]
+Address = Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=_ADDRESS)]
 ExchangeId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=MAX_EXCHANGE_CHARS, pattern=_PRINTABLE)
 ]
@@ -146,7 +150,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     node: Name
     boot: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=_PRINTABLE)] = ""
     """Of its process; empty: nobody has met it."""
-    address: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=_PRINTABLE)] = ""
+    address: Address = ""
     """Where others reach it; empty: not known."""
     incarnation: Count = 0
     """Raised by the member alone, when it comes back or refutes what is said of it."""
@@ -171,7 +175,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     """Digest of everything that must be equal for vectors to be mixed."""
     boot: Name
     """Random for each start of a node: tells a restarted node from a second one."""
-    address: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=_PRINTABLE)] = ""
+    address: Address = ""
     incarnation: Count = 0
     since: Count = 0
     """As in `Member`; what the caller says of itself."""

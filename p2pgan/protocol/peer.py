@@ -104,7 +104,7 @@ class PeerMachine(Machine):
         if name == GATHER_TIMER and self.phase is Phase.GATHERING:
             self._begin()
         elif name == FETCH_TIMER and self.phase is Phase.GATHERING:
-            self._gifts.ask()
+            self._gifts.ask_again()
         elif name == SETTLE_TIMER and self.phase is Phase.SETTLING:
             self._begin_if_wait_is_over()
         elif name == ROUND_TIMER and self.phase is Phase.CONCLUDING:
@@ -503,7 +503,8 @@ class PeerMachine(Machine):
     def _unwanted(self, arrival: Arrival) -> str:
         """Who mixes no more gives back what others count on."""
         if arrival.purpose == "gift":
-            return self._gifts.unwanted(arrival)
+            is_due = self.phase is Phase.GATHERING and not self._reason
+            return self._gifts.unwanted(arrival) if is_due else "not_asked"
         if arrival.purpose not in KEPT:
             return ""
         is_done = bool(self._reason) or self._iterations >= self._settings.iterations

@@ -1,9 +1,20 @@
 """Links follow members: who comes is joined, who goes is mended around, who is back is let in."""
 
+import msgspec
 import pytest
 
 from p2pgan.protocol import events as ev
-from p2pgan.protocol.messages import Inquire, Ping
+from p2pgan.protocol import instructions as do
+from p2pgan.protocol.messages import (
+    PROTOCOL_VERSION,
+    Fetch,
+    Hello,
+    Inquire,
+    Member,
+    Ping,
+    Refuse,
+    Rumors,
+)
 from tests.protocol.company import Company, address
 
 RING = [("A", "B"), ("B", "C"), ("C", "D"), ("D", "E"), ("E", "A")]
@@ -121,11 +132,11 @@ def test_partitions_heal() -> None:
         assert len(company.neighbors(node)) == 3
 
 
-def test_anybody_is_told_what_run_it_is(ring: Company) -> None:
+def test_a_run_that_nobody_can_come_to_says_so(ring: Company) -> None:
     told = ring.members["A"].machine.handle(
         ev.Received(route=b"stranger", message=Inquire(clock=0, protocol=5)), ring.now
     )
-    assert not told, "a run that tells nobody"
+    assert [type(i.message) for i in told if isinstance(i, do.Reply)] == [Refuse]
 
 
 def test_a_stranger_that_was_not_welcomed_changes_nothing(ring: Company) -> None:
@@ -156,3 +167,76 @@ def test_who_never_starts_is_mended_around_and_let_in_when_it_does() -> None:
     company.run(10.0)
     assert set(company.states(of="C").values()) == {"alive"}
     assert company.neighbors("B") == {"A", "C"}
+
+
+def test_a_second_process_of_that_name_takes_nothing_over(ring: Company) -> None:
+    """It says so to a neighbor and to others, wherever it is and whatever its boot."""
+    genuine = ring.members["C"]
+    before = {pair: ring.connections[pair] for pair in ring.connections if "C" in pair}
+    for node in "AB":
+        hello = Hello(
+            clock=1,
+            protocol=PROTOCOL_VERSION,
+            run="run",
+            node="C",
+            architecture="same",
+            boot="zz-another",
+            address="tcp://elsewhere.example:1",
+        )
+        ring.tell(node, ev.Received(route=b"intruder", message=hello))
+    ring.run(10.0)
+    assert genuine.close is None
+    assert ring.neighbors("C") == {"B", "D"}
+    assert {pair: ring.connections.get(pair) for pair in before} == before
+    rows = [row for row in ring.members["B"].machine.members() if row.node == "C"]
+    assert (rows[0].boot, rows[0].state) == (genuine.settings.identity.boot, "alive")
+
+
+def test_who_has_moved_while_it_was_gone_is_called_where_it_is(ring: Company) -> None:
+    ring.kill("C")
+    ring.run(10.0)
+    moved = "tcp://elsewhere.example:1"
+    settings = ring.members["C"].settings.around
+    assert settings is not None
+    rows = [
+        msgspec.structs.replace(row, address=moved) if row.node == "C" else row
+        for row in settings.membership.members
+    ]
+    dialled: list[str] = []
+    obey = ring._obey
+
+    def noted(node: str, member: object, instruction: do.Instruction) -> None:
+        if isinstance(instruction, do.Dial) and instruction.peer == "C":
+            dialled.append(instruction.address)
+        obey(node, member, instruction)  # type: ignore[arg-type]
+
+    ring._obey = noted  # type: ignore[method-assign]
+    ring.add("C", ["B", "D"], around=ring.around(rows), iterations=200, boot="C-again")
+    ring.start("C")
+    ring.run(10.0)
+    assert set(dialled) == {moved}
+    assert ring.neighbors("B") == {"A", "C"}
+
+
+def test_a_newcomer_that_is_stopped_before_it_has_anything_just_leaves(ring: Company) -> None:
+    ring.come("F", "A")
+    ring.settle(until=lambda: bool(ring.members["F"].kinds("peer_joined")))
+    ring.tell("F", ev.StopRequested())
+    ring.members["F"].done_s = ring.now + 8.0  # its saving takes long, and a gift comes meanwhile
+    ring.run(15.0)
+    assert ring.members["F"].close is not None
+
+
+def test_networks_are_given_once_however_often_they_are_asked_for(ring: Company) -> None:
+    route = ring.connections["B", "A"].route
+    for _ in range(50):
+        ring.tell("A", ev.Received(route=route, message=Fetch(clock=1)))
+    assert len([f for _, f in ring.logged("vector_sent") if f.get("purpose") == "gift"]) == 1
+
+
+def test_nobody_uses_up_the_places_of_those_who_come(ring: Company) -> None:
+    route = ring.connections["B", "A"].route
+    far = Member(node="ghost", address=address("ghost"), since=2**62)
+    ring.tell("A", ev.Received(route=route, message=Rumors(clock=1, rows=(far,))))
+    places = [row.since for row in ring.members["A"].machine.members()]
+    assert max(places) <= 2**13

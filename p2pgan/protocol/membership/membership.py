@@ -40,6 +40,10 @@ MAX_JUMP: Final = 2**32
 one; a hostile peer would need 2^30 messages to use up those of a member, who could then refute
 nothing any more."""
 
+MAX_PLACES: Final = 4096
+"""How far behind the last that came a newcomer may be: as many may come at once, and nobody can use
+the places up."""
+
 MAX_HERD: Final = 16
 """Neighbors of a suspect up to which each of them probes it out of turn, to confirm or refute; of
 more, enough probe it in their turn."""
@@ -259,7 +263,11 @@ class Membership:
             self.refused += 1
             return
         highest = MAX_JUMP + (0 if before is None else before.incarnation)
-        row = replace(told, incarnation=min(told.incarnation, highest))
+        row = replace(
+            told,
+            incarnation=min(told.incarnation, highest),
+            since=min(told.since, self._table.latest + MAX_PLACES),
+        )
         row = joined(row, row)  # as everybody writes it
         if told.node == self._core.us.node:
             self._hear_of_us(row)

@@ -61,7 +61,7 @@ class Table:
     Invariants: the digest is that of the rows; so are the counts and the order.
     """
 
-    __slots__ = ("_counts", "_digest", "_hashes", "_order", "_rows")
+    __slots__ = ("_counts", "_digest", "_hashes", "_order", "_rows", "latest")
 
     def __init__(self, members: Iterable[Member]) -> None:
         self._rows: dict[str, Member] = {}
@@ -69,6 +69,8 @@ class Table:
         self._order: list[str] = []
         """Ids in their order."""
         self._digest = 0
+        self.latest = 0
+        """Place of the last that came."""
         self._counts: Counter[MemberState] = Counter()
         for row in members:
             self.put(row)
@@ -115,6 +117,7 @@ class Table:
         else:
             self._counts[before.state] -= 1
         self._rows[row.node] = row
+        self.latest = max(self.latest, row.since)
         self._counts[row.state] += 1
         after = _hash(row)
         self._digest ^= self._hashes.get(row.node, 0) ^ after
