@@ -229,7 +229,7 @@ def run_node(
             ) as writer,
         ):
             log = Log(writer, directory, say)
-            writer.write(log.beginning(experiment, seat.resumption))
+            log.begin(experiment, seat.resumption)
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
@@ -316,21 +316,25 @@ class Log:
         fields = dict(record.fields)
         if record.kind == "checkpoint_saved":
             fields["path"] = os.path.relpath(fields["path"], self._directory.path)
-        body = msgspec.convert(fields, KINDS[record.kind])
-        try:
-            self._writer.write(body, clock=record.clock)
-        except RecordError as error:
-            self._say(f"warning: {error}")  # a full disk does not stop the training
+        self._write(msgspec.convert(fields, KINDS[record.kind]), record.clock)
         self._show(record.kind, fields)
 
-    def beginning(self, experiment: Experiment, resumption: Resumption | None) -> Body:
-        """The first record of this start."""
+    def begin(self, experiment: Experiment, resumption: Resumption | None) -> None:
+        """Writes the first record of this start."""
         if resumption is None:
-            return run_started(experiment.config)
-        return CheckpointRestored(
+            self._write(run_started(experiment.config), clock=0)
+            return
+        restored = CheckpointRestored(
             path=os.path.relpath(resumption.path, self._directory.path),
             iterations=resumption.checkpoint.iterations,
         )
+        self._write(restored, clock=0)
+
+    def _write(self, body: Body, clock: int) -> None:
+        try:
+            self._writer.write(body, clock=clock)
+        except RecordError as error:
+            self._say(f"warning: {error}")  # a full disk does not stop the training
 
     def _show(self, kind: str, fields: Mapping[str, object]) -> None:
         match kind:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -479,6 +480,38 @@ def test_a_full_disk_is_a_warning_not_the_end(log: Any) -> None:
     write, said = log(Written(fails=True))
     write(Record(kind="peer_joined", fields={"peer": "1"}, clock=1))
     assert said[0].startswith("warning: expected room")
+
+
+def test_a_full_disk_keeps_nobody_from_starting_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on file sizes, up to the first scores, stands for the disk."""
+    experiment = experiment_of(tmp_path)
+    plan = plan_of(experiment, tmp_path)
+    process.run_node(plan, lambda line: None, experiment)
+    before = logged(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    score = CohortWork.score
+
+    def freed(self: CohortWork) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        return score(self)
+
+    monkeypatch.setattr(CohortWork, "score", freed)
+    RunDirectory(tmp_path).checkpoint("0").unlink()
+    size = (tmp_path / "nodes" / "0" / "events.jsonl").stat().st_size
+    said: list[str] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        again = dataclasses.replace(plan, resume=True)
+        assert process.run_node(again, said.append, experiment) == process.EXIT_DONE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum("warning: expected a log that can be written" in line for line in said) == 1
+    after = logged(tmp_path)
+    assert after[: len(before)] == before
+    assert "run_started" not in [record["kind"] for record in after[len(before) :]]
+    assert after[-1]["kind"] == "node_stopped"
 
 
 def test_plans_are_plain_data(tmp_path: Path) -> None:
