@@ -30,6 +30,7 @@ from p2pgan.config import (
 )
 from p2pgan.daemon.joining import Newcomer
 from p2pgan.daemon.node import NodeLoop
+from p2pgan.daemon.sole import sole
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.watchers import watchers
@@ -203,9 +204,14 @@ def run_node(
     Raises:
         P2PGanError: for whatever keeps it from running, or made it fail.
     """
-    say = undaunted(say)
     torch.set_num_threads(plan.config.daemon.threads)
     experiment = experiment or prepare(plan.config, plan.data_dir)
+    with sole(RunDirectory(plan.directory), plan.node):
+        return _run_alone(plan, undaunted(say), experiment, reached)
+
+
+def _run_alone(plan: NodePlan, say: Say, experiment: Experiment, reached: Reached) -> int:
+    """Runs a node that no other process is."""
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
     seat = replace(

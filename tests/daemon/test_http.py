@@ -4,6 +4,7 @@ import http.client
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,7 +154,7 @@ def test_who_says_a_byte_now_and_then_keeps_nobody_out_for_long(
             get(server, "/healthz")  # by now all of them have their places
         clock.now += REQUEST_S
         for reader in slow:
-            until(lambda reader=reader: is_cut(reader))
+            until(partial(is_cut, reader))
         assert until(lambda: answered(server)) == (200, "ok\n")
 
 

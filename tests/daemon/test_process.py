@@ -20,6 +20,7 @@ import pytest
 
 from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig
 from p2pgan.daemon import process
+from p2pgan.daemon.sole import sole
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError, TransportError
@@ -206,7 +207,20 @@ def test_an_address_in_use_leaves_no_log(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="in use"):
         process.run_node(plan, lambda line: None, experiment)
     used.close(0)
-    assert not (tmp_path / "nodes").exists()
+    assert not RunDirectory(tmp_path).node_events("0").exists()
+
+
+def test_who_is_there_already_is_not_started_beside_itself(tmp_path: Path) -> None:
+    """Whoever comes second has no other address that is in use, and touches nothing."""
+    experiment = experiment_of(tmp_path)
+    plan = plan_of(experiment, tmp_path)
+    part = RunDirectory(tmp_path).checkpoint("0").with_name(".checkpoint.1.part")
+    with sole(RunDirectory(tmp_path), "0"):
+        part.touch()
+        with pytest.raises(RecordError, match="no other process that is node `0`"):
+            process.run_node(plan, lambda line: None, experiment)
+    assert part.exists()
+    assert process.run_node(plan, lambda line: None, experiment) == process.EXIT_DONE
 
 
 def test_a_listener_that_is_gone_does_not_stop_the_node(tmp_path: Path) -> None:
