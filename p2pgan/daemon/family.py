@@ -107,6 +107,8 @@ class Family:
     def __post_init__(self) -> None:
         self._begun_s = time.monotonic()
         self._kill_at_s: float | None = None
+        self._wish: signal.Signals | None = None
+        """What all were asked last; whoever is started in that moment has to hear of it too."""
         self._left: set[str] = set()
         """Who was killed since the coordinator was long gone."""
         context = warm_up()
@@ -146,24 +148,32 @@ class Family:
             self.stop()  # again: the first time there were fewer children, or none
 
     def start_child(self, child: Child, *, resume: bool) -> None:
-        """Starts the process of a node that has none."""
+        """Starts the process of a node that has none.
+
+        Raises:
+            OSError: if the system has no room for one more.
+            EOFError: if the fork server went meanwhile.
+        """
         context = warm_up()
         if self._guard is None or self._guard.exitcode is not None:  # it ends with its fork server
             patience_s = grace_s(self.experiment.config.daemon.drain_s)
-            self._guard = context.Process(
+            watching = context.Process(
                 target=guard, args=(self._lifelines, patience_s), name="guard", daemon=True
             )
-            self._guard.start()
+            watching.start()
+            self._guard = watching
         stderr = self._stderr(child.node)
         stderr.parent.mkdir(parents=True, exist_ok=True)
         post = Post(
             plan=self._plan(child.node, resume=resume), stderr=stderr, lifeline=self._lifeline
         )
-        child.process = context.Process(
+        process = context.Process(
             target=children.run_child, args=(post,), name=child.node, daemon=True
         )
-        child.process.start()
-        child.is_up, child.again_at_s = False, None
+        process.start()
+        child.process, child.is_up, child.again_at_s = process, False, None
+        if self._wish is not None:
+            _signal(child, self._wish)
 
     def _plan(self, node: str, *, resume: bool) -> NodePlan:
         overlay_file = self.directory.overlay_json
@@ -238,13 +248,17 @@ class Family:
         assert child.process is not None
         child.process.join()
         self._look(view)  # its last words, before its end
-        code, now = child.process.exitcode, time.monotonic()
-        child.process, child.gone_s = None, now
+        code = child.process.exitcode
+        child.process, child.gone_s = None, time.monotonic()
         asked = self._kill_at_s is not None
         expected = {0, 130, -signal.SIGTERM, -signal.SIGINT} if asked else {0}
-        if code in expected:
-            return
-        child.is_up, cause = False, self._cause(child, code)
+        if code not in expected:
+            self._fail(child, self._cause(child, code), say)
+
+    def _fail(self, child: Child, cause: str, say: Callable[[str], None]) -> None:
+        """A node has failed, or could not be started: perhaps it is tried again."""
+        asked, now = self._kill_at_s is not None, time.monotonic()
+        child.is_up, child.again_at_s = False, None
         if not asked and child.node not in self._left:
             child.again_at_s = child.restarts.after_failure(now)
         if child.again_at_s is not None:
@@ -266,8 +280,12 @@ class Family:
                 child.again_at_s = None
                 self.failed[child.node] = "it was down when the run was stopped"
             elif time.monotonic() >= child.again_at_s:
-                self.start_child(child, resume=True)
-                say(f"node `{child.node}` is started again")
+                try:
+                    self.start_child(child, resume=True)
+                except (OSError, EOFError) as error:  # the others need not suffer for it
+                    self._fail(child, f"no process for it: {error!r}", say)
+                else:
+                    say(f"node `{child.node}` is started again")
 
     def _cause(self, child: Child, code: int | None) -> str:
         """Why a node has failed; who was killed had no time to say it."""
@@ -304,7 +322,7 @@ class Family:
         self._ask(signal.SIGINT, ABORT_S)
 
     def _ask(self, wish: signal.Signals, patience_s: float) -> None:
-        self._kill_at_s = time.monotonic() + patience_s
+        self._kill_at_s, self._wish = time.monotonic() + patience_s, wish
         for child in self.children:
             _signal(child, wish)
 

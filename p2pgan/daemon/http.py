@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -26,7 +27,7 @@ READERS_MAX: Final = 8
 """Requests that are answered side by side; more are turned away."""
 
 REQUEST_S: Final = 5.0
-"""Who has not said by then what it wants is cut."""
+"""Who has not said by then what it wants, or not taken the answer, is cut."""
 
 STOP_S: Final = 0.1
 """Between two looks of the server whether it should end."""
@@ -53,7 +54,7 @@ class HealthServer:
         registry.register(_Metrics(self._latest))
         self._metrics: WSGIApplication = make_wsgi_app(registry)
         try:
-            self._server = _server(host, port, self._answer)
+            self._server = _server(host, port, self._answer, clock)
         except OSError as error:
             raise TransportError(
                 expected="an address of this machine that is free",
@@ -196,24 +197,25 @@ def _age(health: Health) -> float | None:
 
 
 class _Quiet(WSGIRequestHandler):
-    """Writes no line per request, and does not wait for ever."""
-
-    timeout = REQUEST_S
+    """Writes no line per request."""
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each of a few readers."""
+    """A thread for each of a few readers, who have a deadline for all that they say together."""
 
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, place: tuple[str, int], clock: Callable[[], float]) -> None:
         self._places = threading.BoundedSemaphore(READERS_MAX)
-        super().__init__(*arguments)
+        self._clock = clock
+        self._until_s: dict[socket.socket, float] = {}
+        """When the readers that are there are cut."""
+        super().__init__(place, _Quiet)
 
     def server_bind(self) -> None:
         """Without the look-up of a name that nobody needs."""
@@ -224,14 +226,24 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):
+            self._until_s[request] = self._clock() + REQUEST_S
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cuts who has taken too long; its thread finds the connection at its end."""
+        now = self._clock()
+        for request, until_s in self._until_s.copy().items():
+            if until_s <= now:
+                with suppress(OSError):  # gone in this moment
+                    request.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            del self._until_s[request]
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -243,7 +255,7 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _server(host: str, port: int, answer: WSGIApplication) -> _Server:
-    made = (_Server6 if ":" in host else _Server)((host, port), _Quiet)
+def _server(host: str, port: int, answer: WSGIApplication, clock: Callable[[], float]) -> _Server:
+    made = (_Server6 if ":" in host else _Server)((host, port), clock)
     made.set_app(answer)
     return made

@@ -30,6 +30,7 @@ from p2pgan.config import (
 )
 from p2pgan.daemon.joining import Newcomer
 from p2pgan.daemon.node import NodeLoop
+from p2pgan.daemon.sole import sole
 from p2pgan.daemon.trainer import Trainer
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemon.watchers import watchers
@@ -203,9 +204,14 @@ def run_node(
     Raises:
         P2PGanError: for whatever keeps it from running, or made it fail.
     """
-    say = undaunted(say)
     torch.set_num_threads(plan.config.daemon.threads)
     experiment = experiment or prepare(plan.config, plan.data_dir)
+    with sole(RunDirectory(plan.directory), plan.node):
+        return _run_alone(plan, undaunted(say), experiment, reached)
+
+
+def _run_alone(plan: NodePlan, say: Say, experiment: Experiment, reached: Reached) -> int:
+    """Runs a node that no other process is."""
     overlay = overlay_files.read(plan.overlay_file)
     directory = RunDirectory(plan.directory)
     seat = replace(
@@ -229,7 +235,7 @@ def run_node(
             ) as writer,
         ):
             log = Log(writer, directory, say)
-            writer.write(log.beginning(experiment, seat.resumption))
+            log.begin(experiment, seat.resumption)
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
@@ -316,21 +322,25 @@ class Log:
         fields = dict(record.fields)
         if record.kind == "checkpoint_saved":
             fields["path"] = os.path.relpath(fields["path"], self._directory.path)
-        body = msgspec.convert(fields, KINDS[record.kind])
-        try:
-            self._writer.write(body, clock=record.clock)
-        except RecordError as error:
-            self._say(f"warning: {error}")  # a full disk does not stop the training
+        self._write(msgspec.convert(fields, KINDS[record.kind]), record.clock)
         self._show(record.kind, fields)
 
-    def beginning(self, experiment: Experiment, resumption: Resumption | None) -> Body:
-        """The first record of this start."""
+    def begin(self, experiment: Experiment, resumption: Resumption | None) -> None:
+        """Writes the first record of this start."""
         if resumption is None:
-            return run_started(experiment.config)
-        return CheckpointRestored(
+            self._write(run_started(experiment.config), clock=0)
+            return
+        restored = CheckpointRestored(
             path=os.path.relpath(resumption.path, self._directory.path),
             iterations=resumption.checkpoint.iterations,
         )
+        self._write(restored, clock=0)
+
+    def _write(self, body: Body, clock: int) -> None:
+        try:
+            self._writer.write(body, clock=clock)
+        except RecordError as error:
+            self._say(f"warning: {error}")  # a full disk does not stop the training
 
     def _show(self, kind: str, fields: Mapping[str, object]) -> None:
         match kind:

@@ -5,8 +5,10 @@ comes back: an event for the machine, and where networks are sent as they are, a
 taken here, so that nobody reads them while they change.
 
 The thread gives a sign of life whenever it begins or ends something, and after each slice. Who
-looks at the signs is the loop: a thread that hangs cannot say so. One that hangs in foreign code
-without giving up the interpreter's lock stops the loop as well; then only those outside notice.
+looks at the signs is the loop: a thread that hangs cannot say so. Silence is counted in the loop's
+own turns, since a process that was stopped and goes on has not hung. A thread that hangs in foreign
+code without giving up the interpreter's lock stops the loop as well; then only those outside
+notice.
 """
 
 import math
@@ -29,6 +31,10 @@ THREAD_NAME: Final = "trainer"
 OTHER_WORK: Final = 12
 """So many times as long as a slice of training may any other job take, building the networks for
 the first one included: scoring takes seconds, and none of it is sliced."""
+
+TURN_MAX_S: Final = 2.0
+"""The loop looks at the signs about once a second; after a longer pause the whole process was
+stopped, or had no processor."""
 
 FIRST_SLICE: Final = 4
 """Iterations of the first slice, before anybody knows how long one takes."""
@@ -60,6 +66,11 @@ class Trainer:
         self._make_work, self._wake, self._stalled_s = make_work, wake, stalled_s
         self._sign: Sign | None = None
         """The latest, replaced as a whole; `None`: there is nothing to do."""
+        self._seen: Sign | None = None
+        """The one at the latest look of the loop, which was then."""
+        self._looked_s = -math.inf
+        self._silence_s = 0.0
+        """How long it is the latest, without the time that the loop was not there either."""
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[JobDone] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -77,11 +88,20 @@ class Trainer:
         self._stop.set()
 
     def is_stalled(self) -> bool:
-        """Whether the thread has something to do and has not been heard of for too long."""
-        sign = self._sign
-        if sign is None:
-            return False
-        return time.monotonic() - sign.at_s > sign.patience * self._stalled_s
+        """Whether the thread has something to do and has not been heard of for too long.
+
+        The loop asks in every turn; time in which it did not turn itself counts for nothing.
+        """
+        now, sign = time.monotonic(), self._sign
+        if sign is not self._seen:
+            self._seen, self._silence_s = sign, 0.0
+            since_s = now if sign is None else max(sign.at_s, self._looked_s)
+        else:
+            since_s = self._looked_s
+        if now - since_s <= TURN_MAX_S:
+            self._silence_s += now - since_s
+        self._looked_s = now
+        return sign is not None and self._silence_s > sign.patience * self._stalled_s
 
     def outcomes(self) -> list[JobDone]:
         """Jobs that have ended since the last call."""

@@ -20,7 +20,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from p2pgan.daemon import local_socket
-from p2pgan.errors import TransportError
+from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.node.connection import (
     HEARTBEAT_MS,
     HEARTBEAT_TIMEOUT_MS,
@@ -104,7 +104,8 @@ class Transport:
         neighbors: address of each neighbor.
         clock: monotonic seconds.
     Raises:
-        TransportError: if an address cannot be bound or makes no sense.
+        TransportError: if an address cannot be bound.
+        OverlayError: if a neighbor's makes no sense.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Transport:
             local_socket.protect(self.control)
             for peer, peer_address in neighbors.items():
                 self.dial(peer, peer_address)
-        except TransportError:
+        except P2PGanError:
             self.close(linger_ms=0)
             raise
         for end in (self._wake_receive, self._wake_send):
@@ -314,7 +315,8 @@ class Transport:
         """Connects to a peer, in the place of an earlier connection to it if there is one.
 
         Raises:
-            TransportError: if the address makes no sense.
+            OverlayError: if the address makes no sense.
+            TransportError: if the system refuses, such as for want of file descriptors.
         """
         self.hang_up(peer)
         self._peers[peer] = self._dialled(peer, check_address(address, f"peer `{peer}`"))

@@ -40,8 +40,9 @@ REFUSALS: Final[Mapping[str, str]] = {
     "not_neighbor": "the overlay does not join the two",
     "wrong_node": "another node answers at that address",
     "faults": "too many messages that cannot be used",
+    "no_connection": "its address makes no sense, or this machine has no room for a connection",
 }
-"""What people read for the reasons of a handshake that fails."""
+"""What people read for the reasons of a handshake that fails, or cannot begin."""
 
 
 def weight_of(kind: str, fields: Mapping[str, Any]) -> Weight:

@@ -6,9 +6,8 @@ and timers; what becomes of an instruction is the same, and is here.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from p2pgan.errors import P2PGanError
 from p2pgan.node.jobs import Job, JobDone
@@ -17,6 +16,12 @@ from p2pgan.protocol import events as ev
 from p2pgan.protocol import instructions as do
 from p2pgan.protocol.messages import Chunk, Credit, Message, Nets, VectorAck
 from p2pgan.types import Net
+
+REDIAL: Final = "redial"
+"""The host's own timer; no machine hears of it."""
+
+REDIAL_S: Final = 5.0
+"""After that, who could not be dialled is tried again."""
 
 Recorder = Callable[[do.Record], None]
 """Where the machine's records go."""
@@ -140,6 +145,10 @@ class Host:
         self._joined: dict[Nets, bytes] = {}
         """Networks of the snapshot as they are sent, to whomever they go."""
         self._kept: dict[str, Kept] = {}
+        self._undialled: dict[str, str] = {}
+        """Addresses of peers that could not be dialled."""
+        self._refused: set[str] = set()
+        """Peers that could not be dialled at some time."""
         self._error: BaseException | None = None
         """What the latest job raised; a save amid the run may have, and ends nothing."""
         self.ended: Ended | None = None
@@ -177,6 +186,9 @@ class Host:
         self._events.extend(events)
         while self._events and self.ended is None:
             event = self._events.popleft()
+            if event == ev.TimerFired(name=REDIAL):
+                self._redial()
+                continue
             if carry(event, self._around.network):
                 continue
             for instruction in self._machine.handle(event, self._around.clock()):
@@ -194,11 +206,9 @@ class Host:
             case do.SendVector() | do.Resend() | do.Forget():
                 self._obey_about_vectors(instruction)
             case do.Dial():
-                # An address that makes no sense, or a limit of this machine: the peer is not
-                # reached, and missed like any other.
-                with suppress(P2PGanError):
-                    around.network.dial(instruction.peer, instruction.address)
+                self._dial(instruction.peer, instruction.address)
             case do.HangUp():
+                self._undialled.pop(instruction.peer, None)
                 around.network.hang_up(instruction.peer)
             case do.Mix():
                 around.worker.give(self.complete(instruction))
@@ -222,6 +232,25 @@ class Host:
                 around.worker.give(instruction)
             case _:
                 raise AssertionError(f"an instruction without an arm: {instruction}")
+
+    def _dial(self, peer: str, address: str) -> None:
+        """Connects to a peer. An address that makes no sense, or a limit of this machine, ends
+        nothing: until it can be dialled, the peer is missed like any other."""
+        self._undialled.pop(peer, None)
+        try:
+            self._around.network.dial(peer, address)
+        except P2PGanError:
+            self._undialled[peer] = address
+            self._around.timers.setdefault(REDIAL, self._around.clock() + REDIAL_S)
+            if peer not in self._refused:
+                self._refused.add(peer)
+                fields = {"peer": peer, "reason": "no_connection", "by": "us"}
+                self._write(do.Record(kind="peer_refused", fields=fields, clock=0))
+
+    def _redial(self) -> None:
+        """Tries all once more that could not be dialled."""
+        for peer, address in list(self._undialled.items()):
+            self._dial(peer, address)
 
     def _write(self, record: do.Record) -> None:
         """Hands a record on, and what was sent and received, if anything was: after every round,

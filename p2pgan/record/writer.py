@@ -1,5 +1,7 @@
 """Writing a log: one line per record, appended, never rewritten."""
 
+import errno
+import io
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,11 +9,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from p2pgan.errors import RecordError
 from p2pgan.record.reader import Follower
 from p2pgan.record.schema import SCHEMA, Body, Envelope, encode, kind_of
+
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk answers; it may be emptied again."""
 
 _TAG = b'{"kind":""'
 """What surrounds the kind at the start of an encoded body; the envelope has said it already."""
@@ -26,7 +31,8 @@ class RecordWriter:
 
     When the disk is full or the folder read-only, the first failing write raises; later ones are
     tried, counted in `lost` where they fail, and the node may go on training. What a failed write
-    left behind is cut off again, so that the log stays readable.
+    left behind is cut off again, so that the log stays readable. A file that a full disk has no
+    room for is made as soon as it has.
 
     Args:
         path: the file; its folder is made if it is missing.
@@ -36,7 +42,8 @@ class RecordWriter:
         time_s: the run's own clock, in seconds.
         flush_every: records that may wait in memory; 1: none.
     Raises:
-        RecordError: if the file cannot be opened, or holds something else than a log.
+        RecordError: if the file cannot be opened, for other reasons than a full disk, or holds
+            something else than a log.
     """
 
     def __init__(
@@ -60,16 +67,13 @@ class RecordWriter:
         self.lost = 0
         """Records that could not be written."""
         self._next_seq: defaultdict[str, int] = defaultdict(int)
+        self._end = 0
+        self._file: io.FileIO | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
+            self._open()
         except OSError as error:
-            raise self._error(error) from None
-        try:
-            self._continue()
-        except RecordError:
-            self._file.close()
-            raise
+            if error.errno not in NO_ROOM:
+                raise self._error(error) from None
 
     def write(self, body: Body, *, node: str | None = None, clock: int = 0) -> None:
         """Append one record.
@@ -113,8 +117,9 @@ class RecordWriter:
             self._append(b"".join(lines))
         except OSError as error:
             self.lost += len(lines)
-            with suppress(OSError):
-                self._cut()
+            if self._file is not None:
+                with suppress(OSError):
+                    self._cut(self._file)
             if not self._failing:
                 self._failing = True
                 raise self._error(error) from None
@@ -126,7 +131,8 @@ class RecordWriter:
         try:
             self.flush()
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -141,30 +147,44 @@ class RecordWriter:
 
     def _append(self, data: bytes) -> None:
         """All of the data or an error; the system may take less than it was given."""
+        file = self._file or self._open()
         if self._is_torn:
-            self._cut()
+            self._cut(file)
         self._is_torn = True
         rest = memoryview(data)
         while rest:
-            rest = rest[self._file.write(rest) :]
+            rest = rest[file.write(rest) :]
         self._is_torn = False
         self._end += len(data)
 
-    def _cut(self) -> None:
+    def _cut(self, file: io.FileIO) -> None:
         """Cuts off what a failed write has left."""
-        os.ftruncate(self._file.fileno(), self._end)
+        os.ftruncate(file.fileno(), self._end)
         self._is_torn = False
 
-    def _continue(self) -> None:
-        """Take up a log that is already there, after cutting off a torn last line."""
-        self._end = 0
-        if not self._path.is_file() or self._file.tell() == 0:
+    def _open(self) -> io.FileIO:
+        """Opens the file, and takes up the log that is already there."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("ab", buffering=0)
+        try:
+            self._continue(file)
+        except RecordError:
+            file.close()
+            raise
+        self._file = file
+        return file
+
+    def _continue(self, file: io.FileIO) -> None:
+        """Takes up a log after cutting off a torn last line; if the disk refuses, the first write
+        does."""
+        if not self._path.is_file() or file.tell() == 0:
             return
         follower = Follower(self._path)
         for record in follower.poll():
             self._next_seq[record.node] = record.seq + 1
-        self._end = follower.offset
-        os.ftruncate(self._file.fileno(), self._end)
+        self._end, self._is_torn = follower.offset, True
+        with suppress(OSError):
+            self._cut(file)
 
     def _error(self, error: OSError) -> RecordError:
         return RecordError(

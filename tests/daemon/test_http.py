@@ -2,15 +2,17 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from p2pgan.daemon.health import LOOP_SILENCE_S
-from p2pgan.daemon.http import READERS_MAX, HealthServer
+from p2pgan.daemon.http import READERS_MAX, REQUEST_S, HealthServer
 from p2pgan.errors import TransportError
 from tests.daemon.test_health import health_of
 
@@ -138,6 +140,38 @@ def test_a_few_may_dawdle_and_with_more_others_are_turned_away(
         else:
             with pytest.raises(ConnectionError):
                 get(server, "/healthz")
+
+
+def test_who_says_a_byte_now_and_then_keeps_nobody_out_for_long(
+    server: HealthServer, clock: Clock, until: Callable[[Callable[[], Any]], Any]
+) -> None:
+    """The deadline is for a whole request: every byte would begin one of a single read anew."""
+    server.tell(health_of())
+    place = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(place)) for _ in range(READERS_MAX)]
+        with pytest.raises(ConnectionError):
+            get(server, "/healthz")  # by now all of them have their places
+        clock.now += REQUEST_S
+        for reader in slow:
+            until(partial(is_cut, reader))
+        assert until(lambda: answered(server)) == (200, "ok\n")
+
+
+def is_cut(reader: socket.socket) -> bool:
+    """Whether another byte of it is wanted no more."""
+    try:
+        reader.sendall(b"G")
+    except ConnectionError:
+        return True
+    return False
+
+
+def answered(server: HealthServer) -> tuple[int, str] | None:
+    """The answer, unless we are turned away."""
+    with suppress(ConnectionError):
+        return get(server, "/healthz")
+    return None
 
 
 def test_a_port_in_use_is_one_line(server: HealthServer) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig
 from p2pgan.daemon import process
+from p2pgan.daemon.sole import sole
 from p2pgan.daemon.transport import Transport
 from p2pgan.daemons import DaemonConfig
 from p2pgan.errors import CheckpointError, ConfigError, P2PGanError, RecordError, TransportError
@@ -205,7 +207,20 @@ def test_an_address_in_use_leaves_no_log(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="in use"):
         process.run_node(plan, lambda line: None, experiment)
     used.close(0)
-    assert not (tmp_path / "nodes").exists()
+    assert not RunDirectory(tmp_path).node_events("0").exists()
+
+
+def test_who_is_there_already_is_not_started_beside_itself(tmp_path: Path) -> None:
+    """Whoever comes second has no other address that is in use, and touches nothing."""
+    experiment = experiment_of(tmp_path)
+    plan = plan_of(experiment, tmp_path)
+    part = RunDirectory(tmp_path).checkpoint("0").with_name(".checkpoint.1.part")
+    with sole(RunDirectory(tmp_path), "0"):
+        part.touch()
+        with pytest.raises(RecordError, match="no other process that is node `0`"):
+            process.run_node(plan, lambda line: None, experiment)
+    assert part.exists()
+    assert process.run_node(plan, lambda line: None, experiment) == process.EXIT_DONE
 
 
 def test_a_listener_that_is_gone_does_not_stop_the_node(tmp_path: Path) -> None:
@@ -479,6 +494,38 @@ def test_a_full_disk_is_a_warning_not_the_end(log: Any) -> None:
     write, said = log(Written(fails=True))
     write(Record(kind="peer_joined", fields={"peer": "1"}, clock=1))
     assert said[0].startswith("warning: expected room")
+
+
+def test_a_full_disk_keeps_nobody_from_starting_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on file sizes, up to the first scores, stands for the disk."""
+    experiment = experiment_of(tmp_path)
+    plan = plan_of(experiment, tmp_path)
+    process.run_node(plan, lambda line: None, experiment)
+    before = logged(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    score = CohortWork.score
+
+    def freed(self: CohortWork) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        return score(self)
+
+    monkeypatch.setattr(CohortWork, "score", freed)
+    RunDirectory(tmp_path).checkpoint("0").unlink()
+    size = (tmp_path / "nodes" / "0" / "events.jsonl").stat().st_size
+    said: list[str] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        again = dataclasses.replace(plan, resume=True)
+        assert process.run_node(again, said.append, experiment) == process.EXIT_DONE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum("warning: expected a log that can be written" in line for line in said) == 1
+    after = logged(tmp_path)
+    assert after[: len(before)] == before
+    assert "run_started" not in [record["kind"] for record in after[len(before) :]]
+    assert after[-1]["kind"] == "node_stopped"
 
 
 def test_plans_are_plain_data(tmp_path: Path) -> None:

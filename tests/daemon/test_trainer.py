@@ -168,6 +168,14 @@ class Clock:
         return self.now
 
 
+def stalls(trainer: Trainer, clock: Clock, turns: int) -> bool:
+    """Whether it has stalled after so many turns of a loop, of a second each."""
+    for _ in range(turns):
+        clock.now += 1.0
+        trainer.is_stalled()
+    return trainer.is_stalled()
+
+
 @pytest.mark.parametrize(
     ("job", "patience"), [(do.Train(iterations=1), 1), (do.Score(), OTHER_WORK)]
 )
@@ -188,21 +196,45 @@ def test_a_thread_that_gives_no_sign_has_stalled(
     while not trainer.outcomes():
         pass
     clock.now = 1000.0
-    assert not trainer.is_stalled()
+    assert not trainer.is_stalled()  # idle
     if isinstance(job, do.Train):
         work.gate = hang
     else:
         monkeypatch.setattr(work, "score", hang)
     trainer.give(job)
     begun.wait()
-    clock.now += 2.0 * patience
-    assert not trainer.is_stalled()
+    assert not stalls(trainer, clock, turns=2 * patience)
     clock.now += 0.1
     assert trainer.is_stalled()
     go_on.set()
     while not trainer.outcomes():
         pass
     assert not trainer.is_stalled()
+    trainer.close(30.0)
+
+
+def test_a_process_that_was_stopped_has_not_stalled(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with SIGSTOP, or a laptop that sleeps: the loop did not turn either."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make() -> Any:
+        begun.set()
+        go_on.wait()
+        return work
+
+    trainer = Trainer(make, lambda: None, stalled_s=2.0)
+    trainer.give(do.Train(iterations=1))
+    begun.wait()
+    assert not stalls(trainer, clock, turns=2 * OTHER_WORK)
+    clock.now += 3600.0
+    assert not trainer.is_stalled()
+    clock.now += 0.1
+    assert trainer.is_stalled(), "what came before still counts"
+    go_on.set()
     trainer.close(30.0)
 
 
@@ -221,7 +253,6 @@ def test_the_networks_take_longer_to_build_than_a_slice_to_train(
     trainer = Trainer(make, lambda: None, stalled_s=2.0)
     trainer.give(do.Train(iterations=1))
     begun.wait()
-    clock.now = 2.0 * OTHER_WORK
-    assert not trainer.is_stalled()
+    assert not stalls(trainer, clock, turns=2 * OTHER_WORK)
     go_on.set()
     trainer.close(30.0)

@@ -292,9 +292,17 @@ def test_an_address_that_is_not_ours_is_one_clear_line(address: str) -> None:
         Transport(address, {})
 
 
-def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor() -> None:
-    with pytest.raises(OverlayError, match="`B`"):
-        Transport(ANY, {"B": "nonsense"})
+def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor(tmp_path: Path) -> None:
+    """Our own sockets are closed then, even while somebody still looks at the error."""
+    ours = f"ipc://{tmp_path}/ours"
+    with pytest.raises(OverlayError, match="`B`") as caught:
+        Transport(ours, {"B": "nonsense"})
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.connect(ours)
+        assert not dealer.poll(200, zmq.POLLOUT), "nobody is there any more"
+    assert caught.value.__traceback__ is not None
 
 
 def test_the_name_of_a_host_can_be_bound(open_party: Callable[..., Party]) -> None:

@@ -103,7 +103,7 @@ def test_details_are_left_to_the_log(kind: str, fields: dict[str, Any]) -> None:
 
 
 def test_every_reason_of_a_refusal_has_words() -> None:
-    assert set(REFUSALS) == set(get_args(RefusalCode)) - {"leaving"}
+    assert set(REFUSALS) == set(get_args(RefusalCode)) - {"leaving"} | {"no_connection"}
 
 
 def test_progress_is_told_now_and_then_for_each_node() -> None:

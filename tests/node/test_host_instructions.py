@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from p2pgan.node.host import Ended, Host, Surroundings
+from p2pgan.errors import TransportError
+from p2pgan.node.host import REDIAL, REDIAL_S, Ended, Host, Surroundings
 from p2pgan.node.jobs import JobDone
 from p2pgan.node.outgoing import counted
 from p2pgan.node.tallies import Tallies
@@ -28,6 +29,7 @@ class Recorder:
         self.asked: list[Any] = []
         self.tallies = Tallies()
         self.replaced: str | None = None
+        self.refuses = False
 
     def send(self, peer: str, message: Message) -> None:
         counted(message, self.tallies)
@@ -48,6 +50,8 @@ class Recorder:
 
     def dial(self, peer: str, address: str) -> None:
         self.asked.append(("dial", peer, address))
+        if self.refuses:
+            raise TransportError(expected="a free file descriptor", got="none", at="connect")
 
     def hang_up(self, peer: str) -> None:
         self.asked.append(("hang up", peer))
@@ -168,6 +172,51 @@ def test_what_waits_for_a_lost_peer_is_forgotten_before_the_machine_hears() -> N
     leave = Leave(clock=1)
     around = Around([do.Send(peer="b", message=leave)])
     assert around.feed(ev.LinkDown(peer="b")) == [("forget", "b"), ("send", "b", leave)]
+
+
+REDIAL_DUE = ev.TimerFired(name=REDIAL)
+
+
+def fire(around: Around) -> None:
+    """As whoever fires a timer."""
+    del around.timers[REDIAL]
+    around.host.feed([REDIAL_DUE])
+
+
+def test_who_cannot_be_dialled_is_tried_again_and_told_of_once() -> None:
+    around = Around([do.Dial(peer="b", address="tcp://b:1"), do.Dial(peer="c", address="c")])
+    around.recorder.refuses = True
+    refused = [
+        do.Record(
+            kind="peer_refused",
+            fields={"peer": peer, "reason": "no_connection", "by": "us"},
+            clock=0,
+        )
+        for peer in "bc"
+    ]
+    first, second = ("dial", "b", "tcp://b:1"), ("dial", "c", "c")
+    assert around.feed(EVENT) == [first, refused[0], second, refused[1]]
+    assert around.timers == {REDIAL: 42.0 + REDIAL_S}
+    around.recorder.asked.clear()
+    fire(around)
+    assert around.recorder.asked == [first, second], "tried again, and told of no more"
+    around.recorder.refuses = False
+    fire(around)
+    assert around.recorder.asked == [first, second] * 2
+    assert around.timers == {}
+    assert [event for event, _ in around.machine.heard] == [EVENT], "no machine hears of it"
+
+
+def test_who_moves_or_is_wanted_no_more_is_not_dialled_at_its_former_address() -> None:
+    around = Around(
+        [do.Dial(peer="b", address="b1"), do.Dial(peer="c", address="c1")],
+        [do.Dial(peer="b", address="b2"), do.HangUp(peer="c")],
+    )
+    around.recorder.refuses = True
+    around.feed(EVENT, EVENT)
+    around.recorder.asked.clear()
+    fire(around)
+    assert around.recorder.asked == [("dial", "b", "b2")]
 
 
 def test_after_the_end_nothing_is_heard() -> None:

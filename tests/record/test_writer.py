@@ -1,5 +1,6 @@
 """Appending records, also to a log that is there, and to a disk that does not take them."""
 
+import errno
 import json
 import os
 import resource
@@ -167,6 +168,46 @@ def test_half_a_line_that_could_not_be_cut_off_is_before_the_next_one(
     writer.write(PeerJoined(peer="n3"))
     writer.close()
     assert [record.seq for record in read(path)] == [0, 2]
+
+
+def test_a_file_that_there_is_no_room_for_is_made_later(
+    tmp_path: Path, writer_at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        writer = writer_at(path)
+        with pytest.raises(RecordError, match="No space left"):
+            writer.write(PeerJoined(peer="n1"))
+        writer.write(PeerJoined(peer="n2"))
+    writer.write(PeerJoined(peer="n3"))
+    writer.close()
+    assert [record.seq for record in read(path)] == [2]
+    assert writer.lost == 2
+
+
+def test_a_torn_line_that_cannot_be_cut_off_at_the_opening_is_cut_off_later(
+    tmp_path: Path, writer_at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    with writer_at(path) as writer:
+        writer.write(PeerJoined(peer="n1"))
+    with path.open("a") as file:
+        file.write('{"schema":"1.0","ki')
+
+    def refuse(number: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "ftruncate", refuse)
+        writer = writer_at(path)
+    writer.write(PeerJoined(peer="n2"))
+    writer.close()
+    assert [record.seq for record in read(path)] == [0, 1]
 
 
 @pytest.mark.parametrize("place", ["/proc/none/events.jsonl", "/proc/version/events.jsonl"])
