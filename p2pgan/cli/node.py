@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from p2pgan.cli.interrupts import ended_by_interrupt
 from p2pgan.cli.options import Sources, with_sources
 from p2pgan.errors import ConfigError, ProtocolError, TransportError, unknown_name
 
@@ -96,10 +97,11 @@ def start(
     Example: p2pgan node start --join tcp://10.0.0.3:5550 --address tcp://10.0.0.9:5550
     """
     wish = Wish(id, role, address, advertise, run, out, resume=resume, http=http)
-    plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
-    from p2pgan.daemon import process
+    with ended_by_interrupt():  # until the node's loop takes over
+        plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
+        from p2pgan.daemon import process
 
-    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
+        status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
     process.leave_process(status)
 
 
