@@ -98,6 +98,7 @@ def start(
     """
     wish = Wish(id, role, address, advertise, run, out, resume=resume, http=http)
     with ended_by_interrupt():  # until the node's loop takes over
+        _check_places(address, advertise, join)
         plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
         from p2pgan.daemon import process
 
@@ -124,6 +125,21 @@ class Wish(NamedTuple):
         if self.http is None:
             return config
         return replace(config, daemon=replace(config.daemon, http=self.http))
+
+
+def _check_places(address: str | None, advertised: str | None, member: str | None) -> None:
+    """Nothing has been made or bound yet if one of the addresses is none.
+
+    Raises:
+        OverlayError: naming its option.
+    """
+    from p2pgan.overlay.addresses import check_address, check_place
+
+    if address is not None:
+        check_place(address, "--address")
+    for other, option in ((advertised, "--advertise"), (member, "--join")):
+        if other is not None:
+            check_address(other, option)
 
 
 def _plan(sources: Sources, wish: Wish) -> "tuple[NodePlan, Experiment]":

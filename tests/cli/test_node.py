@@ -293,6 +293,18 @@ def test_a_node_that_is_gone_is_shown_as_such_at_once(
     assert "no answer" in table.stdout
 
 
+@pytest.mark.parametrize("option", ["--address", "--advertise", "--join"])
+def test_an_address_that_is_none_is_refused_before_anything_is_made(
+    two: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "run"
+    words = ("--id", "A", "--overlay", str(two), "--out", str(out))
+    result = p2pgan("start", *words, option, "tcp://127.0.0.1:999999")
+    assert isinstance(result.exception, P2PGanError)
+    assert f"got `tcp://127.0.0.1:999999` - at {option} (hint: such as" in str(result.exception)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--run", "x", "--control", "tcp://127.0.0.1:1"]])
 def test_one_of_run_and_control_is_needed(arguments: list[str]) -> None:
     result = p2pgan("status", *arguments)
