@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from p2pgan.config import LOCAL_KEYS, RunConfig, tables_of
+from p2pgan.daemon.doctor import reach
 from p2pgan.daemon.transport import conversation
-from p2pgan.errors import ConfigError, RemoteProtocolError
+from p2pgan.errors import ConfigError, RemoteProtocolError, TransportError
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay import nodelink
 from p2pgan.overlay.graph import Overlay
@@ -46,9 +47,16 @@ def ask(address: str, timeout_s: float = ASK_S) -> Charter:
     """What a member says of its run.
 
     Raises:
-        TransportError: if nobody answers there in time.
+        TransportError: at once, if nobody listens there; or if nobody answers in time.
         RemoteProtocolError: if who answers does not speak our language, or tells nobody.
     """
+    if address.startswith("tcp://") and (problem := reach(address, timeout_s)):
+        raise TransportError(
+            expected="a member of a run that listens there",
+            got=problem,
+            at=f"`{address}`",
+            hint="does the member run, and does it listen there?",
+        )
     with conversation(address, timeout_s) as say:
 
         def one(inquire: Inquire) -> Invitation:
