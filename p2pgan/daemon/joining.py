@@ -113,10 +113,15 @@ def settle(config: RunConfig, directory: RunDirectory, newcomer: Newcomer) -> Ru
     Raises:
         OverlayError: if the disk refuses.
     """
-    path = directory.node_events(newcomer.node).with_name("overlay.json")
+    path = overlay_file(directory, newcomer.node)
     path.parent.mkdir(parents=True, exist_ok=True)
     overlay_files.write(grown(newcomer), path)
     return msgspec.structs.replace(config, overlay=str(path), nodes=None, allow_disconnected=True)
+
+
+def overlay_file(directory: RunDirectory, node: str) -> Path:
+    """Where a newcomer keeps the overlay as it knows it; nobody else has such a file."""
+    return directory.node_events(node).with_name("overlay.json")
 
 
 def grown(newcomer: Newcomer) -> Overlay:
