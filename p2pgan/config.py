@@ -414,6 +414,17 @@ def common_settings(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in tables.items() if key not in LOCAL_KEYS}
 
 
+def flat(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by key, those of tables with a dot: `seed`, `train.loss`."""
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{inner}": below for inner, below in flat(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
 def keys() -> list[str]:
     """Every key of the configuration, those of tables with a dot: `seed`, `train.loss`."""
     names: list[str] = []

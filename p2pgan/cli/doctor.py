@@ -40,8 +40,9 @@ def doctor(
 ) -> None:
     """Try out what a node needs: versions, limits, disk, data, and ports both ways.
 
-    Exit status 1 if something would keep a node from running. For ports both ways, run it for two
-    neighbors at the same time, each on its machine.
+    Exit status 1 if something would keep a node from running. A neighbor that does not answer is a
+    warning: it may not have started yet. For ports both ways, run it for two neighbors at the same
+    time, each on its machine.
 
     Example: p2pgan doctor --overlay two.json --id 0 --listen 60
     """
@@ -49,6 +50,12 @@ def doctor(
     from p2pgan.daemon.doctor import machine
 
     place = _place(overlay, id)
+    if listen and place is None:
+        raise ConfigError(
+            expected="`--overlay FILE` and `--id NODE`, to listen in the node's place",
+            got="neither",
+            at="--listen",
+        )
     neighbors = 0 if place is None else len(place.neighbors)
     findings = list(machine(out, data_dir(), neighbors))
     if place is not None:
@@ -92,7 +99,7 @@ def _ports(place: "Place", listen_s: float) -> Iterator["Finding"]:
             found |= {
                 peer: neighbor(place, peer, REACH_S)
                 for peer, finding in found.items()
-                if finding.verdict == "failed"
+                if finding.verdict == "warning"
             }
     finally:
         if transport is not None:

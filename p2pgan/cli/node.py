@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from p2pgan.cli.interrupts import ended_by_interrupt
 from p2pgan.cli.options import Sources, with_sources
 from p2pgan.errors import ConfigError, ProtocolError, TransportError, unknown_name
 
@@ -96,10 +97,12 @@ def start(
     Example: p2pgan node start --join tcp://10.0.0.3:5550 --address tcp://10.0.0.9:5550
     """
     wish = Wish(id, role, address, advertise, run, out, resume=resume, http=http)
-    plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
-    from p2pgan.daemon import process
+    with ended_by_interrupt():  # until the node's loop takes over
+        _check_places(address, advertise, join)
+        plan, experiment = _plan(sources, wish) if join is None else _joining(sources, join, wish)
+        from p2pgan.daemon import process
 
-    status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
+        status = process.run_node(plan, lambda line: typer.echo(line, err=True), experiment)
     process.leave_process(status)
 
 
@@ -124,6 +127,21 @@ class Wish(NamedTuple):
         return replace(config, daemon=replace(config.daemon, http=self.http))
 
 
+def _check_places(address: str | None, advertised: str | None, member: str | None) -> None:
+    """Nothing has been made or bound yet if one of the addresses is none.
+
+    Raises:
+        OverlayError: naming its option.
+    """
+    from p2pgan.overlay.addresses import check_address, check_place
+
+    if address is not None:
+        check_place(address, "--address")
+    for other, option in ((advertised, "--advertise"), (member, "--join")):
+        if other is not None:
+            check_address(other, option)
+
+
 def _plan(sources: Sources, wish: Wish) -> "tuple[NodePlan, Experiment]":
     """A node of the overlay."""
     from p2pgan.cli.paths import data_dir
@@ -140,6 +158,8 @@ def _plan(sources: Sources, wish: Wish) -> "tuple[NodePlan, Experiment]":
             got=f"`{experiment.algorithm.name}`",
             at="--algorithm, --role",
         )
+    if wish.resume and wish.id not in overlay.nodes:
+        _check_came_early(wish)
     node = _node_id(wish.id, wish.role, overlay.nodes)
     process.check_addresses(experiment, overlay, node, wish.address)
     name = wish.run or process.run_name(experiment)
@@ -158,6 +178,26 @@ def _plan(sources: Sources, wish: Wish) -> "tuple[NodePlan, Experiment]":
         resume=wish.resume,
     )
     return plan, experiment
+
+
+def _check_came_early(wish: Wish) -> None:
+    """Who came to a run that was under way goes on in the same way.
+
+    Raises:
+        ConfigError: if the node has come so.
+    """
+    from p2pgan.daemon.joining import overlay_file
+    from p2pgan.record.rundir import RunDirectory
+
+    if wish.id is None or wish.out is None:
+        return
+    if overlay_file(RunDirectory(wish.out), wish.id).is_file():
+        raise ConfigError(
+            expected="a node of the run's first overlay",
+            got=f"`{wish.id}`, which came later",
+            at="--id",
+            hint="add `--join ADDRESS` of any member",
+        )
 
 
 def _joining(sources: Sources, member: str, wish: Wish) -> "tuple[NodePlan, Experiment]":
@@ -180,6 +220,7 @@ def _joining(sources: Sources, member: str, wish: Wish) -> "tuple[NodePlan, Expe
             at="--address",
             hint="such as `--address tcp://10.0.0.9:5550`: members connect to it",
         )
+    _warn_of_own_settings(sources.given())
     charter = joining.ask(member)
     new = joining.newcomer(charter, wish.id)
     directory = joining.own_folder(wish.out, charter)
@@ -200,6 +241,17 @@ def _joining(sources: Sources, member: str, wish: Wish) -> "tuple[NodePlan, Expe
         resume=wish.resume,
     )
     return plan, experiment
+
+
+def _warn_of_own_settings(given: Mapping[str, Any]) -> None:
+    """A newcomer may have settings of the run otherwise, and hardly ever should."""
+    from p2pgan.config import LOCAL_KEYS, flat
+
+    local = {*LOCAL_KEYS, "dataset"}
+    own = sorted(flat({key: value for key, value in given.items() if key not in local}))
+    if own:
+        names = ", ".join(f"`{key}`" for key in own)
+        typer.echo(f"warning: --join takes settings from the run, but not {names}: yours", err=True)
 
 
 def _node_id(id: str | None, role: Role, nodes: Sequence[str]) -> str:
@@ -295,7 +347,18 @@ def scores(
     from p2pgan.daemon.control import ScoresRequest
 
     answers = _ask_all(_controls(run, control), ScoresRequest(now=now))
-    _print(answers, ("node", "round", "iterations", "fid", "ms", "samples"), as_json=json)
+    if now and any("error" not in answer for answer in answers):
+        typer.echo("scoring was asked for; these are the latest until then: ask again", err=True)
+    rows = [
+        {**answer, **{key: _two_digits(answer.get(key)) for key in ("fid", "ms")}}
+        for answer in answers
+    ]
+    columns = ("node", "round", "iterations", "fid", "ms", "samples")
+    _print(answers, columns, as_json=json, rows=rows)
+
+
+def _two_digits(score: float | None) -> str | None:
+    return None if score is None else f"{score:.2f}"
 
 
 @app.command()
@@ -421,13 +484,16 @@ def _print(
     as_json: bool,
     rows: list[dict[str, Any]] | None = None,
 ) -> None:
-    """A table or one JSON document; silence of a node is a failure."""
+    """A table or one JSON document; silence of a node is a failure. One whose id nobody knows
+    has no row."""
     from p2pgan.record.rundir import to_json
 
     if as_json:
         sys.stdout.write(to_json({"nodes": answers}))
     else:
-        _print_table(rows if rows is not None else answers, columns)
+        rows = [row for row in (answers if rows is None else rows) if row["node"]]
+        if rows:
+            _print_table(rows, columns)
     silent = [answer for answer in answers if "error" in answer]
     for answer in silent:
         typer.echo(f"p2pgan: {answer['error']}", err=True)
@@ -446,6 +512,6 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     for row in rows:
         shown = [row.get(column, "") for column in columns]
         if "error" in row:
-            shown = [row["node"] or row["control"], row["answer"], *[""] * (len(columns) - 2)]
+            shown = [row["node"], row["answer"], *[""] * (len(columns) - 2)]
         table.add_row(*(escape("-" if value is None else str(value)) for value in shown))
     Console().print(table)

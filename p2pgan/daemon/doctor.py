@@ -215,18 +215,19 @@ def stand_in(place: Place) -> tuple[Finding, Transport | None]:
 
 
 def neighbor(place: Place, peer: str, timeout_s: float) -> Finding:
-    """Whether a neighbor, or whoever stands in for it, answers at its address."""
+    """Whether a neighbor, or whoever stands in for it, answers at its address; it may not have
+    been started yet."""
     address = place.neighbors[peer]
     check = f"neighbor {peer}"
     if address is None:
         return Finding(check=check, verdict="failed", found="no address in the overlay")
     problem = reach(address, timeout_s)
-    return _judged(
-        check,
-        not problem,
-        f"{address}: {problem or 'reachable'}",
-        "start it, or `p2pgan doctor --listen` there; else look at its firewall",
-    )
+    if not problem:
+        return Finding(check=check, verdict="ok", found=f"{address}: reachable")
+    return Finding(
+        check=check, verdict="warning", found=f"{address}: {problem}",
+        hint="start it, or `p2pgan doctor --listen` there; else look at its firewall",
+    )  # fmt: skip
 
 
 def reach(address: str, timeout_s: float) -> str:

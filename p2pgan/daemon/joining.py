@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from p2pgan.config import LOCAL_KEYS, RunConfig, tables_of
+from p2pgan.daemon.doctor import reach
 from p2pgan.daemon.transport import conversation
-from p2pgan.errors import ConfigError, OverlayError, RemoteProtocolError
+from p2pgan.errors import ConfigError, OverlayError, RemoteProtocolError, TransportError
 from p2pgan.overlay import files as overlay_files
 from p2pgan.overlay import nodelink
 from p2pgan.overlay.addresses import check_address
@@ -49,9 +50,16 @@ def ask(address: str, timeout_s: float = ASK_S) -> Charter:
     """What a member says of its run.
 
     Raises:
-        TransportError: if nobody answers there in time.
+        TransportError: at once, if nobody listens there; or if nobody answers in time.
         RemoteProtocolError: if who answers does not speak our language, or tells nobody.
     """
+    if address.startswith("tcp://") and (problem := reach(address, timeout_s)):
+        raise TransportError(
+            expected="a member of a run that listens there",
+            got=problem,
+            at=f"`{address}`",
+            hint="does the member run, and does it listen there?",
+        )
     with conversation(address, timeout_s) as say:
 
         def one(inquire: Inquire) -> Invitation:
@@ -115,10 +123,15 @@ def settle(config: RunConfig, directory: RunDirectory, newcomer: Newcomer) -> Ru
     Raises:
         OverlayError: if the disk refuses.
     """
-    path = directory.node_events(newcomer.node).with_name("overlay.json")
+    path = overlay_file(directory, newcomer.node)
     path.parent.mkdir(parents=True, exist_ok=True)
     overlay_files.write(grown(newcomer), path)
     return msgspec.structs.replace(config, overlay=str(path), nodes=None, allow_disconnected=True)
+
+
+def overlay_file(directory: RunDirectory, node: str) -> Path:
+    """Where a newcomer keeps the overlay as it knows it; nobody else has such a file."""
+    return directory.node_events(node).with_name("overlay.json")
 
 
 def grown(newcomer: Newcomer) -> Overlay:

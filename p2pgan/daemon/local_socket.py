@@ -68,7 +68,9 @@ def check_alive(address: str) -> None:
             expected=f"a control address of this machine, such as `{SCHEME}/run/user/1000/…`",
             got=f"`{address}`",
             at="--control",
-            hint="control from elsewhere needs keys, which do not exist yet",
+            hint="control from elsewhere needs keys, which do not exist yet"
+            if address.startswith("tcp://")
+            else "as the node has printed it, or `--run DIR` for all nodes of a run",
         )
     problem = _problem(Path(address.removeprefix(SCHEME)))
     if problem is not None:

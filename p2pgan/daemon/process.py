@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from p2pgan.config import (
     RunConfig,
     common_settings,
     config_from,
+    flat,
     read_settings,
     read_tables,
     to_toml,
@@ -68,6 +69,9 @@ ABORTED: Final = "aborted"
 
 TRAINER_CLOSE_S: Final = 1.0
 """How long an ending node waits for its training thread, which is done unless it was aborted."""
+
+TOLD_KEYS: Final = 3
+"""How many settings a refusal tells the values of."""
 
 HUB_HINT: Final = (
     "`p2pgan topology new complete --nodes 5 --hub --address-base tcp://127.0.0.1:5550 --out "
@@ -140,10 +144,10 @@ def share_directory(
         resume: whether it goes on in the log of its earlier start, which has to lie there.
     Raises:
         RecordError: if another run lies there, or an earlier start of this node that it does not
-            go on from.
+            go on from; or if it is to go on, and nothing lies there.
     """
-    directory = RunDirectory(path)
-    if not directory.run_toml.is_file() and not resume:
+    directory = RunDirectory.open(path) if resume else RunDirectory(path)
+    if not directory.run_toml.is_file():
         _make_shared(experiment, directory, run)
     _check_same_run(experiment.config, directory, run)
     _check_log(experiment, directory, node, resume=resume)
@@ -158,7 +162,9 @@ def join_directory(
     Raises:
         RecordError: as `share_directory`.
     """
-    if not directory.run_toml.is_file():
+    if resume:
+        RunDirectory.open(directory.path)
+    elif not directory.run_toml.is_file():
         _write_run_toml(experiment, directory, run)
     name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
     if name != run:
@@ -464,14 +470,20 @@ def _check_same_run(config: RunConfig, directory: RunDirectory, run: str) -> Non
     at = str(directory.run_toml)
     there = config_from(read_settings(directory.run_toml), at=at)
     name = read_tables(directory.run_toml).get(RUN_TABLE, {}).get("name")
-    ours, theirs = common_settings(config), common_settings(there)
-    unlike = sorted(key for key in ours if ours[key] != theirs[key])
+    ours, theirs = flat(common_settings(config)), flat(common_settings(there))
+    unlike = sorted(key for key in ours if ours[key] != theirs.get(key))
     if name == run and not unlike:
         return
-    what = f"other values of {', '.join(f'`{key}`' for key in unlike)}" if unlike else "another"
     raise RecordError(
-        expected=f"run `{run}` with the same settings",
-        got=f"run `{name}`, {what}" if unlike else f"run `{name}`",
+        expected=f"run `{run}` with the same settings{_listed(unlike, ours)}",
+        got=f"run `{name}`{_listed(unlike, theirs)}",
         at=at,
         hint="choose another place with `--out`, or the same settings and `--run`",
     )
+
+
+def _listed(keys: Sequence[str], settings: Mapping[str, object]) -> str:
+    """The first few of some settings, as the tail of a sentence."""
+    told = [f"`{key} = {settings.get(key)}`" for key in keys[:TOLD_KEYS]]
+    more = len(keys) - len(told)
+    return "".join([": ", ", ".join(told), f" and {more} more" if more else ""]) if told else ""

@@ -66,7 +66,7 @@ class Resumption:
             try:
                 return replace(cls.read(previous_of(path), model), passed_over=str(error))
             except CheckpointError:
-                raise error from None
+                raise _with_way_out(error, path) from None
 
     @classmethod
     def read(cls, path: Path, model: Model) -> "Resumption":
@@ -95,6 +95,18 @@ class Resumption:
                 hint="simulations and workers do not keep what a daemon goes on from",
             ) from None
         return cls(path=path, checkpoint=checkpoint, kept=kept, sealed=sealed)
+
+
+def _with_way_out(error: CheckpointError, path: Path) -> CheckpointError:
+    """The error with what to do where nothing that was saved can be read."""
+    there = " and ".join(str(file) for file in (path, previous_of(path)) if file.is_file())
+    hints = [error.hint] if error.hint else []
+    return CheckpointError(
+        expected=error.expected,
+        got=error.got,
+        at=error.at,
+        hint="; ".join([*hints, f"move {there} away to begin anew"]),
+    )
 
 
 def previous_of(path: Path) -> Path:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from p2pgan.cli.app import app
+from p2pgan.daemon import control
 from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.errors import P2PGanError
 from p2pgan.inspect.summary import unaccounted
@@ -143,7 +144,8 @@ def test_a_running_node_pauses_scores_and_goes_on(two: Path, terminal: Any, tmp_
     wait_until(lambda: told("status")["phase"] == "paused")
     iterations = told("status")["iterations"]
     assert told("scores")["fid"] is None
-    told("scores", "--now")
+    asked = p2pgan("scores", "--now", "--run", str(out))
+    assert (asked.exit_code, "ask again" in asked.stderr) == (0, True)
     wait_until(lambda: told("scores")["fid"] is not None)
     scored = p2pgan("scores", "--run", str(out))
     assert str(iterations) in scored.stdout
@@ -248,7 +250,7 @@ def test_settings_that_differ_are_refused(two: Path, tmp_path: Path) -> None:
     line = refused("--id", "B", "--overlay", str(two), "--out", str(folder), "--seed", "9",
                    "--run", "same", "--address", address)  # fmt: skip
     used.close(0)
-    assert "`seed`" in line
+    assert "`seed = 9`, got run" in line
 
 
 # -- questions ------------------------------------------------------------------------------------
@@ -291,6 +293,61 @@ def test_a_node_that_is_gone_is_shown_as_such_at_once(
     table = p2pgan(question, "--run", str(run_of_dead_nodes))
     assert table.exit_code == 1
     assert "no answer" in table.stdout
+
+
+@pytest.mark.parametrize("address", ["ipc:///nowhere.sock", "tcp://127.0.0.1:1", "foo"])
+def test_where_nobody_is_the_error_is_all(address: str) -> None:
+    told = p2pgan("status", "--control", address)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr.count("\n") == 1
+    assert "p2pgan: expected" in told.stderr
+
+
+def test_scores_are_rounded_in_the_table_alone(
+    monkeypatch: pytest.MonkeyPatch, run_of_dead_nodes: Path
+) -> None:
+    scored = control.ScoresAnswer(node="B", round=3, iterations=60, fid=12.34567, ms=1.98765)
+    monkeypatch.setattr(control, "request", lambda address, question: scored)
+    words = ("scores", "--run", str(run_of_dead_nodes))
+    table = p2pgan(*words).stdout
+    assert "12.35" in table
+    assert "1.99" in table
+    assert "12.345" not in table
+    assert json.loads(p2pgan(*words, "--json").stdout)["nodes"][0]["fid"] == 12.34567
+
+
+def test_who_came_later_goes_on_by_joining(tmp_path: Path) -> None:
+    own = tmp_path / "run" / "nodes" / "newbie"
+    own.mkdir(parents=True)
+    words = ("start", "--id", "newbie", "--out", str(tmp_path / "run"), "--resume")
+    stranger = p2pgan(*words)
+    assert "a node of the overlay" in str(stranger.exception)
+    (own / "overlay.json").write_text("{}")
+    told = p2pgan(*words)
+    assert isinstance(told.exception, P2PGanError)
+    assert told.exception.hint == "add `--join ADDRESS` of any member"
+
+
+def test_a_newcomer_is_warned_of_settings_of_its_own() -> None:
+    held, (port,) = reserve_ports(1)
+    joins = ("start", "--join", f"tcp://127.0.0.1:{port}", "--address", "tcp://127.0.0.1:*")
+    local = ("--dataset", "digits", "--device", "cpu", "--set", "daemon.wait_s=1")
+    own = p2pgan(*joins, *local, "--iterations", "5", "--set", "train.loss=hinge")
+    assert "but not `iterations`, `train.loss`" in own.stderr
+    assert "warning" not in p2pgan(*joins, *local).stderr
+    held[0].close()
+
+
+@pytest.mark.parametrize("option", ["--address", "--advertise", "--join"])
+def test_an_address_that_is_none_is_refused_before_anything_is_made(
+    two: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "run"
+    words = ("--id", "A", "--overlay", str(two), "--out", str(out))
+    result = p2pgan("start", *words, option, "tcp://127.0.0.1:999999")
+    assert isinstance(result.exception, P2PGanError)
+    assert f"got `tcp://127.0.0.1:999999` - at {option} (hint: such as" in str(result.exception)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--run", "x", "--control", "tcp://127.0.0.1:1"]])

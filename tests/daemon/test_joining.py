@@ -16,6 +16,7 @@ from p2pgan.config import RunConfig, ScoreConfig, to_toml
 from p2pgan.daemon import joining
 from p2pgan.daemon.family import Family
 from p2pgan.daemon.supervisor import UpOptions, gathered
+from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.errors import ConfigError, OverlayError, TransportError
 from p2pgan.overlay import nodelink
 from p2pgan.overlay.generate import generate
@@ -97,9 +98,19 @@ def test_an_overlay_that_is_none_is_refused() -> None:
         joining.newcomer(told, "x")
 
 
+def test_nobody_listens() -> None:
+    held, (port,) = reserve_ports(1)
+    with pytest.raises(TransportError, match="refused"):
+        joining.ask(f"tcp://127.0.0.1:{port}", timeout_s=600)
+    held[0].close()
+
+
 def test_nobody_answers() -> None:
-    with pytest.raises(TransportError, match="is a node of the run listening there"):
-        joining.ask("tcp://127.0.0.1:9", timeout_s=0.2)
+    """Whoever listens there admits nobody."""
+    silent = Transport("tcp://127.0.0.1:*", {})
+    with pytest.raises(TransportError, match="does it admit newcomers"):
+        joining.ask(silent.address, timeout_s=0.2)
+    silent.close(0)
 
 
 @pytest.fixture

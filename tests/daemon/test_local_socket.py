@@ -114,6 +114,8 @@ def test_who_was_killed_is_gone_and_so_is_who_never_was(temporary: Path) -> None
 def test_tcp_waits_for_keys() -> None:
     with pytest.raises(TransportError, match="needs keys"):
         local_socket.check_alive("tcp://127.0.0.1:5550")
+    with pytest.raises(TransportError, match="as the node has printed it"):
+        local_socket.check_alive("foo")
 
 
 def test_what_the_killed_leave_behind_is_swept(listening: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig
+from p2pgan.config import CoordinatorConfig, RunConfig, ScoreConfig, TrainConfig
 from p2pgan.daemon import process
 from p2pgan.daemon.sole import sole
 from p2pgan.daemon.transport import Transport
@@ -296,7 +296,7 @@ def test_the_overlay_s_file_says_where_the_coordinator_is(tmp_path: Path) -> Non
 def test_only_who_has_a_log_can_go_on(tmp_path: Path, node: str) -> None:
     experiment = experiment_of(tmp_path, algorithm="fl-gan")
     path = tmp_path / "run"
-    with pytest.raises(ConfigError):
+    with pytest.raises(RecordError, match=r"a run directory, with a `run.toml`"):
         process.share_directory(experiment, path, "name", node, resume=True)
     directory = process.share_directory(experiment, path, "name", node)
     with pytest.raises(RecordError, match=f"the log of node `{node}`.*without `--resume`"):
@@ -363,7 +363,12 @@ def test_the_second_node_joins_the_directory_of_the_first(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "name", "message"),
     [
-        ({"seed": 5}, "name", "other values of `seed`"),
+        ({"seed": 5}, "name", "settings: `seed = 5`, got run `name`: `seed = 0` - at"),
+        (
+            {"seed": 5, "train": TrainConfig(beta1=0.1, beta2=0.9), "partition": "by-class"},
+            "name",
+            "`partition = by-class`, `seed = 5`, `train.beta1 = 0.1` and 1 more, got",
+        ),
         ({}, "another", "run `name`"),
     ],
 )

@@ -59,8 +59,11 @@ def test_the_newest_that_can_be_read_is_taken(tmp_path: Path) -> None:
     assert found is not None
     assert found.path == previous
     assert str(path) in found.passed_over
+    previous.write_bytes(b"torn, too")
+    with pytest.raises(CheckpointError, match=f"hint: move {path} and {previous} away"):
+        Resumption.newest(path, DIGITS)
     previous.unlink()
-    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors"):
+    with pytest.raises(CheckpointError, match=f"hint: move {path} away to begin anew"):
         Resumption.newest(path, DIGITS)
 
 

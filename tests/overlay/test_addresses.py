@@ -1,7 +1,7 @@
 import pytest
 
 from p2pgan.errors import OverlayError
-from p2pgan.overlay.addresses import check_address, numbered_addresses
+from p2pgan.overlay.addresses import check_address, check_place, numbered_addresses
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,20 @@ def test_anything_else_is_refused_with_value_and_place(address: object) -> None:
         check_address(address, "ring.json: $.nodes[2]")
     assert caught.value.got == f"`{address}`"
     assert caught.value.at == "ring.json: $.nodes[2]"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://*:5550", "tcp://0.0.0.0:*", "tcp://127.0.0.1:0", "tcp://*:*", "ipc:///tmp/a.sock"],
+)
+def test_a_place_may_be_left_open(address: str) -> None:
+    assert check_place(address, "--address") == address
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:999999", "tcp://*", "tcp://:0", "*:0", "foo"])
+def test_a_place_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(OverlayError, match=r"listen at.*65535.*--address \(hint: such as"):
+        check_place(address, "--address")
 
 
 def test_numbered_addresses_count_ports_up_in_node_order() -> None:

@@ -272,7 +272,7 @@ def test_the_shell_understands_the_scripts(name: str) -> None:
 def test_two_tasks_find_each_other_through_the_shared_folder(
     tmp_path: Path, shims: Callable[[str], dict[str, str]]
 ) -> None:
-    """Each is asked to start its node where the overlay says that it is."""
+    """Each is asked to start its node where the overlay says that it is; ids begin anywhere."""
     shared = tmp_path / "shared"
     python = shlex.quote(sys.executable)
     program = f'[ "$1" = topology ] && exec {python} -m p2pgan "$@"; printf "%s\\n" "$@"'
@@ -280,14 +280,15 @@ def test_two_tasks_find_each_other_through_the_shared_folder(
         **shims(program),
         "SHARED": str(shared),
         "SLURM_SUBMIT_DIR": str(ROOT),
-        "SLURM_ARRAY_TASK_MIN": "0",
-        "SLURM_ARRAY_TASK_MAX": "1",
+        "SLURM_ARRAY_TASK_MIN": "5",
+        "SLURM_ARRAY_TASK_MAX": "6",
+        "SLURM_ARRAY_TASK_COUNT": "2",
         "SLURM_ARRAY_JOB_ID": "7",
     }
     tasks = [
         subprocess.Popen(
             ["bash", str(DEPLOY / "slurm.sh"), "--iterations", "10"],
-            env={**common, "SLURM_ARRAY_TASK_ID": str(task)},
+            env={**common, "SLURM_ARRAY_TASK_ID": str(5 + task)},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -304,5 +305,34 @@ def test_two_tasks_find_each_other_through_the_shared_folder(
         parse(tuple(words))
         assert option(words, "--id") == str(node)
         assert urlsplit(addresses[str(node)]).port == urlsplit(option(words, "--address")).port
+        assert option(words, "--advertise") == addresses[str(node)]
         assert option(words, "--iterations") == "10"
     overlay_files.read(shared / "overlay.json")
+
+
+def test_an_array_with_gaps_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(DEPLOY / "slurm.sh")],
+        env={
+            **os.environ,
+            "SHARED": str(tmp_path / "shared"),
+            "SLURM_ARRAY_TASK_ID": "4",
+            "SLURM_ARRAY_TASK_MIN": "0",
+            "SLURM_ARRAY_TASK_MAX": "4",
+            "SLURM_ARRAY_TASK_COUNT": "3",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "got 3 from 0 to 4 - at --array" in done.stderr
+    assert not (tmp_path / "shared").exists()
+
+
+def test_slurm_s_signal_reaches_the_node() -> None:
+    """Without `B:` it goes to the steps of a job alone; the shell's place has to be the node's."""
+    text = (DEPLOY / "slurm.sh").read_text()
+    assert "\n#SBATCH --signal=B:TERM@" in text
+    assert "\nexec " in text
+    assert "\nexec p2pgan " in (DEPLOY / STARTS).read_text()

@@ -6,10 +6,13 @@
 #SBATCH --time=04:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 #
-# A run as an array job: task I is node I. Every task writes where it is to the shared folder; task 0
-# makes the overlay of it, and the others wait for that. A task that is requeued goes on where it was.
+# A run as an array job: the first task is node 0, and so on; array ids follow each other (--array=0-7,
+# --array=5-12), since an overlay has no gaps. Every task writes where it is to the shared folder; node 0
+# makes the overlay of it, and the others wait for that. A task that is requeued goes on where it was,
+# and tells the others where it is now, if Slurm has put it on another machine. The signal before
+# the end goes to the batch shell (B:), whose place the node takes.
 #
 # Submit it from the root of the repository; Slurm runs a copy of this file from another place.
 #
@@ -20,15 +23,21 @@
 # BASE_PORT  node I listens at BASE_PORT + I (default: 15550)
 #
 # Tested (tests/tools/test_deploy.py): its syntax, and two tasks of it run as Slurm would start them,
-# on one machine. UNTESTED: Slurm itself, requeuing, and shared storage that shows files late.
+# on one machine. UNTESTED: Slurm itself, its signal, requeuing, and shared storage that shows files late.
 set -euo pipefail
-node=$SLURM_ARRAY_TASK_ID
+node=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))
 count=$((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
+if [ "${SLURM_ARRAY_TASK_COUNT:-$count}" != "$count" ]; then
+    echo "expected array ids that follow each other, got $SLURM_ARRAY_TASK_COUNT from" \
+        "$SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX - at --array" >&2
+    exit 1
+fi
 shared=${SHARED:-$PWD/p2pgan-$SLURM_ARRAY_JOB_ID}
 port=$((${BASE_PORT:-15550} + node))
+here=tcp://$(hostname):$port
 
 mkdir -p "$shared/addresses"
-echo "tcp://$(hostname):$port" >"$shared/addresses/$node.part"
+echo "$here" >"$shared/addresses/$node.part"
 mv "$shared/addresses/$node.part" "$shared/addresses/$node"
 
 wait_for() {
@@ -57,4 +66,4 @@ fi
 wait_for test -e "$shared/overlay.json"
 
 exec "$SLURM_SUBMIT_DIR/tools/deploy/start-node.sh" "$node" "$shared/run" --run "${SLURM_JOB_NAME:-p2pgan}" \
-    --overlay "$shared/overlay.json" --address "tcp://0.0.0.0:$port" "$@"
+    --overlay "$shared/overlay.json" --address "tcp://0.0.0.0:$port" --advertise "$here" "$@"
