@@ -72,13 +72,13 @@ class Chaos:
         return time.time()
 
     def kill(self, nodes: Iterable[str]) -> float:
-        """Ends nodes by SIGKILL, all at once; the wall time at which they are gone."""
-        killed = list(nodes)
+        """Ends nodes by SIGKILL, all at once; the wall time just before."""
+        killed, begun_s = list(nodes), time.time()
         for node in killed:
             self.signal(node, signal.SIGKILL)
         for node in killed:
             self.status(node)
-        return time.time()
+        return begun_s
 
     def freeze(self, node: str) -> float:
         """Stops a process where it is, until `thaw`; the wall time."""

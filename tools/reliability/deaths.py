@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -43,6 +42,9 @@ ACCEPTED_S: Final = 3.0
 
 ANSWER_S: Final = 3.0
 """For the answer to a hello; a caller that is known to be gone gets none."""
+
+ANSWERS: Final = 4
+"""To as many hellos, until one of them is a word on it."""
 
 WELCOMED: Final = "welcomed"
 
@@ -188,12 +190,17 @@ def hail(run: Chaos, member: str, node: str, boot: str) -> str:
         architecture=run.family.experiment.architecture,
         boot=boot,
     )
-    with suppress(TransportError), conversation(run.address(member), ANSWER_S) as say:
-        answer = say(hello)
-        if isinstance(answer, Welcome):
-            return WELCOMED
-        return f"refused ({answer.code})" if isinstance(answer, Refuse) else "told otherwise"
-    return "not answered"
+    with conversation(run.address(member), ANSWER_S) as say:
+        for _ in range(ANSWERS):  # what is believed of the node comes first, if anything
+            try:
+                answer = say(hello)
+            except TransportError:
+                return "not answered"
+            if isinstance(answer, Welcome):
+                return WELCOMED
+            if isinstance(answer, Refuse):
+                return f"refused ({answer.code})"
+    return "told otherwise"
 
 
 # -- coordinators ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tools.reliability.runs import CONFIG, Asked, Outcome
 LIMIT: Final = 64
 """Of the row; a node with this overlay needs more than twice as many."""
 
-NODES: Final = 16
+NODES: Final = 12
 
 WATCHED_S: Final = 30.0
 

@@ -61,7 +61,7 @@ def soak(asked: Asked) -> Outcome:
     drift = [60.0 * least_squares(files[node]) for node in others]
     return Outcome(
         measured=f"{asked.minutes:g} minutes, {deaths} deaths among {len(victims)} nodes; of the "
-        f"{len(others)} that lived on, after {warm_s / 60:g} minutes: memory "
+        f"{len(others)} that lived on, after {warm_s / 60:.1f} minutes: memory "
         f"{min(slopes):+.2f} to {max(slopes):+.2f} MiB a minute and node, at most "
         f"{max(max(series.values()) for series in memory.values()):.0f} MiB; descriptors "
         f"{min(drift):+.2f} to {max(drift):+.2f} a minute, within {max(swings):.0f}; tracebacks at "
