@@ -131,7 +131,7 @@ class Chaos:
         started = self.logged("node_started", [node])[-1].body
         assert isinstance(started, NodeStarted), "a record's body is of its kind"
         assert started.control is not None, "a daemon has a control socket"
-        return control.request(started.control, question)
+        return control.request(started.control, question, DEADLINE_S)
 
     # -- looking -----------------------------------------------------------------------------------
 

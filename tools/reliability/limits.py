@@ -20,7 +20,7 @@ WATCHED_S: Final = 30.0
 SHORT: Final = "0"
 """Who is kept short."""
 
-WORD: Final = "Too many open files"
+WORD: Final = "too few for all neighbors"
 
 
 def descriptors(asked: Asked) -> Outcome:
@@ -39,7 +39,7 @@ def descriptors(asked: Asked) -> Outcome:
     others = NODES - 1
     return Outcome(
         measured=f"limit {LIMIT}, {opened} open: {links} of {others} neighbors reached, {mixed} "
-        f"vectors mixed in {WATCHED_S / 2:g} s, {lines} lines in its log of errors, {len(ended)} "
+        f"vectors mixed in {WATCHED_S / 2:g} s, told of {lines} times, {len(ended)} "
         f"ended, {busy:.0%} of a core",
         is_met=not ended and 0 < links < others and mixed > 0 and lines == 1,
     )
