@@ -16,7 +16,7 @@ from typing import Final
 
 from p2pgan.daemons import Preset
 from tools.chaos import TooLate
-from tools.reliability import deaths, ends, limits, newcomers, silences, soak
+from tools.reliability import deaths, ends, limits, newcomers, silences, slow, soak
 from tools.reliability.runs import Asked, Row
 
 ROWS: Final[Mapping[str, Row]] = {
@@ -50,6 +50,11 @@ ROWS: Final[Mapping[str, Row]] = {
         what="two halves cut off from each other for 60 s",
         bar="whole within 15 s, consensus distance within 10 % of a run without a cut",
         measure=silences.partition,
+    ),
+    "10": Row(
+        what=f"a peer at {slow.RATE / 1000:g} KB/s, 4 nodes",
+        bar=f"the others' median round at most {slow.BAR:g} times, no peer lost",
+        measure=slow.slow,
     ),
     "22": Row(
         what="SIGTERM, Ctrl-C, Ctrl-C twice",
