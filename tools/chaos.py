@@ -185,12 +185,6 @@ class Chaos:
 
     # -- figures -----------------------------------------------------------------------------------
 
-    def exchanges_per_min(self, nodes: Iterable[str], since_s: float, until_s: float) -> float:
-        """Vectors that these nodes have mixed between two wall times, for a minute."""
-        mixed = self.logged("vector_mixed", nodes, since_s)
-        count = sum(record.wall.timestamp() < until_s for record in mixed)
-        return 60.0 * count / (until_s - since_s)
-
     def noticed_s(
         self, kind: str, peer: str, since_s: float, reason: str | None = None
     ) -> dict[str, float]:

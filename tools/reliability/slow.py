@@ -25,10 +25,10 @@ BAR: Final = 1.1
 
 PHASE_S: Final = 20.0
 
-SETTLE_S: Final = 3.0
-"""Until what was queued before a change has come, or has given way."""
+SETTLE_S: Final = 30.0
+"""Until what was on its way before a change has come: up to 4 MiB to each peer that was quick."""
 
-PHASES: Final = 4
+PHASES: Final = 3
 """Of each kind, by turns, so that what else the machine does falls on both alike."""
 
 SLOW_CONFIG: Final = msgspec.structs.replace(CONFIG, nodes=4, overlay="complete", exchange_every=20)
@@ -45,7 +45,9 @@ class Phase:
     superseded: int
     """Vectors that gave way to newer ones."""
     lost: int
-    """Connections, and members taken for dead."""
+    """Peers, in the time that is looked at."""
+    lost_before: int
+    """Peers, from the change on until then."""
 
 
 def slow(asked: Asked) -> Outcome:
@@ -64,7 +66,8 @@ def slow(asked: Asked) -> Outcome:
         f"({min(ratios):.2f} to {max(ratios):.2f}); vectors of "
         f"{sum(phase.came_bytes for phase in limited) / PHASES / PHASE_S:,.0f} bytes a second came "
         f"over the slow links, {sum(phase.superseded for phase in limited)} gave way to newer "
-        f"ones, {lost} peers lost",
+        f"ones, {lost} peers lost, and {sum(phase.lost_before for phase in limited)} in the "
+        f"{SETTLE_S:g} s after the links had become slow",
         is_met=median(ratios) <= BAR and lost == 0,
     )
 
@@ -85,6 +88,7 @@ def _lead_through(family: Family, links: FaultyLinks, through: list[Link]) -> No
 def _phase(run: Chaos, through: Sequence[Link], rate: float) -> Phase:
     for link in through:
         link.slow(rate)
+    changed_s = time.time()
     run.watch(SETTLE_S)
     begun_s = time.time()
     run.watch(PHASE_S)
@@ -97,7 +101,8 @@ def _phase(run: Chaos, through: Sequence[Link], rate: float) -> Phase:
         round_s=median(rounds_s),
         came_bytes=_came_bytes(run, last, begun_s),
         superseded=_superseded(run, begun_s),
-        lost=len(run.logged("peer_lost", since_s=begun_s)),
+        lost=(lost := len(run.logged("peer_lost", since_s=begun_s))),
+        lost_before=len(run.logged("peer_lost", since_s=changed_s)) - lost,
     )
     print(phase, file=sys.stderr, flush=True)
     return phase
