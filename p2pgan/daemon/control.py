@@ -8,7 +8,7 @@ from typing import Annotated, Final, get_args
 
 import msgspec
 
-from p2pgan.daemon.transport import ask
+from p2pgan.daemon.desk import ask
 from p2pgan.errors import RemoteProtocolError
 from p2pgan.protocol import events as ev
 from p2pgan.protocol.statistics import PeerMachineStatistics, PeerStatistics

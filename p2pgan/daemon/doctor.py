@@ -129,14 +129,14 @@ def _threads() -> Finding:
 
 
 def _files(neighbors: int) -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """A node raises the limit as far as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = FILES + FILES_PER_NEIGHBOR * neighbors
-    is_enough = soft == resource.RLIM_INFINITY or soft >= needed
     return _judged(
         "open files",
-        is_enough,
-        f"{soft} allowed, {needed} needed for {neighbors} neighbors",
-        f"`ulimit -n {needed}` (at most {hard} without root)",
+        most == resource.RLIM_INFINITY or most >= needed,
+        f"{most} allowed, {needed} needed for {neighbors} neighbors",
+        f"`ulimit -H -n {needed}` as root, or LimitNOFILE={needed} in a unit",
     )
 
 

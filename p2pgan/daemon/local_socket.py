@@ -57,6 +57,11 @@ def new_address() -> str:
     )
 
 
+def path_of(address: str) -> str:
+    """The file of a control address."""
+    return address.removeprefix(SCHEME)
+
+
 def check_alive(address: str) -> None:
     """Whether somebody listens at a control address.
 
@@ -72,7 +77,7 @@ def check_alive(address: str) -> None:
             if address.startswith("tcp://")
             else "as the node has printed it, or `--run DIR` for all nodes of a run",
         )
-    problem = _problem(Path(address.removeprefix(SCHEME)))
+    problem = _problem(Path(path_of(address)))
     if problem is not None:
         raise TransportError(
             expected="a node that runs",
@@ -84,13 +89,13 @@ def check_alive(address: str) -> None:
 
 def remove(address: str) -> None:
     """Takes away what a socket leaves behind."""
-    with suppress(OSError):  # ZeroMQ does it too, some time after the end
-        os.unlink(address.removeprefix(SCHEME))
+    with suppress(OSError):
+        os.unlink(path_of(address))
 
 
 def protect(address: str) -> None:
     """Lets nobody but the owner write to a socket that is bound; its folder lets nobody in."""
-    os.chmod(address.removeprefix(SCHEME), 0o600)
+    os.chmod(path_of(address), 0o600)
 
 
 def _folders() -> Iterator[Path]:

@@ -33,7 +33,7 @@ from p2pgan.daemon.joining import Newcomer
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.sole import sole
 from p2pgan.daemon.trainer import Trainer
-from p2pgan.daemon.transport import Transport
+from p2pgan.daemon.transport import Transport, allow_descriptors
 from p2pgan.daemon.watchers import watchers
 from p2pgan.errors import (
     ConfigError,
@@ -225,7 +225,8 @@ def _run_alone(plan: NodePlan, say: Say, experiment: Experiment, reached: Reache
     )
     part = part_of(experiment, overlay, seat, _company(plan, experiment, overlay))
     neighbors = {peer: _address(overlay, peer) for peer in part.neighbors}
-    transport = Transport(plan.address or _address(overlay, plan.node), neighbors)
+    allow_descriptors()
+    transport = Transport(plan.address or _address(overlay, plan.node), neighbors, say=say)
     trainer = Trainer(part.make_work, transport.wake, plan.config.daemon.stalled_s)
     start_s = time.monotonic()
     ended: Ended | None = None

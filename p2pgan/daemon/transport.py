@@ -10,6 +10,7 @@ All of a `Transport` belongs to one thread, but for `wake`.
 import contextlib
 import errno
 import math
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,11 @@ from typing import Final, NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+<<<<<<< HEAD
 from p2pgan.daemon import local_socket
+=======
+from p2pgan.daemon.desk import Desk
+>>>>>>> measure
 from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.node.connection import (
     HEARTBEAT_MS,
@@ -47,8 +52,11 @@ HANDSHAKE_MS: Final = 5_000
 CONNECT_TIMEOUT_MS: Final = 5_000
 """An address that swallows packets is given up and tried again."""
 
-CONTROL_MAX_BYTES: Final = 65_536
-"""Largest request or answer of the control socket."""
+DESCRIPTORS: Final = 32
+"""Of a node without neighbors: 22, and some for the file that is written and the owner who asks."""
+
+DESCRIPTORS_TO_PEER: Final = 4
+"""For a connection of ours: the socket, its two mailboxes, and its monitor's."""
 
 MESSAGES_AT_ONCE: Final = 64
 """Read from one socket before the others have their turn."""
@@ -103,9 +111,15 @@ class Transport:
         address: where neighbors call us, `tcp://HOST:PORT` (`*` for any port) or `ipc://PATH`.
         neighbors: address of each neighbor.
         clock: monotonic seconds.
+        say: takes lines for people.
     Raises:
+<<<<<<< HEAD
         TransportError: if an address cannot be bound.
         OverlayError: if a neighbor's makes no sense.
+=======
+        OverlayError: if a neighbor's address makes no sense.
+        TransportError: if an address cannot be bound or connected to.
+>>>>>>> measure
     """
 
     def __init__(
@@ -113,7 +127,9 @@ class Transport:
         address: str,
         neighbors: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
+        self._desk = Desk()
         self._clock = clock
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -127,12 +143,13 @@ class Transport:
         """Answers to callers that were gone or did not read."""
         self.tallies = Tallies()
         """What was sent and received."""
-        self.control = local_socket.new_address()
-        """Where the user of this process asks and commands."""
+        self._say = say
+        self._is_short = False
+        """Whether somebody was told that descriptors do not suffice."""
+        self._unreached = {*neighbors}
+        """Peers that there is no connection to, though there should be."""
         try:
-            self._router = self._bound(zmq.ROUTER, address)
-            self._control = self._bound(zmq.REP, self.control)
-            local_socket.protect(self.control)
+            self._router = self._bound(address)
             for peer, peer_address in neighbors.items():
                 self.dial(peer, peer_address)
         except P2PGanError:
@@ -141,6 +158,12 @@ class Transport:
         for end in (self._wake_receive, self._wake_send):
             end.setblocking(False)
         self._poller.register(self._wake_receive, zmq.POLLIN)
+        self._poller.register(self._desk.fileno(), zmq.POLLIN)
+
+    @property
+    def control(self) -> str:
+        """Where the user of this process asks and commands."""
+        return self._desk.address
 
     @property
     def address(self) -> str:
@@ -173,8 +196,9 @@ class Transport:
                 found += self._changes(name, self._peers[name])
         if self._router in ready:
             found += self._calls()
-        if self._control in ready:
-            found += self._requests()
+        self._desk.wake()
+        if self._desk.fileno() in ready and (body := self._desk.look()) is not None:
+            found.append(ControlRequest(body=body))
         return found
 
     def _half_heard(self) -> dict[str, None]:
@@ -234,12 +258,6 @@ class Transport:
         for route, *frames in _messages(self._router):
             yield received(bytes(route), frames, self.tallies)
 
-    def _requests(self) -> Iterator[ControlRequest]:
-        try:
-            yield ControlRequest(body=bytes(_parts(self._control)[0]))
-        except zmq.ZMQError:  # nothing there, or the asker vanished in the middle
-            return
-
     # -- out ---------------------------------------------------------------------------------------
 
     def send(self, peer: str, message: Message) -> None:
@@ -280,8 +298,7 @@ class Transport:
 
     def answer_control(self, body: bytes) -> None:
         """Answers the latest `ControlRequest`."""
-        with contextlib.suppress(zmq.ZMQError):
-            self._control.send(body, zmq.NOBLOCK)
+        self._desk.answer(body)
 
     def close(self, linger_ms: int = LINGER_MS) -> None:
         """Closes all sockets; what is on its way has `linger_ms` to leave."""
@@ -289,20 +306,18 @@ class Transport:
             peer.dealer.disable_monitor()
             peer.monitor.close(linger=0)
         self._context.destroy(linger=linger_ms)
-        local_socket.remove(self.control)
+        self._desk.close()
         self._wake_receive.close()
         self._wake_send.close()
 
     # -- making sockets ----------------------------------------------------------------------------
 
-    def _bound(self, kind: int, address: str) -> "zmq.Socket[bytes]":
-        bound = self._context.socket(kind)
-        limit = MAX_FRAME_BYTES if kind == zmq.ROUTER else CONTROL_MAX_BYTES
-        _configure(bound, limit)
-        if kind == zmq.ROUTER:
-            # An answer to nobody is an error here, not a silent loss. Routes are made up by ZeroMQ
-            # (no handover), so that no caller can take another one's.
-            bound.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    def _bound(self, address: str) -> "zmq.Socket[bytes]":
+        bound = self._context.socket(zmq.ROUTER)
+        _configure(bound)
+        # An answer to nobody is an error here, not a silent loss. Routes are made up by ZeroMQ (no
+        # handover), so that no caller can take another one's.
+        bound.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
             bound.bind(_numeric(address))
         except zmq.ZMQError as error:
@@ -312,18 +327,38 @@ class Transport:
         return bound
 
     def dial(self, peer: str, address: str) -> None:
-        """Connects to a peer, in the place of an earlier connection to it if there is one.
+        """Connects to a peer, in the place of an earlier connection to it if there is one. Where
+        this process may not open so many sockets, nothing leads there; the peer can still call us.
 
         Raises:
             OverlayError: if the address makes no sense.
+<<<<<<< HEAD
             TransportError: if the system refuses, such as for want of file descriptors.
+=======
+            TransportError: if ZeroMQ does not take it.
+>>>>>>> measure
         """
         self.hang_up(peer)
-        self._peers[peer] = self._dialled(peer, check_address(address, f"peer `{peer}`"))
+        checked = check_address(address, f"peer `{peer}`")
+        self._unreached.add(peer)
+        if self._has_room():
+            self._peers[peer] = self._dialled(peer, checked)
+            self._unreached.discard(peer)
+        elif not self._is_short:
+            self._is_short = True
+            self._say(_short(len(self._peers)))
+
+    def _has_room(self) -> bool:
+        """Whether there are descriptors for one more connection of ours, and for one of everybody
+        who may call us: if ZeroMQ cannot accept a caller, it tries without end."""
+        callers = len(self._peers) + len(self._unreached)
+        needed = DESCRIPTORS + DESCRIPTORS_TO_PEER * (len(self._peers) + 1) + callers
+        return needed <= descriptors()
 
     def hang_up(self, peer: str) -> None:
         """Closes our connection to a peer; what the socket took still leaves."""
         gone = self._peers.pop(peer, None)
+        self._unreached.discard(peer)
         if gone is None:
             return
         for source in (gone.fd, gone.monitor_fd):
@@ -340,7 +375,7 @@ class Transport:
         try:
             dealer = self._context.socket(zmq.DEALER)
             made.append(dealer)
-            _configure(dealer, MAX_FRAME_BYTES)
+            _configure(dealer)
             dealer.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a peer that is not there
             dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
@@ -363,6 +398,26 @@ class Transport:
         return PeerSocket(peer, dealer, monitor, *fds)
 
 
+def descriptors() -> float:
+    """How many files and sockets this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_descriptors() -> None:
+    """Lets this process open as many files and sockets as its owner may allow it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have no such number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _short(reached: int) -> str:
+    return (
+        f"warning: {descriptors():g} open files and sockets are too few for all neighbors: no more "
+        f"than {reached} are called (hint: `ulimit -n`, or LimitNOFILE= in a unit)"
+    )
+
+
 class Capabilities(NamedTuple):
     """What the ZeroMQ library at hand can do."""
 
@@ -376,32 +431,6 @@ def capabilities() -> Capabilities:
     return Capabilities(zmq.zmq_version(), zmq.has("ipc"), zmq.has("curve"))
 
 
-def ask(address: str, body: bytes, timeout_s: float) -> bytes:
-    """One question to a node's control socket, and its answer.
-
-    Raises:
-        TransportError: if nobody answers in time, or nobody can.
-    """
-    local_socket.check_alive(address)
-    with zmq.Context() as context, context.socket(zmq.REQ) as asking:
-        _configure(asking, CONTROL_MAX_BYTES)
-        asking.setsockopt(zmq.LINGER, 0)
-        try:
-            asking.connect(address)
-            asking.send(body)
-            if asking.poll(round(timeout_s * 1000)):
-                return asking.recv()
-        except zmq.ZMQError as error:
-            raise TransportError(
-                expected="a control address, as a node has printed it",
-                got=error.strerror or str(error),
-                at=f"`{address}`",
-            ) from None
-    raise TransportError(
-        expected=f"an answer within {timeout_s:g} s", got="none", at=f"control socket `{address}`"
-    )
-
-
 @contextlib.contextmanager
 def conversation(address: str, timeout_s: float) -> Iterator[Callable[[Message], Message]]:
     """A connection to a node that we are no neighbor of: says a message, and returns the answer.
@@ -411,7 +440,7 @@ def conversation(address: str, timeout_s: float) -> Iterator[Callable[[Message],
         RemoteProtocolError: if what comes is no message.
     """
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-        _configure(dealer, MAX_FRAME_BYTES)
+        _configure(dealer)
         dealer.setsockopt(zmq.LINGER, 0)
         try:
             dealer.connect(address)
@@ -473,9 +502,9 @@ def hold_port(port: int, *, at: str) -> socket.socket:
     return held
 
 
-def _configure(made: "zmq.Socket[bytes]", max_bytes: int) -> None:
+def _configure(made: "zmq.Socket[bytes]") -> None:
     made.setsockopt(zmq.LINGER, LINGER_MS)
-    made.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    made.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     made.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
     made.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
     made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

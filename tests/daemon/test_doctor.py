@@ -46,10 +46,10 @@ def test_a_library_without_ipc_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_many_neighbors_need_many_descriptors(tmp_path: Path) -> None:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    told = found(doctor.machine(tmp_path, tmp_path, soft))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = found(doctor.machine(tmp_path, tmp_path, most))
     assert told["open files"].verdict == "failed"
-    assert "ulimit -n" in told["open files"].hint
+    assert "ulimit -H -n" in told["open files"].hint
 
 
 def test_the_descriptors_of_a_node_are_as_many_as_is_said() -> None:

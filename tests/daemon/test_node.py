@@ -9,10 +9,11 @@ import pytest
 import zmq
 
 from p2pgan.daemon import control
+from p2pgan.daemon.desk import ask
 from p2pgan.daemon.health import Health
 from p2pgan.daemon.node import NodeLoop
 from p2pgan.daemon.trainer import Trainer
-from p2pgan.daemon.transport import Transport, ask, reserve_ports
+from p2pgan.daemon.transport import Transport, reserve_ports
 from p2pgan.mixing.agreement import Voter
 from p2pgan.mixing.merging import SumWeights
 from p2pgan.node.host import Ended

@@ -1,5 +1,6 @@
 """Two transports over real sockets of this machine, and strangers that misbehave."""
 
+import resource
 import socket
 import stat
 import threading
@@ -14,11 +15,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from p2pgan.daemon import transport
+from p2pgan.daemon.desk import ask
 from p2pgan.daemon.transport import (
     MESSAGES_AT_ONCE,
     ControlRequest,
     Transport,
-    ask,
     reserve_ports,
 )
 from p2pgan.errors import OverlayError, TransportError
@@ -292,6 +293,7 @@ def test_an_address_that_is_not_ours_is_one_clear_line(address: str) -> None:
         Transport(address, {})
 
 
+<<<<<<< HEAD
 def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor(tmp_path: Path) -> None:
     """Our own sockets are closed then, even while somebody still looks at the error."""
     ours = f"ipc://{tmp_path}/ours"
@@ -303,6 +305,11 @@ def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor(tmp_path: P
         dealer.connect(ours)
         assert not dealer.poll(200, zmq.POLLOUT), "nobody is there any more"
     assert caught.value.__traceback__ is not None
+=======
+def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor() -> None:
+    with pytest.raises(OverlayError, match="`B`"):
+        Transport(ANY, {"B": "nonsense"})
+>>>>>>> measure
 
 
 def test_the_name_of_a_host_can_be_bound(open_party: Callable[..., Party]) -> None:
@@ -326,6 +333,40 @@ def test_a_reserved_port_is_ours_to_bind_and_nobody_else_is_given_it(
         reserved.close()
     a.transport.send("B", Leave(clock=1))
     until(lambda: b.of(ev.Received))
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+def test_with_few_descriptors_few_neighbors_are_called_and_that_is_said_once(
+    open_party: Callable[..., Party], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b, said = open_party(), list[str]()
+    peers = dict.fromkeys("BCDEF", b.transport.address)
+    monkeypatch.setattr(transport, "descriptors", lambda: 32 + 5 * 2 + 3)
+    a = Transport("tcp://127.0.0.1:*", peers, say=said.append)
+    try:
+        party = Party(a)
+        until(lambda: len(party.of(ev.LinkUp)) == 2)
+        a.dial("G", b.transport.address)
+        assert len(said) == 1
+        assert "no more than 2" in said[0]
+        a.hang_up("B")
+        a.dial("G", b.transport.address)
+        until(lambda: [event.peer for event in party.of(ev.LinkUp)][2:] == ["G"])
+        assert len(said) == 1
+    finally:
+        a.close(0)
+
+
+def test_a_process_may_open_as_many_files_as_its_owner_may_allow_it() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
+        transport.allow_descriptors()
+        assert transport.descriptors() == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 # -- control --------------------------------------------------------------------------------------
