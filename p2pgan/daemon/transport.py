@@ -20,11 +20,7 @@ from typing import Final, NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-<<<<<<< HEAD
-from p2pgan.daemon import local_socket
-=======
 from p2pgan.daemon.desk import Desk
->>>>>>> measure
 from p2pgan.errors import P2PGanError, TransportError
 from p2pgan.node.connection import (
     HEARTBEAT_MS,
@@ -113,13 +109,8 @@ class Transport:
         clock: monotonic seconds.
         say: takes lines for people.
     Raises:
-<<<<<<< HEAD
-        TransportError: if an address cannot be bound.
-        OverlayError: if a neighbor's makes no sense.
-=======
         OverlayError: if a neighbor's address makes no sense.
         TransportError: if an address cannot be bound or connected to.
->>>>>>> measure
     """
 
     def __init__(
@@ -332,11 +323,7 @@ class Transport:
 
         Raises:
             OverlayError: if the address makes no sense.
-<<<<<<< HEAD
-            TransportError: if the system refuses, such as for want of file descriptors.
-=======
             TransportError: if ZeroMQ does not take it.
->>>>>>> measure
         """
         self.hang_up(peer)
         checked = check_address(address, f"peer `{peer}`")

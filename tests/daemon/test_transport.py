@@ -293,7 +293,6 @@ def test_an_address_that_is_not_ours_is_one_clear_line(address: str) -> None:
         Transport(address, {})
 
 
-<<<<<<< HEAD
 def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor(tmp_path: Path) -> None:
     """Our own sockets are closed then, even while somebody still looks at the error."""
     ours = f"ipc://{tmp_path}/ours"
@@ -305,11 +304,6 @@ def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor(tmp_path: P
         dealer.connect(ours)
         assert not dealer.poll(200, zmq.POLLOUT), "nobody is there any more"
     assert caught.value.__traceback__ is not None
-=======
-def test_a_neighbor_s_address_that_makes_no_sense_names_the_neighbor() -> None:
-    with pytest.raises(OverlayError, match="`B`"):
-        Transport(ANY, {"B": "nonsense"})
->>>>>>> measure
 
 
 def test_the_name_of_a_host_can_be_bound(open_party: Callable[..., Party]) -> None:
