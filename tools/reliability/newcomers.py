@@ -44,18 +44,17 @@ def late(asked: Asked) -> Outcome:
         with asked.run(asked.config(CONFIG_20, repeat)) as run:
             run.wait("training", lambda: _rounds(run, run.nodes) >= TRAINED_ROUNDS, 600.0)
             run.follow(NAME)
-            begun_s = time.time()
             with _coming(run):
                 run.wait("the newcomer's rounds", lambda: _rounds(run, [NAME]) >= ROUNDS)
-                first = run.logged("vector_mixed", [NAME])
-                first_s.append(first[0].wall.timestamp() - begun_s)
+                up, first = run.logged("node_started", [NAME]), run.logged("vector_mixed", [NAME])
+                first_s.append((first[0].wall - up[0].wall).total_seconds())
                 fids = _fids(run, [*run.nodes, NAME])
         shares.append(fids.pop(NAME) / fmean(fids.values()))
     told = ", ".join(f"{share:.2f}" for share in shares)
     return Outcome(
         measured=f"{asked.repeats} times, after {TRAINED_ROUNDS} rounds of the members and "
         f"{ROUNDS} of the newcomer: FID ({SAMPLES:,} images) {told} times the members' mean; first "
-        f"vector mixed at most {max(first_s):.1f} s after the command",
+        f"vector mixed at most {max(first_s):.1f} s after it was up",
         is_met=max(shares) <= BAR,
     )
 
