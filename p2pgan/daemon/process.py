@@ -235,7 +235,7 @@ def run_node(
             ) as writer,
         ):
             log = Log(writer, directory, say)
-            writer.write(log.beginning(experiment, seat.resumption))
+            writer.write(log.beginning(plan, experiment, seat.resumption))
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
@@ -278,10 +278,9 @@ def _company(plan: NodePlan, experiment: Experiment, overlay: Overlay) -> Compan
 
 
 def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
-    """Workers of a coordinator keep nothing that they could go on from; all others do."""
     checkpoint = directory.checkpoint(plan.node)
     resumption = None
-    if plan.resume and (plan.node == COORDINATOR or not experiment.algorithm.has_coordinator):
+    if _goes_on(plan, experiment):
         resumption = Resumption.newest(checkpoint, experiment.model)
         if resumption is None:
             say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
@@ -295,6 +294,11 @@ def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: 
         boot=secrets.token_hex(8),
         resumption=resumption,
     )
+
+
+def _goes_on(plan: NodePlan, experiment: Experiment) -> bool:
+    """Whether the node is to go on from a checkpoint: workers of a coordinator keep none."""
+    return plan.resume and (plan.node == COORDINATOR or not experiment.algorithm.has_coordinator)
 
 
 def leave_process(status: int) -> NoReturn:
@@ -329,10 +333,12 @@ class Log:
             self._say(f"warning: {error}")  # a full disk does not stop the training
         self._show(record.kind, fields)
 
-    def beginning(self, experiment: Experiment, resumption: Resumption | None) -> Body:
+    def beginning(
+        self, plan: NodePlan, experiment: Experiment, resumption: Resumption | None
+    ) -> Body:
         """The first record of this start."""
         if resumption is None:
-            return run_started(experiment.config)
+            return run_started(experiment.config, is_anew=_goes_on(plan, experiment))
         return CheckpointRestored(
             path=os.path.relpath(resumption.path, self._directory.path),
             iterations=resumption.checkpoint.iterations,
