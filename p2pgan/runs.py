@@ -71,10 +71,16 @@ def begin(design: Design, out: Path | None, overlay: Overlay, **about: Any) -> R
     return directory
 
 
-def run_started(config: RunConfig, time: Literal["virtual"] | None = None) -> schema.RunStarted:
-    """The first record of a log."""
+def run_started(
+    config: RunConfig, time: Literal["virtual"] | None = None, *, is_anew: bool = False
+) -> schema.RunStarted:
+    """The first record of a log, or of a start that found nothing to go on from."""
     return schema.RunStarted(
-        config=msgspec.to_builtins(config), versions=versions(), commit=commit(), time=time
+        config=msgspec.to_builtins(config),
+        versions=versions(),
+        commit=commit(),
+        time=time,
+        is_anew=is_anew or None,
     )
 
 

@@ -242,7 +242,7 @@ def _run_alone(plan: NodePlan, say: Say, experiment: Experiment, reached: Reache
             ) as writer,
         ):
             log = Log(writer, directory, say)
-            log.begin(experiment, seat.resumption)
+            log.begin(plan, experiment, seat.resumption)
             chunk_bytes = plan.config.daemon.chunk_bytes
             loop = NodeLoop(part.machine, transport, trainer, log, chunk_bytes=chunk_bytes)
             loop.provide(part.snapshot, part.seal)
@@ -285,10 +285,9 @@ def _company(plan: NodePlan, experiment: Experiment, overlay: Overlay) -> Compan
 
 
 def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: Say) -> Seat:
-    """Workers of a coordinator keep nothing that they could go on from; all others do."""
     checkpoint = directory.checkpoint(plan.node)
     resumption = None
-    if plan.resume and (plan.node == COORDINATOR or not experiment.algorithm.has_coordinator):
+    if _goes_on(plan, experiment):
         resumption = Resumption.newest(checkpoint, experiment.model)
         if resumption is None:
             say(f"warning: no checkpoint at {checkpoint}: the run begins anew")
@@ -302,6 +301,11 @@ def _seat(plan: NodePlan, experiment: Experiment, directory: RunDirectory, say: 
         boot=secrets.token_hex(8),
         resumption=resumption,
     )
+
+
+def _goes_on(plan: NodePlan, experiment: Experiment) -> bool:
+    """Whether the node is to go on from a checkpoint: workers of a coordinator keep none."""
+    return plan.resume and (plan.node == COORDINATOR or not experiment.algorithm.has_coordinator)
 
 
 def leave_process(status: int) -> NoReturn:
@@ -332,10 +336,11 @@ class Log:
         self._write(msgspec.convert(fields, KINDS[record.kind]), record.clock)
         self._show(record.kind, fields)
 
-    def begin(self, experiment: Experiment, resumption: Resumption | None) -> None:
+    def begin(self, plan: NodePlan, experiment: Experiment, resumption: Resumption | None) -> None:
         """Writes the first record of this start."""
         if resumption is None:
-            self._write(run_started(experiment.config), clock=0)
+            is_anew = _goes_on(plan, experiment)
+            self._write(run_started(experiment.config, is_anew=is_anew), clock=0)
             return
         restored = CheckpointRestored(
             path=os.path.relpath(resumption.path, self._directory.path),

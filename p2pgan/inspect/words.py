@@ -57,6 +57,8 @@ def weight_of(kind: str, fields: Mapping[str, Any]) -> Weight:
             return "warning" if fields["reason"] in {"silent", "dead"} else "news"
         case "node_degraded":
             return "warning" if fields["is_degraded"] else "news"
+        case "run_started" if fields.get("is_anew"):
+            return "warning"
     if kind in DETAILS:
         return "detail"
     return "progress" if kind in PROGRESS else "news"
@@ -119,6 +121,8 @@ def _of_node(kind: str, fields: Mapping[str, Any]) -> str:
 
 def _of_work(kind: str, fields: Mapping[str, Any]) -> str:
     match kind:
+        case "run_started" if fields.get("is_anew"):
+            return "no checkpoint to go on from: the run begins anew"
         case "round_finished":
             return f"round {fields['round']}, {fields['iterations']} iterations"
         case "scores":

@@ -109,23 +109,17 @@ class Machinery(Protocol):
         """As `Machine.handle`."""
 
 
-def carry(event: ev.Event, network: Network) -> bool:
-    """Does what an event means to whoever carries vectors, before any machine hears of it.
-
-    Returns:
-        Whether that was all: credit is nothing to machines.
-    """
+def carry(event: ev.Event, network: Network) -> None:
+    """Does what an event means to whoever carries vectors, before any machine hears of it."""
     match event:
         case ev.Received(message=Chunk(asks=True) as chunk):
             came = Credit(clock=chunk.clock, exchange=chunk.exchange, bytes=chunk.end)
             network.reply(event.route, came)
         case ev.Answered(message=Credit() | VectorAck() as answer):
             network.credit(event.peer, answer)
-            return isinstance(answer, Credit)
         case ev.LinkDown():
             # What the machine sends from now on is for the next link.
             network.forget(event.peer)
-    return False
 
 
 class Host:
@@ -189,8 +183,7 @@ class Host:
             if event == ev.TimerFired(name=REDIAL):
                 self._redial()
                 continue
-            if carry(event, self._around.network):
-                continue
+            carry(event, self._around.network)
             for instruction in self._machine.handle(event, self._around.clock()):
                 self._obey(instruction)
 

@@ -30,6 +30,7 @@ from p2pgan.protocol.membership.membership import TIMERS
 from p2pgan.protocol.messages import (
     Ask,
     Chunk,
+    Credit,
     Hello,
     Inquire,
     Leave,
@@ -380,7 +381,7 @@ class Machine(Moments, ABC):
         return self._attachment is not None and not self._attachment.is_dialled(peer)
 
     def _received(self, event: ev.Received) -> None:
-        """What a caller says: before it is welcomed, hello or what run this is."""
+        """What a caller says: at first hello, or what run this is."""
         message, route = event.message, event.route
         if isinstance(message, Inquire):
             if self._attachment is not None:
@@ -421,6 +422,8 @@ class Machine(Moments, ABC):
         self._core.observe(message.clock)
         self._heard(link)
         match message:
+            case Credit():
+                pass
             case Welcome():
                 if self._neighborhood.welcomed(link, message):
                     if self._attachment is not None:
@@ -512,8 +515,7 @@ class Machine(Moments, ABC):
         return link is not None and link.is_ready
 
     def members(self) -> Sequence[Member]:
-        """Everybody that is known to have been there; empty where members do not watch each
-        other."""
+        """Everybody who was ever there; empty where members do not watch each other."""
         return () if self._attachment is None else self._attachment.membership.rows()
 
     @property
@@ -524,6 +526,7 @@ class Machine(Moments, ABC):
     def statistics(self) -> PeerMachineStatistics:
         """A snapshot for status pages."""
         settings, exchanges = self._core.settings, self._exchanges
+        believed = self._attachment.believed if self._attachment is not None else lambda peer: ""
         return PeerMachineStatistics(
             node=self._core.us.node,
             run=self._core.us.run,
@@ -545,14 +548,10 @@ class Machine(Moments, ABC):
             scores=self._scores(),
             members=self._attachment.statistics() if self._attachment is not None else None,
             peers=tuple(
-                PeerStatistics.of(link, exchanges.traffic[peer], self._believed(peer))
+                PeerStatistics.of(link, exchanges.traffic[peer], believed(peer))
                 for peer, link in self._neighborhood.links.items()
             ),
         )
-
-    def _believed(self, peer: str) -> str:
-        """What members believe of a peer, if it is not just there."""
-        return "" if self._attachment is None else self._attachment.believed(peer)
 
     def validate(self) -> None:
         """Asserts the invariants of the class, for all that has changed since the last time."""

@@ -61,6 +61,8 @@ class RunStarted(Body, frozen=True, kw_only=True):
     """Commit of the source tree, where there is one."""
     time: Literal["virtual"] | None = None
     """What `time_s` counts, where it is not real time, and nodes do not step together."""
+    is_anew: bool | None = None
+    """Whether a node was to go on in this log, and has found no checkpoint to go on from."""
 
 
 class NodeStarted(Body, frozen=True, kw_only=True):

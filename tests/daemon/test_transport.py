@@ -45,8 +45,9 @@ class Party:
     def of(self, kind: type) -> list[Any]:
         """All events of a kind so far, after a look at the sockets."""
         for event in self.transport.poll(0.01):
-            if isinstance(event, ControlRequest) or not carry(event, self.transport):
-                self.events.append(event)
+            if not isinstance(event, ControlRequest):
+                carry(event, self.transport)
+            self.events.append(event)
         return [event for event in self.events if isinstance(event, kind)]
 
 

@@ -56,6 +56,11 @@ def record(body: AnyBody | Unknown, node: str = "n3", kind: str = "") -> Record:
 @pytest.mark.parametrize(
     ("kind", "fields", "told"),
     [
+        (
+            "run_started",
+            {"is_anew": True},
+            "warning: no checkpoint to go on from: the run begins anew",
+        ),
         ("peer_joined", {"peer": "1"}, "peer `1` joined"),
         ("peer_joined", {"peer": "\x1b[2Jz"}, "peer `\\x1b[2Jz` joined"),
         ("peer_suspected", {"peer": "1"}, "peer `1` suspected: it does not answer"),

@@ -64,8 +64,8 @@ class Party:
 
     def tell(self, node: str, event: ev.Event) -> None:
         assert node in self.up
-        if not carry(event, self.ends[node]):
-            self.heard[node].append((self.timeline.now, event))
+        carry(event, self.ends[node])
+        self.heard[node].append((self.timeline.now, event))
 
     def start(self, node: str) -> None:
         self.up.add(node)
