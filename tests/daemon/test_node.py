@@ -250,8 +250,14 @@ def test_a_node_that_is_about_to_end_declines(
     """It waits for a peer that never says goodbye: its own."""
     (a,) = start("AB", run="A", wait_s=0.0, iterations=10_000_000)
     until(lambda: a.kinds("round_finished"))
-    go_on = threading.Event()
-    a.work.gate = lambda: go_on.wait(60.0)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def gate() -> None:
+        reached.set()
+        go_on.wait(60.0)
+
+    a.work.gate = gate
+    assert reached.wait(30.0)
     address = a.kinds("node_started")[0]["control"]
     control.request(address, control.StopRequest(), 30.0)
     declined = control.request(address, control.PauseRequest(), 30.0)

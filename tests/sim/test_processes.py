@@ -29,12 +29,14 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from p2pgan.config import config_from
+from p2pgan.daemon.forks import listen
 from p2pgan.errors import P2PGanError
 from p2pgan.sim.processes import Place, joined
 from p2pgan.sim.run import simulate
 
 os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
 torch.set_num_threads(1)
+listen()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent does
 config = config_from(settings, at="test")
 
