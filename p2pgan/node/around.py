@@ -13,7 +13,7 @@ from p2pgan.node.seat import Seat
 from p2pgan.overlay import nodelink
 from p2pgan.overlay.analysis import metropolis_hastings, spectral_gap
 from p2pgan.overlay.graph import Overlay
-from p2pgan.overlay.mending import overlay_now
+from p2pgan.overlay.mending import adjacency_now, overlay_now
 from p2pgan.protocol.charter import Charter
 from p2pgan.protocol.membership.settings import MembershipSettings
 from p2pgan.protocol.membership.timing import PRESETS, Timing
@@ -65,13 +65,15 @@ class Views:
         return view
 
     def _seen(self, joined: Sequence[tuple[int, str]], gone: Collection[str]) -> View:
-        overlay = overlay_now(self._base, joined, gone, mend=self._mend)
+        links = adjacency_now(self._base, joined, gone, mend=self._mend)
         gap = None
-        if 1 < len(overlay.nodes) <= GAP_NODES_MAX:
+        if 1 < len(links) <= GAP_NODES_MAX:
+            # Only here as a graph, which takes longer than the rule itself.
+            overlay = overlay_now(self._base, joined, gone, mend=self._mend)
             gap = spectral_gap(metropolis_hastings(overlay))
         return View(
-            neighbors={node: frozenset(overlay.neighbors(node)) for node in overlay.nodes},
-            edges=overlay.graph.number_of_edges(),
+            neighbors={node: frozenset(peers) for node, peers in links.items()},
+            edges=sum(map(len, links.values())) // 2,
             spectral_gap=gap,
         )
 

@@ -213,12 +213,8 @@ def test_a_thread_that_gives_no_sign_has_stalled(
     trainer.close(30.0)
 
 
-def test_a_process_that_was_stopped_has_not_stalled(
-    work: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As with SIGSTOP, or a laptop that sleeps: the loop did not turn either."""
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
+def building(work: Any) -> tuple[Trainer, threading.Event]:
+    """A trainer whose networks are being built, and what lets that go on."""
     begun, go_on = threading.Event(), threading.Event()
 
     def make() -> Any:
@@ -229,6 +225,16 @@ def test_a_process_that_was_stopped_has_not_stalled(
     trainer = Trainer(make, lambda: None, stalled_s=2.0)
     trainer.give(do.Train(iterations=1))
     begun.wait()
+    return trainer, go_on
+
+
+def test_a_process_that_was_stopped_has_not_stalled(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with SIGSTOP, or a laptop that sleeps: the loop did not turn either."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    trainer, go_on = building(work)
     assert not stalls(trainer, clock, turns=2 * OTHER_WORK)
     clock.now += 3600.0
     assert not trainer.is_stalled()
@@ -243,16 +249,7 @@ def test_the_networks_take_longer_to_build_than_a_slice_to_train(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def make() -> Any:
-        begun.set()
-        go_on.wait()
-        return work
-
-    trainer = Trainer(make, lambda: None, stalled_s=2.0)
-    trainer.give(do.Train(iterations=1))
-    begun.wait()
+    trainer, go_on = building(work)
     assert not stalls(trainer, clock, turns=2 * OTHER_WORK)
     go_on.set()
     trainer.close(30.0)
