@@ -40,11 +40,6 @@ class Newcomer:
     since: int
     """Its place in the order of those that came."""
 
-    @property
-    def is_known(self) -> bool:
-        """Whether it has been a member before."""
-        return any(row.node == self.node for row in self.charter.members)
-
 
 def ask(address: str, timeout_s: float = ASK_S) -> Charter:
     """What a member says of its run.

@@ -64,14 +64,13 @@ def charter(*members: Member) -> Charter:
 def test_who_comes_is_the_last_of_those_who_came() -> None:
     new = joining.newcomer(charter(Member(node="x", since=3, state="dead")), "y")
     assert (new.node, new.since) == ("y", 4)
-    assert not new.is_known
     assert joining.grown(new).nodes == ("0", "1", "2", "3", "x", "y")
 
 
 def test_who_has_been_there_keeps_its_place() -> None:
     gone = Member(node="x", since=3, state="dead", boot="former", address="tcp://10.0.0.9:1")
     new = joining.newcomer(charter(gone, Member(node="z", since=5)), "x")
-    assert (new.since, new.is_known) == (3, True)
+    assert new.since == 3
     back = joining.newcomer(charter(Member(node="2", state="left", boot="former")), "2")
     assert (back.since, joining.grown(back).nodes) == (0, ("0", "1", "2", "3"))
 
